@@ -1,0 +1,109 @@
+//! The gate: holds a new process until its parent has prepared everything, and
+//! tells it later whether the parent is still alive.
+//!
+//! It is a pair of connected sockets. The parent keeps its end for its whole
+//! life, so a hang-up means that the parent is dead. A pipe with a byte in it
+//! would not do: the byte survives a parent that died before the child could
+//! ask to be killed along with it.
+
+use std::{
+    io::{Read, Write},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixStream,
+    },
+    sync::OnceLock,
+};
+
+use anyhow::Context;
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{prctl, signal::Signal},
+};
+
+use crate::process;
+
+/// The parent's end.
+pub(crate) struct Gate(UnixStream);
+
+/// The child's end; set once, in the child.
+static CHILDS_END: OnceLock<UnixStream> = OnceLock::new();
+
+/// Makes a closed gate: the parent's end and the child's. Both are closed on
+/// exec.
+pub(crate) fn new() -> anyhow::Result<(Gate, UnixStream)> {
+    let (parent, child) =
+        UnixStream::pair().context("socketpair(AF_UNIX, SOCK_STREAM)")?;
+    Ok((Gate(parent), child))
+}
+
+impl Gate {
+    /// Lets the child go on.
+    pub(crate) fn open(&self) -> anyhow::Result<()> {
+        (&self.0).write_all(b"!").context("write(gate)")
+    }
+
+    /// Asks for a SIGIO whenever the child says something ([`say_stopped`]).
+    pub(crate) fn listen(&self) -> anyhow::Result<()> {
+        let us = std::process::id();
+        // SAFETY: F_SETOWN takes an int and changes only our own descriptor.
+        let result = unsafe {
+            libc::fcntl(self.0.as_raw_fd(), libc::F_SETOWN, us as libc::c_int)
+        };
+        nix::errno::Errno::result(result).context("fcntl(gate, F_SETOWN)")?;
+        let flags = OFlag::O_ASYNC | OFlag::O_NONBLOCK;
+        fcntl(&self.0, FcntlArg::F_SETFL(flags))
+            .context("fcntl(gate, F_SETFL, O_ASYNC)")?;
+        Ok(())
+    }
+
+    /// Takes what the child has said. True if it has said anything.
+    pub(crate) fn heard(&self) -> bool {
+        matches!((&self.0).read(&mut [0; 16]), Ok(bytes) if bytes > 0)
+    }
+}
+
+/// In the child: waits until the parent opens the gate.
+pub(crate) fn wait(childs_end: UnixStream) -> anyhow::Result<()> {
+    let end = CHILDS_END.get_or_init(|| childs_end);
+    die_with_parent()?;
+    let mut byte = [0];
+    // Nothing to read means that the parent has given up or is dead. It has
+    // said why, so there is nothing to add.
+    if { end }.read(&mut byte).context("read(gate)")? == 0 {
+        process::exit(crate::report::FAILED);
+    }
+    Ok(())
+}
+
+/// In the child: has the kernel kill this process when its parent dies.
+///
+/// To be called again after each change of user or group ids: the kernel takes
+/// it back then. See PR_SET_PDEATHSIG(2const).
+pub(crate) fn die_with_parent() -> anyhow::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)
+        .context("prctl(PR_SET_PDEATHSIG, SIGKILL)")?;
+
+    // A parent that died before this call sends no signal any more. The gate
+    // tells: its other end is closed.
+    let Some(end) = CHILDS_END.get() else {
+        return Ok(());
+    };
+    let mut ends = [PollFd::new(end.as_fd(), PollFlags::empty())];
+    poll(&mut ends, PollTimeout::ZERO).context("poll(gate)")?;
+    let seen = ends[0].revents().unwrap_or(PollFlags::empty());
+    if seen.contains(PollFlags::POLLHUP) {
+        process::exit(crate::report::FAILED);
+    }
+    Ok(())
+}
+
+/// In the child: tells the parent that the command was stopped (Ctrl-Z), which
+/// it can't see: it is the parent of PID 1, not of the command.
+pub(crate) fn say_stopped() -> anyhow::Result<()> {
+    let Some(mut end) = CHILDS_END.get() else {
+        return Ok(());
+    };
+    end.write_all(b"z").context("write(gate)")
+}

@@ -1,0 +1,275 @@
+//! Processes: the container's first one, the children of its init, their ends.
+
+use std::{
+    convert::Infallible,
+    os::fd::{AsRawFd, BorrowedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use nix::{
+    errno::Errno,
+    sched::CloneFlags,
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, Pid},
+};
+
+use crate::{
+    gate::{self, Gate},
+    report, signals,
+    terminal::Terminal,
+};
+
+/// From <linux/sched.h>. The flags of clone3(2) have 64 bits, and the crate
+/// `libc` declares this one too narrow.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// The container's process to be: what it shall be born with.
+pub struct NewProcess<'fd> {
+    /// The namespaces that are made for it. See namespaces(7).
+    pub flags: CloneFlags,
+    /// The cgroup that it is born in: an open directory of the cgroup v2 file
+    /// system. See CLONE_INTO_CGROUP in clone(2).
+    pub cgroup: Option<BorrowedFd<'fd>>,
+}
+
+impl Default for NewProcess<'_> {
+    /// A process as fork(2) makes it.
+    fn default() -> Self {
+        NewProcess {
+            flags: CloneFlags::empty(),
+            cgroup: None,
+        }
+    }
+}
+
+impl NewProcess<'_> {
+    /// Creates the process. It waits at its gate until [`Child::start`], and
+    /// then runs `container`, a function that ends in an exec and so returns
+    /// only an error. The error is printed, and the process exits with the code
+    /// that belongs to it.
+    ///
+    /// `container` runs in the new process, on a copy of our memory: it sees
+    /// what we have prepared, and we see nothing of what it changes.
+    ///
+    /// The caller must have only one thread: the others would be missing in the
+    /// copy, perhaps with a lock in hand.
+    pub fn spawn(
+        &self,
+        container: impl FnOnce() -> anyhow::Result<Infallible>,
+    ) -> anyhow::Result<Child> {
+        signals::block()?;
+        let (gate, childs_end) = gate::new()?;
+        match self.clone3().context("creating the container's process")? {
+            ForkResult::Child => {
+                // Or the hang-up would never come.
+                drop(gate);
+                run_to_end(|| {
+                    gate::wait(childs_end)?;
+                    container()
+                })
+            }
+            ForkResult::Parent { child } => Child::new(child, gate),
+        }
+    }
+
+    /// clone3(2) without a stack: returns twice, like fork(2).
+    fn clone3(&self) -> anyhow::Result<ForkResult> {
+        // SAFETY: clone_args is a plain structure, for which zeros are valid
+        // and mean "not used".
+        let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+        let mut flags = self.flags.bits() as u64;
+        if let Some(cgroup) = self.cgroup {
+            flags |= CLONE_INTO_CGROUP;
+            args.cgroup = cgroup.as_raw_fd() as u64;
+        }
+        args.flags = flags;
+        args.exit_signal = libc::SIGCHLD as u64;
+
+        // SAFETY: no CLONE_VM, so the child gets a copy of our memory and needs
+        // no stack of its own; we have one thread, so the copy is consistent.
+        let result = unsafe {
+            libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args))
+        };
+        let pid = Errno::result(result)
+            .with_context(|| format!("clone3({})", self.describe()))?;
+        Ok(match pid {
+            0 => ForkResult::Child,
+            pid => ForkResult::Parent {
+                child: Pid::from_raw(pid as i32),
+            },
+        })
+    }
+
+    /// The flags as strace(1) prints them.
+    fn describe(&self) -> String {
+        let mut names: Vec<&str> =
+            self.flags.iter_names().map(|(name, _)| name).collect();
+        if self.cgroup.is_some() {
+            names.push("CLONE_INTO_CGROUP");
+        }
+        names.join("|")
+    }
+}
+
+/// The container's process, seen from the parent.
+///
+/// If it is dropped before [`Child::wait`] (because the parent has failed), the
+/// process is killed.
+pub struct Child {
+    pid: Pid,
+    gate: Gate,
+    terminal: Option<Terminal>,
+    running: bool,
+}
+
+impl Child {
+    fn new(pid: Pid, gate: Gate) -> anyhow::Result<Child> {
+        let mut child = Child {
+            pid,
+            gate,
+            terminal: None,
+            running: true,
+        };
+        child.terminal = Terminal::give_to(pid)?;
+        if child.terminal.is_some() {
+            child.gate.listen()?;
+        }
+        Ok(child)
+    }
+
+    /// The process id, as we see it; in a PID namespace of its own the process
+    /// itself sees another one.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Opens the gate: everything that the parent has to prepare is done.
+    pub fn start(&self) -> anyhow::Result<()> {
+        self.gate.open()
+    }
+
+    /// Waits until the process ends. Passes on the signals that we get, and
+    /// stops when the container's command is stopped.
+    ///
+    /// Returns the exit code of the process, or 128+n when signal n killed it.
+    pub fn wait(mut self) -> anyhow::Result<ExitCode> {
+        loop {
+            match signals::next()? {
+                signals::Event::Forward(signal) => pass_on(signal, self.pid)?,
+                signals::Event::ChildSpoke if self.gate.heard() => {
+                    self.suspend()?;
+                }
+                signals::Event::ChildSpoke => {}
+                signals::Event::ChildChanged => match reap(Some(self.pid))? {
+                    Some((_, Change::Ended(code))) => {
+                        self.running = false;
+                        return Ok(ExitCode::from(code));
+                    }
+                    Some((_, Change::Stopped)) => self.suspend()?,
+                    None => {}
+                },
+            }
+        }
+    }
+
+    fn suspend(&self) -> anyhow::Result<()> {
+        self.terminal.as_ref().map_or(Ok(()), Terminal::suspend)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.running {
+            // Both fail only if the process is gone already.
+            let _ = kill(self.pid, Signal::SIGKILL);
+            let _ = waitpid(self.pid, None);
+        }
+    }
+}
+
+/// What has happened to a child.
+pub enum Change {
+    /// It has ended, with this exit code; 128+n says that signal n killed it.
+    Ended(u8),
+    /// It was stopped by a signal, such as that of Ctrl-Z.
+    Stopped,
+}
+
+/// Takes note of one child that has ended or stopped: `child`, or any. Returns
+/// `None` when there is none at the moment.
+///
+/// A child that has ended stays in the process table, as a zombie, until its
+/// parent does this. See wait(2).
+pub fn reap(child: Option<Pid>) -> anyhow::Result<Option<(Pid, Change)>> {
+    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
+    let status = match waitpid(child, Some(flags)) {
+        // Other children of init may all be gone.
+        Err(Errno::ECHILD) => return Ok(None),
+        status => status.context("wait4(WNOHANG|WUNTRACED)")?,
+    };
+    Ok(match status {
+        WaitStatus::Exited(pid, code) => Some((pid, Change::Ended(code as u8))),
+        WaitStatus::Signaled(pid, signal, _) => {
+            Some((pid, Change::Ended(128 + signal as u8)))
+        }
+        WaitStatus::Stopped(pid, _) => Some((pid, Change::Stopped)),
+        _ => None,
+    })
+}
+
+/// Creates a child that runs `child`, a function that ends in an exec.
+///
+/// The caller must have only one thread.
+pub fn fork(
+    child: impl FnOnce() -> anyhow::Result<Infallible>,
+) -> anyhow::Result<Pid> {
+    // SAFETY: we have one thread, so the child may do whatever we may.
+    match unsafe { nix::unistd::fork() }.context("fork()")? {
+        ForkResult::Child => run_to_end(child),
+        ForkResult::Parent { child } => Ok(child),
+    }
+}
+
+/// Sends `signal` to the process `pid`; that it has ended is no error.
+pub fn pass_on(signal: Signal, pid: Pid) -> anyhow::Result<()> {
+    match kill(pid, signal) {
+        Err(Errno::ESRCH) => Ok(()),
+        result => result.with_context(|| format!("kill({pid}, {signal})")),
+    }
+}
+
+/// For init: tells the parent outside that the command was stopped. It can't
+/// see it itself: a stopped grandchild sends it no SIGCHLD.
+pub fn say_stopped() -> anyhow::Result<()> {
+    gate::say_stopped()
+}
+
+/// Has the kernel kill this process when its parent dies. To be called again
+/// after each change of user or group ids, which takes it back. See
+/// PR_SET_PDEATHSIG(2const).
+pub fn die_with_parent() -> anyhow::Result<()> {
+    gate::die_with_parent()
+}
+
+/// Ends this process at once, with nothing of what our parent had in store for
+/// its own end (buffers, handlers): that was copied to us, but is not ours.
+pub fn exit(code: u8) -> ! {
+    // SAFETY: _exit(2) has no preconditions.
+    unsafe { libc::_exit(code.into()) }
+}
+
+/// The end of every child: runs `function`, which returns only if it fails. A
+/// panic ends here too; it must not unwind into the parent's `main`.
+fn run_to_end(function: impl FnOnce() -> anyhow::Result<Infallible>) -> ! {
+    let code = match catch_unwind(AssertUnwindSafe(function)) {
+        Ok(Err(error)) => report::failure(&error),
+        // The panic has printed its message.
+        Err(_) => report::FAILED,
+    };
+    exit(code)
+}

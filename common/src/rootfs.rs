@@ -1,0 +1,245 @@
+//! The directory that becomes `/` in the container.
+//!
+//! Either the reader names one (`--rootfs`), or it is the **default root file
+//! system**: a small one that is built out of this machine itself, once, with
+//! no download and no package. It is static BusyBox where there is one, else
+//! some thirty tools of the host with the libraries that they need.
+//!
+//! Each program has one of its own. Steps 3 and 4 write into it for good, and
+//! what a reader breaks in one step should break no other. Three things lie in
+//! `<cache>/container-in-six-steps/<program>/`: the directory `rootfs`, the
+//! list `sources` of the files that it was built from, and the file `lock`.
+//! A `rootfs` that is gone, or whose sources have changed, is built anew; one
+//! that was changed from the inside stays as it is.
+
+mod elf;
+mod image;
+mod sources;
+mod tools;
+
+use std::{
+    env,
+    fs::{self, DirBuilder, File, Permissions},
+    io::ErrorKind,
+    os::unix::fs::{
+        DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use nix::{
+    fcntl::{OFlag, open},
+    sys::stat::Mode,
+    unistd::geteuid,
+};
+
+use sources::Sources;
+
+/// Returns the directory given by `--rootfs`, or else the default root file
+/// system, which is built if it does not exist or its sources have changed.
+///
+/// The path is absolute and has no symbolic links in it. Whether there is a
+/// shell in the directory is not looked at: `execve` will say so. Call it
+/// before [`become_root`](crate::rootless::become_root), and while the process
+/// has one thread only: it starts the dynamic loader to ask it for libraries.
+///
+/// # Errors
+///
+/// The directory does not exist or is not one; it does not belong to the user,
+/// or others may write to it; it cannot be built.
+pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    match given {
+        Some(dir) => directory(dir)
+            .with_context(|| format!("using {dir:?} as the root file system")),
+        None => {
+            let dir = default_dir()?;
+            up_to_date(&dir).with_context(|| {
+                format!("preparing the default root file system in {dir:?}")
+            })
+        }
+    }
+}
+
+/// Returns the path of this program's default root file system, whether it
+/// exists already or not.
+///
+/// It is below `/var/cache` for root: a home directory has often the mode 0700,
+/// and the users of a container could not reach an image below it. For others
+/// it is below `$XDG_CACHE_HOME`, or else `$HOME/.cache`.
+///
+/// # Errors
+///
+/// Neither of the two variables holds an absolute path. See the XDG Base
+/// Directory Specification.
+pub fn default_dir() -> anyhow::Result<PathBuf> {
+    Ok(cache()?
+        .join(crate::PROJECT)
+        .join(crate::program_name())
+        .join("rootfs"))
+}
+
+fn cache() -> anyhow::Result<PathBuf> {
+    if geteuid().is_root() {
+        return Ok(PathBuf::from("/var/cache"));
+    }
+    let absolute = |name| {
+        let path = PathBuf::from(env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".cache")))
+        .context(
+            "no place for the default root file system: neither \
+             XDG_CACHE_HOME nor HOME is an absolute path; set one, or name a \
+             root file system with --rootfs",
+        )
+}
+
+/// Checks that `dir` is a directory and returns its canonical path.
+fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
+    // It says ENOTDIR for a file and ELOOP for a loop of symbolic links. With
+    // O_PATH no permission on the directory itself is needed. See open(2).
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(dir, flags, Mode::empty())
+        .with_context(|| format!("open({dir:?}, O_PATH|O_DIRECTORY)"))?;
+    fs::canonicalize(dir).with_context(|| format!("realpath({dir:?})"))
+}
+
+/// Returns the canonical path of the default root file system `dir`, after
+/// building it if that is needed.
+fn up_to_date(dir: &Path) -> anyhow::Result<PathBuf> {
+    let home = dir.parent().context("it has no parent directory")?;
+    if !is_current(dir) {
+        make_home(home)?;
+        build(dir)?;
+    }
+    check_owner(home)?;
+    check_owner(dir)?;
+    directory(dir)
+}
+
+/// Whether `dir` exists and was built from the files that the host has now.
+///
+/// What is *in* it does not count: what was written into an image stays there,
+/// even if that was `rm -rf /bin`. To start afresh, remove `dir`.
+fn is_current(dir: &Path) -> bool {
+    dir.symlink_metadata().is_ok()
+        && sources::unchanged(&dir.with_file_name("sources"))
+}
+
+/// Creates the directory for this program in the cache.
+fn make_home(home: &Path) -> anyhow::Result<()> {
+    let project = home.parent().context("it has no parent directory")?;
+    let cache = project.parent().context("it has no parent directory")?;
+    // The cache itself is made as the XDG Base Directory Specification wants
+    // it.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(cache)
+        .with_context(|| format!("mkdir({cache:?}, 0700)"))?;
+    for dir in [project, home] {
+        match image::make_dir(dir, 0o755) {
+            Err(error) if exists(&error) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+fn exists(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == ErrorKind::AlreadyExists)
+}
+
+/// Builds `dir` beside its place and moves it there, so that nobody ever sees
+/// half of it.
+fn build(dir: &Path) -> anyhow::Result<()> {
+    let lock = dir.with_file_name("lock");
+    let new = dir.with_file_name("rootfs.new");
+    let old = dir.with_file_name("rootfs.old");
+    let list = dir.with_file_name("sources");
+
+    // Of two builders one waits here, until the other has finished or died: the
+    // kernel lets go of the lock with its process. See flock(2).
+    let lock_file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock)
+        .with_context(|| format!("open({lock:?}, O_WRONLY|O_CREAT)"))?;
+    lock_file
+        .lock()
+        .with_context(|| format!("flock({lock:?}, LOCK_EX)"))?;
+    if is_current(dir) {
+        return Ok(());
+    }
+
+    // Whoever left these behind is dead, as we have the lock.
+    remove_tree(&new)?;
+    remove_tree(&old)?;
+
+    let mut sources = Sources::default();
+    if let Err(error) = image::build(&new, &mut sources) {
+        // The disk may be full; and the next builder will complain if the rest
+        // cannot be removed.
+        let _ = remove_tree(&new);
+        return Err(error);
+    }
+
+    // For a moment there is no `dir`. Another process takes that for a reason
+    // to build, comes to the lock, waits, and then finds it.
+    if dir.symlink_metadata().is_ok() {
+        rename(dir, &old)?;
+    }
+    rename(&new, dir)?;
+    // The list comes last: if we die before, the next one builds again.
+    sources.write(&list)?;
+    remove_tree(&old)
+}
+
+fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::rename(from, to).with_context(|| format!("rename({from:?}, {to:?})"))
+}
+
+/// Removes `dir` and all in it, if it exists. Symbolic links are removed, not
+/// followed, even if somebody swaps them in meanwhile.
+fn remove_tree(dir: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result.with_context(|| format!("removing {dir:?}")),
+    }
+}
+
+/// Checks that nobody else could have put programs in `dir`, which will be run
+/// with the privileges of this user.
+fn check_owner(dir: &Path) -> anyhow::Result<()> {
+    let status = dir
+        .symlink_metadata()
+        .with_context(|| format!("lstat({dir:?})"))?;
+    let user = geteuid();
+    let mode = status.mode() & 0o7777;
+    let again = "remove it, and the next run builds it anew";
+    if !status.is_dir() {
+        bail!("{dir:?} is not a directory: {again}");
+    }
+    if status.uid() != user.as_raw() {
+        bail!(
+            "{dir:?} belongs to user {}, not {user}: {again}",
+            status.uid()
+        );
+    }
+    if mode & 0o022 != 0 {
+        bail!("{dir:?} is writable by others (mode {mode:04o}): {again}");
+    }
+    Ok(())
+}
+
+/// Sets the permissions of `path` to `mode`, whatever the umask is.
+fn chmod(path: &Path, mode: u32) -> anyhow::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode))
+        .with_context(|| format!("chmod({path:?}, {mode:04o})"))
+}

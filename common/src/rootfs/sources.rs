@@ -1,0 +1,92 @@
+//! The list of the host's files that an image was built from.
+//!
+//! One line each: the size in bytes, the time of the last modification, a tab,
+//! the path. A file that was looked for and not found is `absent`: when
+//! BusyBox or a missing tool is installed, the image is out of date, too.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs::{self, File},
+    io::Write,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+
+/// The first line. To be raised when the code below builds something else out
+/// of the same files, so that readers do not keep an old image.
+const VERSION: &str = "image 1";
+
+/// The files on which an image depends, found or not.
+#[derive(Default)]
+pub(super) struct Sources(BTreeSet<PathBuf>);
+
+impl Sources {
+    /// Adds `path`. It need not exist.
+    pub(super) fn add(&mut self, path: &Path) {
+        self.0.insert(path.to_owned());
+    }
+
+    /// Writes the list to the file `list`, at once or not at all.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2), write(2) and rename(2).
+    pub(super) fn write(&self, list: &Path) -> anyhow::Result<()> {
+        let mut text = format!("{VERSION}\n").into_bytes();
+        for path in &self.0 {
+            text.extend(describe(path).into_bytes());
+            text.push(b'\t');
+            text.extend(path.as_os_str().as_bytes());
+            text.push(b'\n');
+        }
+        let new = list.with_extension("new");
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o644)
+            .open(&new)
+            .with_context(|| format!("open({new:?}, O_WRONLY|O_CREAT)"))?
+            .write_all(&text)
+            .with_context(|| format!("write({new:?})"))?;
+        super::rename(&new, list)
+    }
+}
+
+/// Whether all files in `list` are as they were when it was written. Reads
+/// nothing but the list: this is done at each start.
+pub(super) fn unchanged(list: &Path) -> bool {
+    let Ok(text) = fs::read(list) else {
+        return false;
+    };
+    let mut lines = text.split(|&byte| byte == b'\n');
+    lines.next() == Some(VERSION.as_bytes())
+        && lines.filter(|line| !line.is_empty()).all(line_is_true)
+}
+
+fn line_is_true(line: &[u8]) -> bool {
+    let Some(tab) = line.iter().position(|&byte| byte == b'\t') else {
+        return false;
+    };
+    let path = Path::new(OsStr::from_bytes(&line[tab + 1..]));
+    describe(path).as_bytes() == &line[..tab]
+}
+
+/// Size and time of the file that `path` leads to.
+fn describe(path: &Path) -> String {
+    match fs::metadata(path) {
+        Ok(status) => format!(
+            "{} {}.{:09}",
+            status.size(),
+            status.mtime(),
+            status.mtime_nsec()
+        ),
+        Err(_) => "absent".to_owned(),
+    }
+}

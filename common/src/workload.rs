@@ -1,0 +1,211 @@
+//! What runs inside the container.
+
+use std::{
+    convert::Infallible,
+    ffi::{CString, OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use nix::{
+    errno::Errno,
+    unistd::{chdir, execve},
+};
+
+use crate::{
+    probe::Agent,
+    report::{CannotRun, Hint},
+    signals,
+};
+
+/// Where commands are looked for when nothing else is said.
+const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What runs inside the container: a command, or the probe.
+#[derive(Clone)]
+pub struct Workload {
+    /// The command and its arguments; never empty.
+    command: Vec<OsString>,
+    /// The whole environment, later settings last.
+    environment: Vec<(OsString, OsString)>,
+    /// How many settings at the end of `environment` come from `--env`.
+    asked_for: usize,
+    /// The working directory of the command, seen from inside.
+    workdir: Option<PathBuf>,
+    /// The probe runs in place of a command.
+    probe: Option<Agent>,
+}
+
+impl Workload {
+    /// A command with the environment that we have, and `extra` in it.
+    pub(crate) fn new(
+        command: Vec<OsString>,
+        extra: Vec<(OsString, OsString)>,
+        workdir: Option<PathBuf>,
+    ) -> Workload {
+        let asked_for = extra.len();
+        let environment = std::env::vars_os().chain(extra).collect();
+        Workload {
+            command,
+            environment,
+            asked_for,
+            workdir,
+            probe: None,
+        }
+    }
+
+    /// The probe, in place of a command.
+    pub(crate) fn probe(agent: Agent) -> Workload {
+        let command = vec!["probe".into()];
+        let mut workload = Workload::new(command, Vec::new(), None);
+        workload.probe = Some(agent);
+        workload
+    }
+
+    /// The same workload with an environment that has nothing of ours: only
+    /// `PATH`, `HOME`, `HOSTNAME`, `TERM` and what `--env` asks for.
+    #[must_use]
+    pub fn with_fresh_environment(&self, hostname: &str) -> Workload {
+        let mut fresh: Vec<(OsString, OsString)> = vec![
+            ("PATH".into(), DEFAULT_PATH.into()),
+            ("HOME".into(), "/root".into()),
+            ("HOSTNAME".into(), hostname.into()),
+        ];
+        // Without it an editor does not know how to draw.
+        if let Some(term) = std::env::var_os("TERM") {
+            fresh.push(("TERM".into(), term));
+        }
+        let ours = self.environment.len() - self.asked_for;
+        fresh.extend_from_slice(&self.environment[ours..]);
+        Workload {
+            environment: fresh,
+            ..self.clone()
+        }
+    }
+
+    /// Becomes the command: the end of each container, and so the one function
+    /// that returns only if it fails. See execve(2).
+    ///
+    /// # Errors
+    /// [`CannotRun`] when there is no such command (127), or when it can't be
+    /// executed (126).
+    pub fn exec(&self) -> anyhow::Result<Infallible> {
+        if let Some(workdir) = &self.workdir {
+            chdir(workdir)
+                .with_context(|| format!("chdir({workdir:?})"))
+                .context("entering the working directory")?;
+        }
+        signals::unblock()?;
+        match &self.probe {
+            Some(agent) => agent.run(&self.environment()),
+            None => self.exec_command(),
+        }
+    }
+
+    fn exec_command(&self) -> anyhow::Result<Infallible> {
+        let name = &self.command[0];
+        let arguments = self.command.iter().map(c_string).collect::<Vec<_>>();
+        let environment = self.environment();
+
+        // A name without a slash is looked for in PATH, inside.
+        let mut found: Option<(PathBuf, Errno)> = None;
+        for path in self.candidates() {
+            let file = c_string(path.as_os_str());
+            let Err(errno) = execve(&file, &arguments, &environment);
+            match errno {
+                Errno::ENOENT | Errno::ENOTDIR if !path.exists() => {}
+                // What comes later in PATH may be executable.
+                errno => found = found.or(Some((path, errno))),
+            }
+        }
+        let (path, errno) = found.unwrap_or((name.into(), Errno::ENOENT));
+        // As in every shell: what does not exist is 127, and so is what needs
+        // something that does not exist.
+        let code = if errno == Errno::ENOENT { 127 } else { 126 };
+        let command = name.to_string_lossy().into_owned();
+        let mut error = anyhow::Error::from(errno)
+            .context(format!("execve({path:?})"))
+            .context(CannotRun { command, code });
+        if let Some(advice) = self.advice(&path, errno) {
+            error = error.context(Hint(advice));
+        }
+        Err(error)
+    }
+
+    /// The files that the command's name can mean.
+    fn candidates(&self) -> Vec<PathBuf> {
+        let name = Path::new(&self.command[0]);
+        if name.as_os_str().is_empty() {
+            return Vec::new();
+        }
+        if name.as_os_str().as_bytes().contains(&b'/') {
+            return vec![name.to_owned()];
+        }
+        std::env::split_paths(self.path())
+            .map(|dir| dir.join(name))
+            .collect()
+    }
+
+    fn path(&self) -> &OsStr {
+        let setting = self.environment.iter().rfind(|(key, _)| key == "PATH");
+        setting.map_or(OsStr::new(DEFAULT_PATH), |(_, path)| path)
+    }
+
+    fn advice(&self, path: &Path, errno: Errno) -> Option<String> {
+        let here = match errno {
+            Errno::ENOENT if path.exists() => {
+                "the file is there, but not the loader (ELF) or interpreter \
+                 (#!) that it names; static programs need none"
+                    .to_owned()
+            }
+            Errno::ENOENT if path.components().count() == 1 => {
+                let path = self.path().display();
+                format!("not in any directory of PATH, which is {path} here")
+            }
+            Errno::EACCES if path.is_dir() => {
+                "it is a directory; name a program in it".to_owned()
+            }
+            Errno::EACCES => {
+                "it needs the permission to be executed (chmod +x), on a \
+                 file system that is not mounted noexec"
+                    .to_owned()
+            }
+            Errno::ENOEXEC => {
+                "it is made for another kind of processor, or a script without \
+                 a #! line"
+                    .to_owned()
+            }
+            _ => return None,
+        };
+        Some(here)
+    }
+
+    /// `KEY=value` for each setting; the last one of a key counts.
+    fn environment(&self) -> Vec<CString> {
+        let settings = &self.environment;
+        let last = |index: usize| {
+            let (key, _) = &settings[index];
+            !settings[index + 1..].iter().any(|(later, _)| later == key)
+        };
+        (0..settings.len())
+            .filter(|index| last(*index))
+            .map(|index| {
+                let (key, value) = &settings[index];
+                let mut setting = key.clone();
+                setting.push("=");
+                setting.push(value);
+                c_string(setting)
+            })
+            .collect()
+    }
+}
+
+/// As C wants it. The kernel has given us these strings, so there is no NUL in
+/// them; one that came from elsewhere would end the string there.
+fn c_string(text: impl AsRef<OsStr>) -> CString {
+    let mut bytes = text.as_ref().to_owned().into_vec();
+    bytes.retain(|byte| *byte != 0);
+    CString::new(bytes).unwrap_or_default()
+}

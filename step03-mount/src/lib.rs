@@ -1,0 +1,99 @@
+//! Step 3: a file system of its own.
+//!
+//! A mount namespace holds a list of mounts. A process that is created with
+//! `CLONE_NEWNS` starts with a copy of its parent's list, so it still sees all
+//! of the host's files; what makes a container of it is `pivot_root`, which
+//! puts another root in place and lets go of the old one. With a fresh `/proc`
+//! for the PID namespace of step 2, `ps` shows the container at last. See
+//! mount_namespaces(7) and pivot_root(2).
+#![forbid(unsafe_code)]
+
+use std::{fs, io::ErrorKind, path::Path};
+
+use anyhow::Context;
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    unistd::{chdir, pivot_root},
+};
+
+/// Makes all mounts private: what is mounted here from now on stays here.
+///
+/// Must run in a process created with `CLONE_NEWNS`, and before the first
+/// mount. systemd makes `/` a shared mount, and a copy of a shared mount passes
+/// on each new mount to the original: our `/proc` would appear on the host. See
+/// mount_namespaces(7), "SHARED SUBTREES".
+pub fn make_private() -> anyhow::Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .context(r#"mount(NULL, "/", MS_REC|MS_PRIVATE)"#)
+        .context("keeping our mounts to ourselves")
+}
+
+/// Makes the directory `root` a mount point, by binding it to itself:
+/// [`enter_root`] takes nothing else.
+pub fn mount_root(root: &Path) -> anyhow::Result<()> {
+    bind(root, root)
+}
+
+/// Mounts a `proc` file system for this process's PID namespace on `/proc`
+/// below `root`.
+///
+/// Must run before [`enter_root`]: in a user namespace the kernel mounts a
+/// `proc` only next to one that is visible in full (`EPERM`), and once the old
+/// root is gone there is none. See user_namespaces(7).
+pub fn mount_proc(root: &Path) -> anyhow::Result<()> {
+    let target = mount_point(root, "proc")?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), &target, Some("proc"), flags, None::<&str>)
+        .with_context(|| format!(r#"mount("proc", {target:?}, "proc")"#))
+        .context("mounting a proc file system of its own")
+}
+
+/// Shows the host's `/dev` below `root`. Without it there is no `/dev/null`,
+/// and `>/dev/null` would write a file.
+///
+/// Must run before [`enter_root`], while the host's `/dev` is still there.
+pub fn mount_dev(root: &Path) -> anyhow::Result<()> {
+    bind(Path::new("/dev"), &mount_point(root, "dev")?)
+}
+
+/// Makes `new_root` the `/` of this mount namespace and lets go of the old one.
+///
+/// `new_root` must be a mount point (see [`mount_root`]), in a private tree
+/// (see [`make_private`]) of a mount namespace of its own; otherwise this moves
+/// the host's root, or fails with `EINVAL`. See pivot_root(2).
+pub fn enter_root(new_root: &Path) -> anyhow::Result<()> {
+    let pivot = || {
+        chdir(new_root).with_context(|| format!("chdir({new_root:?})"))?;
+
+        // With "." twice the old root is stacked on the new one, so that no
+        // directory for it (put_old) is needed. See pivot_root(2), NOTES.
+        pivot_root(".", ".").context(r#"pivot_root(".", ".")"#)?;
+
+        // "." is now the old root, on top. MNT_DETACH takes away all of it,
+        // with everything that is mounted in it.
+        umount2(".", MntFlags::MNT_DETACH)
+            .context(r#"umount2(".", MNT_DETACH)"#)?;
+        chdir("/").context(r#"chdir("/")"#)
+    };
+    pivot().with_context(|| format!("making {new_root:?} the root"))
+}
+
+/// Shows the tree at `source` at `target` too, with what is mounted in it.
+fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(source), target, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("mount({source:?}, {target:?}, MS_BIND)"))
+        .with_context(|| format!("binding {source:?}"))
+}
+
+/// The directory `name` below `root`, made if the image lacks it.
+fn mount_point(root: &Path, name: &str) -> anyhow::Result<std::path::PathBuf> {
+    let path = root.join(name);
+    match fs::create_dir(&path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("mkdir({path:?})"))
+        }
+        _ => Ok(path),
+    }
+}

@@ -1,0 +1,129 @@
+//! Step 4: control groups.
+//!
+//! Namespaces limit what a process can *see*; a control group limits what it
+//! can *use*, and it counts for all of its processes together, those that are
+//! forked later included. A cgroup is a directory: mkdir(2) makes one, numbers
+//! written into its files set the limits, rmdir(2) removes it. Three
+//! *controllers* enforce what we need: `memory`, `cpu` and `pids`.
+//!
+//! There are two versions with different files. In version 2 all controllers
+//! share one tree, and a child can be *born* in a cgroup. In version 1 each
+//! controller has a tree of its own, so that "the" cgroup of a container is
+//! three directories, and the child joins them as its first act. Which of the
+//! two the machine has is the same for this step's `main`. See cgroups(7).
+
+#![forbid(unsafe_code)]
+
+mod directory;
+mod hierarchy;
+mod leftovers;
+mod limits;
+mod v1;
+mod v2;
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::Context;
+
+use common::report;
+use directory::Directory;
+use hierarchy::{Layout, Version};
+pub use limits::Limits;
+use limits::Limit;
+
+/// The container's cgroup: a directory in each tree that enforces one of its
+/// limits. It is removed when this value is dropped, by the process that
+/// created it; the container must have ended by then.
+///
+/// If that process is killed first, the empty directories remain until the next
+/// [`Cgroup::create`] in the same place sweeps them.
+#[derive(Debug)]
+pub struct Cgroup {
+    directories: Vec<Directory>,
+}
+
+impl Cgroup {
+    /// Makes the cgroup and sets its limits.
+    ///
+    /// Runs in the parent, before the container's process is created. A limit
+    /// that was asked for and can't be set is an error. A default that can't be
+    /// set is waived, with one warning for all of them.
+    pub fn create(limits: &Limits) -> anyhow::Result<Cgroup> {
+        let layout = Layout::read()?;
+        let mut cgroup = Cgroup { directories: Vec::new() };
+        let mut waived = Vec::new();
+        for (limit, asked_for) in limits.list() {
+            match cgroup.enforce(limit, &layout) {
+                Ok(()) => {}
+                Err(error) if asked_for => {
+                    let aim = format!("limiting the {}", limit.what());
+                    return Err(error.context(aim));
+                }
+                // The outermost context says in a few words what is missing.
+                Err(error) => waived.push((limit.what(), error.to_string())),
+            }
+        }
+        warn_of(&waived);
+        Ok(cgroup)
+    }
+
+    /// Sets `limit` in the tree that has its controller.
+    fn enforce(&mut self, limit: Limit, layout: &Layout) -> anyhow::Result<()> {
+        let hierarchy = layout.find(limit.controller())?;
+        let same_tree = |directory: &&Directory| {
+            directory.hierarchy.mount_point == hierarchy.mount_point
+        };
+        if let Some(directory) = self.directories.iter().find(same_tree) {
+            return directory.set(limit);
+        }
+        // If the limit can't be set, the directory goes with this function.
+        let directory = Directory::create(hierarchy)?;
+        directory.set(limit)?;
+        self.directories.push(directory);
+        Ok(())
+    }
+
+    /// The cgroup that the container's process is to be born in: the file
+    /// descriptor for `CLONE_INTO_CGROUP`, or `None` on version 1, which has
+    /// no such thing. See clone(2).
+    pub fn born_in(&self) -> Option<BorrowedFd<'_>> {
+        self.directories
+            .iter()
+            .find(|directory| directory.hierarchy.version == Version::V2)
+            .map(|directory| directory.entrance.as_fd())
+    }
+
+    /// Moves the calling process into the cgroup, as far as it was not born
+    /// there.
+    ///
+    /// The container's process must call this first, since only what it uses
+    /// from now on is counted. It must have one thread: the others would stay
+    /// outside.
+    pub fn join(&self) -> anyhow::Result<()> {
+        for directory in &self.directories {
+            if directory.hierarchy.version == Version::V1 {
+                v1::join(directory)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says in one line which limits the container runs without, and why.
+fn warn_of(waived: &[(&'static str, String)]) {
+    for (what, reason) in waived {
+        report::waive(what, reason);
+    }
+    let Some((_, reason)) = waived.first() else { return };
+    let text = if waived.iter().all(|(_, other)| other == reason) {
+        let what: Vec<&str> = waived.iter().map(|(what, _)| *what).collect();
+        format!("{}: {reason}", what.join(", "))
+    } else {
+        let each: Vec<String> = waived
+            .iter()
+            .map(|(what, reason)| format!("{what}: {reason}"))
+            .collect();
+        each.join("; ")
+    };
+    report::warning(&format!("not limited: {text}"));
+}
