@@ -21,6 +21,7 @@ pub mod rootless;
 pub mod signals;
 mod terminal;
 mod workload;
+pub mod xattr;
 
 pub use cli::Program;
 pub use process::{Child, NewProcess};

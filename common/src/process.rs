@@ -235,6 +235,12 @@ pub fn fork(
     }
 }
 
+/// Waits until `child` has ended.
+pub(crate) fn wait(child: Pid) -> anyhow::Result<()> {
+    waitpid(child, None).with_context(|| format!("wait4({child})"))?;
+    Ok(())
+}
+
 /// Sends `signal` to the process `pid`; that it has ended is no error.
 pub fn pass_on(signal: Signal, pid: Pid) -> anyhow::Result<()> {
     match kill(pid, signal) {

@@ -54,9 +54,7 @@ pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
             .with_context(|| format!("using {dir:?} as the root file system")),
         None => {
             let dir = default_dir()?;
-            up_to_date(&dir).with_context(|| {
-                format!("preparing the default root file system in {dir:?}")
-            })
+            up_to_date(&dir).context("preparing the default root file system")
         }
     }
 }
@@ -110,11 +108,15 @@ fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
 /// building it if that is needed.
 fn up_to_date(dir: &Path) -> anyhow::Result<PathBuf> {
     let home = dir.parent().context("it has no parent directory")?;
-    if !is_current(dir) {
+    let current = is_current(dir);
+    if !current {
         make_home(home)?;
+    }
+    // Before anything is written there.
+    check_owner(home)?;
+    if !current {
         build(dir)?;
     }
-    check_owner(home)?;
     check_owner(dir)?;
     directory(dir)
 }
@@ -132,8 +134,7 @@ fn is_current(dir: &Path) -> bool {
 fn make_home(home: &Path) -> anyhow::Result<()> {
     let project = home.parent().context("it has no parent directory")?;
     let cache = project.parent().context("it has no parent directory")?;
-    // The cache itself is made as the XDG Base Directory Specification wants
-    // it.
+    // 0700 is what the XDG Base Directory Specification wants for the cache.
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -222,7 +223,7 @@ fn check_owner(dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("lstat({dir:?})"))?;
     let user = geteuid();
     let mode = status.mode() & 0o7777;
-    let again = "remove it, and the next run builds it anew";
+    let again = format!("`rm -rf {dir:?}`, and the next run builds it anew");
     if !status.is_dir() {
         bail!("{dir:?} is not a directory: {again}");
     }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use common::report;
 
 use crate::hierarchy::{Hierarchy, Version};
-use crate::leftovers;
+use crate::leftovers::Name;
 use crate::limits::Limit;
 use crate::v2::Leaf;
 use crate::{v1, v2};
@@ -35,17 +35,19 @@ pub(crate) struct Directory {
 impl Directory {
     /// Makes the directory, where `hierarchy` wants it, and sweeps dead ones
     /// beside it.
-    pub(crate) fn create(hierarchy: Hierarchy) -> anyhow::Result<Directory> {
-        let name = leftovers::name()?;
+    pub(crate) fn create(
+        hierarchy: Hierarchy,
+        name: &Name,
+    ) -> anyhow::Result<Directory> {
         let (parent, leaf) = match hierarchy.version {
             Version::V1 => (hierarchy.own.clone(), None),
-            Version::V2 => v2::place(&hierarchy, &name)?,
+            Version::V2 => v2::place(&hierarchy, name)?,
         };
-        let path = parent.join(&name);
+        let path = parent.join(&name.full);
         fs::create_dir(&path)
             .with_context(|| format!("mkdir({path:?})"))
             .context("no delegated cgroup")?;
-        leftovers::sweep(&parent);
+        name.sweep(&parent);
         let entrance = match hierarchy.version {
             Version::V1 => v1::open_entrance(&path),
             Version::V2 => v2::open_entrance(&path),
@@ -54,7 +56,13 @@ impl Directory {
             remove(&path);
         })?;
         let creator = process::id();
-        Ok(Directory { hierarchy, path, entrance, creator, _leaf: leaf })
+        Ok(Directory {
+            hierarchy,
+            path,
+            entrance,
+            creator,
+            _leaf: leaf,
+        })
     }
 
     /// Writes `limit` into the kernel's files for it.

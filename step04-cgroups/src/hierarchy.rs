@@ -22,6 +22,17 @@ pub(crate) struct Hierarchy {
     pub(crate) own: PathBuf,
 }
 
+impl Hierarchy {
+    /// The directory of the cgroup above `cgroup`, unless that is the topmost.
+    pub(crate) fn parent_of<'a>(&self, cgroup: &'a Path) -> Option<&'a Path> {
+        if cgroup == self.mount_point {
+            None
+        } else {
+            cgroup.parent()
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Version {
     V1,
@@ -66,8 +77,12 @@ impl Layout {
             })
             .find_map(|mount| {
                 let own = mount.directory_of(path)?;
-                let mount_point = mount.mount_point;
-                Some(Hierarchy { version, mount_point, own })
+                let mount_point = unescape(mount.mount_point);
+                Some(Hierarchy {
+                    version,
+                    mount_point,
+                    own,
+                })
             })
             .ok_or_else(|| {
                 anyhow!(
@@ -103,8 +118,8 @@ impl Layout {
 struct Mount<'a> {
     /// Which directory of the file system is at the mount point. It is not `/`
     /// in a container that sees only its part of the tree.
-    root: PathBuf,
-    mount_point: PathBuf,
+    root: &'a str,
+    mount_point: &'a str,
     file_system: &'a str,
     /// The options of the file system, not of this mount of it: on version 1,
     /// the controllers are among them.
@@ -119,8 +134,8 @@ impl Mount<'_> {
         let mut before = before.split(' ').skip(3);
         let mut after = after.split(' ');
         Some(Mount {
-            root: unescape(before.next()?),
-            mount_point: unescape(before.next()?),
+            root: before.next()?,
+            mount_point: before.next()?,
             file_system: after.next()?,
             super_options: after.nth(1)?,
         })
@@ -133,13 +148,17 @@ impl Mount<'_> {
 
     /// The directory of the cgroup `path`, when this mount shows it.
     fn directory_of(&self, path: &str) -> Option<PathBuf> {
-        let below_root = Path::new(path).strip_prefix(&self.root).ok()?;
+        let root = unescape(self.root);
+        let below_root = Path::new(path).strip_prefix(root).ok()?;
         // A path with ".." leads out of our cgroup namespace, so that it has
         // no directory here. See cgroup_namespaces(7).
         if below_root.starts_with("..") {
             return None;
         }
-        Some(self.mount_point.join(below_root))
+        // By components, or an empty rest would leave a slash at the end.
+        let mut directory = unescape(self.mount_point);
+        directory.extend(below_root);
+        Some(directory)
     }
 }
 
@@ -170,13 +189,20 @@ mod tests {
         controller: &str,
     ) -> Result<Hierarchy, String> {
         let (membership, mountinfo) = (membership.into(), mountinfo.into());
-        let layout = Layout { membership, mountinfo };
+        let layout = Layout {
+            membership,
+            mountinfo,
+        };
         layout.find(controller).map_err(|error| error.to_string())
     }
 
     fn hierarchy(version: Version, mount_point: &str, own: &str) -> Hierarchy {
         let (mount_point, own) = (mount_point.into(), own.into());
-        Hierarchy { version, mount_point, own }
+        Hierarchy {
+            version,
+            mount_point,
+            own,
+        }
     }
 
     const V2: &str = "\
@@ -273,7 +299,6 @@ rw,memory
     #[test]
     fn spaces_and_backslashes_in_a_mount_point_are_escaped() {
         assert_eq!(unescape(r"/a\040b\134c"), Path::new(r"/a b\c"));
-        assert_eq!(unescape(r"/a\9"), Path::new("/a9"));
         assert_eq!(unescape("/plain"), Path::new("/plain"));
     }
 }

@@ -23,13 +23,12 @@ mod v2;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use anyhow::Context;
-
 use common::report;
 use directory::Directory;
 use hierarchy::{Layout, Version};
-pub use limits::Limits;
+use leftovers::Name;
 use limits::Limit;
+pub use limits::Limits;
 
 /// The container's cgroup: a directory in each tree that enforces one of its
 /// limits. It is removed when this value is dropped, by the process that
@@ -50,10 +49,13 @@ impl Cgroup {
     /// set is waived, with one warning for all of them.
     pub fn create(limits: &Limits) -> anyhow::Result<Cgroup> {
         let layout = Layout::read()?;
-        let mut cgroup = Cgroup { directories: Vec::new() };
+        let name = Name::of_this_process()?;
+        let mut cgroup = Cgroup {
+            directories: Vec::new(),
+        };
         let mut waived = Vec::new();
         for (limit, asked_for) in limits.list() {
-            match cgroup.enforce(limit, &layout) {
+            match cgroup.enforce(limit, &layout, &name) {
                 Ok(()) => {}
                 Err(error) if asked_for => {
                     let aim = format!("limiting the {}", limit.what());
@@ -68,7 +70,12 @@ impl Cgroup {
     }
 
     /// Sets `limit` in the tree that has its controller.
-    fn enforce(&mut self, limit: Limit, layout: &Layout) -> anyhow::Result<()> {
+    fn enforce(
+        &mut self,
+        limit: Limit,
+        layout: &Layout,
+        name: &Name,
+    ) -> anyhow::Result<()> {
         let hierarchy = layout.find(limit.controller())?;
         let same_tree = |directory: &&Directory| {
             directory.hierarchy.mount_point == hierarchy.mount_point
@@ -77,7 +84,7 @@ impl Cgroup {
             return directory.set(limit);
         }
         // If the limit can't be set, the directory goes with this function.
-        let directory = Directory::create(hierarchy)?;
+        let directory = Directory::create(hierarchy, name)?;
         directory.set(limit)?;
         self.directories.push(directory);
         Ok(())
@@ -114,7 +121,9 @@ fn warn_of(waived: &[(&'static str, String)]) {
     for (what, reason) in waived {
         report::waive(what, reason);
     }
-    let Some((_, reason)) = waived.first() else { return };
+    let Some((_, reason)) = waived.first() else {
+        return;
+    };
     let text = if waived.iter().all(|(_, other)| other == reason) {
         let what: Vec<&str> = waived.iter().map(|(what, _)| *what).collect();
         format!("{}: {reason}", what.join(", "))

@@ -30,10 +30,16 @@ pub struct Limits {
 /// One limit, in the kernel's units.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Limit {
-    Memory { bytes: u64 },
+    Memory {
+        bytes: u64,
+    },
     /// Microseconds of processor time in each [`PERIOD`].
-    Cpu { quota: u64 },
-    Pids { max: u64 },
+    Cpu {
+        quota: u64,
+    },
+    Pids {
+        max: u64,
+    },
 }
 
 /// The period of the CPU limit in microseconds: the kernel's default. A

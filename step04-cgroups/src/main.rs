@@ -1,2 +1,55 @@
-//! Placeholder.
-fn main() {}
+//! Step 4: a container with limits on what it can use.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use common::{NewProcess, Program, Workload, rootfs, rootless};
+use nix::sched::CloneFlags;
+
+fn main() -> ExitCode {
+    let program = Program::new(run);
+    program.main()
+}
+
+/// Run a command in a container: step 4, limits on what it can use
+#[derive(clap::Args)]
+struct Args {
+    /// Host name inside the container
+    #[arg(long, default_value = "box")]
+    #[arg(value_parser = step01_uts::parse_hostname)]
+    hostname: String,
+    /// Root file system [default: one made of this machine's own tools]
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+    #[command(flatten)]
+    limits: step04_cgroups::Limits,
+}
+
+/// The parent: prepares the container outside, starts it and waits for its end.
+fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
+    let root = rootfs::find(&args.rootfs)?;
+    rootless::become_root()?;
+    let cgroup = step04_cgroups::Cgroup::create(&args.limits)?;
+    let mut process = NewProcess::default();
+    process.flags |= CloneFlags::CLONE_NEWUTS;
+    process.flags |= CloneFlags::CLONE_NEWPID;
+    process.flags |= CloneFlags::CLONE_NEWNS;
+    process.cgroup = cgroup.born_in();
+
+    // The child: runs in the new process, on a copy of what the parent has
+    // prepared, and ends by becoming the command.
+    let container = || {
+        cgroup.join()?;
+        step01_uts::set_hostname(&args.hostname)?;
+        step03_mount::make_private()?;
+        step03_mount::mount_root(&root)?;
+        step03_mount::mount_proc(&root)?;
+        step03_mount::mount_dev(&root)?;
+        step03_mount::enter_root(&root)?;
+        step02_pid::init(workload)
+    };
+    let child = process.spawn(container)?;
+    // The child waits at its gate. Later steps prepare more for it here, which
+    // only the parent can do and only when the child exists.
+    child.start()?;
+    child.wait()
+}

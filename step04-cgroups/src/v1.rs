@@ -31,9 +31,7 @@ pub(crate) fn set(path: &Path, limit: Limit) -> anyhow::Result<()> {
             write(&path.join("cpu.cfs_period_us"), &PERIOD.to_string())?;
             write(&path.join("cpu.cfs_quota_us"), &quota.to_string())
         }
-        Limit::Pids { max } => {
-            write(&path.join("pids.max"), &max.to_string())
-        }
+        Limit::Pids { max } => write(&path.join("pids.max"), &max.to_string()),
     }
 }
 

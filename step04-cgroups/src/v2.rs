@@ -9,15 +9,16 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process;
+use std::{io, process};
 
 use anyhow::{Context, bail, ensure};
 use common::report;
+use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use crate::directory::{remove, write};
 use crate::hierarchy::Hierarchy;
-use crate::leftovers;
+use crate::leftovers::{LEAF, Name};
 use crate::limits::{Limit, PERIOD};
 
 /// Decides which cgroup becomes the parent of the container's.
@@ -27,7 +28,7 @@ use crate::limits::{Limit, PERIOD};
 /// below our own cgroup, and the container's goes beside that.
 pub(crate) fn place(
     hierarchy: &Hierarchy,
-    name: &str,
+    name: &Name,
 ) -> anyhow::Result<(PathBuf, Option<Leaf>)> {
     let own = &hierarchy.own;
     // Every cgroup but the root has this file.
@@ -40,7 +41,7 @@ pub(crate) fn place(
         return Ok((beside.to_owned(), None));
     }
     may_use(own).context("no delegated cgroup")?;
-    let leaf = Leaf::enter(own, &format!("{name}{}", leftovers::LEAF))?;
+    let leaf = Leaf::enter(own, &format!("{}{LEAF}", name.full))?;
     Ok((own.clone(), Some(leaf)))
 }
 
@@ -56,8 +57,7 @@ fn may_use(cgroup: &Path) -> anyhow::Result<()> {
 
 /// Opens the directory that the child will be born in.
 pub(crate) fn open_entrance(path: &Path) -> anyhow::Result<File> {
-    File::open(path)
-        .with_context(|| format!("open({path:?}, O_RDONLY)"))
+    File::open(path).with_context(|| format!("open({path:?}, O_RDONLY)"))
 }
 
 /// Writes `limit` into the files of the cgroup at `path`.
@@ -111,16 +111,111 @@ fn hand_out(
     cgroup: &Path,
     controller: &str,
 ) -> anyhow::Result<()> {
-    if !names(&cgroup.join("cgroup.controllers"))?.contains(controller) {
+    let subtree_control = cgroup.join("cgroup.subtree_control");
+    if lists(&subtree_control, controller)? {
+        return Ok(());
+    }
+    if !lists(&cgroup.join("cgroup.controllers"), controller)? {
         let Some(parent) = hierarchy.parent_of(cgroup) else {
-            bail!("no {controller} controller in {cgroup:?}");
+            bail!("no {controller} controller");
         };
         hand_out(hierarchy, parent, controller)?;
     }
-    let subtree_control = cgroup.join("cgroup.subtree_control");
-    if names(&subtree_control)?.contains(controller) {
-        return Ok(());
+    let enabled = write(&subtree_control, &format!("+{controller}"));
+    enabled.map_err(|error| {
+        let missing = match errno(&error) {
+            // The "no internal processes" rule.
+            Some(Errno::EBUSY) => format!("other processes are in {cgroup:?}"),
+            _ => format!("the {controller} controller is not delegated"),
+        };
+        error.context(missing)
+    })
+}
+
+/// Whether a file that holds names of controllers has this one.
+fn lists(path: &Path, controller: &str) -> anyhow::Result<bool> {
+    Ok(read(path)?
+        .split_whitespace()
+        .any(|name| name == controller))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path)
+        .with_context(|| format!("open({path:?}, O_RDONLY)"))
+}
+
+fn errno(error: &anyhow::Error) -> Option<Errno> {
+    let error = error.root_cause().downcast_ref::<io::Error>()?;
+    error.raw_os_error().map(Errno::from_raw)
+}
+
+/// A cgroup below our own that this process has moved into, so that our own has
+/// no processes and may hand out controllers. Dropping it moves us back.
+#[derive(Debug)]
+pub(crate) struct Leaf {
+    own: PathBuf,
+    path: PathBuf,
+    /// What `own` handed out before we came.
+    handed_out: String,
+    /// As in [`Directory`](crate::directory::Directory).
+    creator: u32,
+}
+
+impl Leaf {
+    fn enter(own: &Path, name: &str) -> anyhow::Result<Leaf> {
+        let path = own.join(name);
+        let handed_out = read(&own.join("cgroup.subtree_control"))?;
+        fs::create_dir(&path).with_context(|| format!("mkdir({path:?})"))?;
+        let own = own.to_owned();
+        let creator = process::id();
+        let leaf = Leaf {
+            own,
+            path,
+            handed_out,
+            creator,
+        };
+        write(&leaf.path.join("cgroup.procs"), "0")?;
+        Ok(leaf)
     }
-    write(&subtree_control, &format!("+{controller}"))
-        .with_context(|| format!("the {controller} controller is not delegated"))
+
+    /// Takes the controllers back, since a cgroup that hands them out takes no
+    /// processes, and moves us into it again.
+    fn leave(&self) -> anyhow::Result<()> {
+        let subtree_control = self.own.join("cgroup.subtree_control");
+        let handed_out = read(&subtree_control)?;
+        for controller in handed_out.split_whitespace() {
+            if !self.handed_out.split_whitespace().any(|c| c == controller) {
+                write(&subtree_control, &format!("-{controller}"))?;
+            }
+        }
+        write(&self.own.join("cgroup.procs"), "0")
+    }
+
+    /// Whether there is another cgroup beside the leaf.
+    fn has_siblings(&self) -> bool {
+        let Ok(entries) = fs::read_dir(&self.own) else {
+            return false;
+        };
+        entries.flatten().any(|entry| {
+            entry.path() != self.path
+                && entry.file_type().is_ok_and(|kind| kind.is_dir())
+        })
+    }
+}
+
+impl Drop for Leaf {
+    fn drop(&mut self) {
+        // Another container that is beside us by now needs the controllers for
+        // its limits: then we stay, and the next run sweeps the leaf.
+        if process::id() != self.creator || self.has_siblings() {
+            return;
+        }
+        match self.leave() {
+            Ok(()) => remove(&self.path),
+            Err(error) => report::warning(&format!(
+                "leaving the leaf {:?}: {error:#}",
+                self.path
+            )),
+        }
+    }
 }

@@ -1,22 +1,175 @@
-//! stub
-use std::{convert::Infallible, ffi::CString, process::ExitCode};
+//! The scoreboard: what is isolated in this step, decided by trying.
+//!
+//! The probe starts the step's own container, with an [`Agent`] in place of a
+//! command. Row by row the agent tries something from the inside, and the
+//! probe, which has stayed outside, looks whether it reached the host. The
+//! verdict comes from what happened, never from the flags that were passed.
+//!
+//! Whatever can be hit belongs to the probe ([`Host`]): its own process, its
+//! temporary directory, its port, its shared memory.
 
-use crate::Workload;
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
 
-#[derive(Clone)]
-pub(crate) struct Agent;
-impl Agent {
-    pub(crate) fn run(&self, _: &[CString]) -> anyhow::Result<Infallible> {
-        todo!()
+use anyhow::Context;
+
+use crate::{Workload, process};
+
+mod agent;
+mod host;
+mod rows;
+
+pub(crate) use agent::{Agent, row_to_try};
+use agent::{Answer, Line};
+use host::Host;
+
+/// One thing that a container should keep from the host.
+struct Row {
+    /// What would be shared, in the kernel's words.
+    name: &'static str,
+    /// Outside, before the container starts: can whoever runs the probe do this
+    /// at all? If not, a refusal inside would prove nothing. The error is the
+    /// reason.
+    control: fn(&Host) -> Result<(), String>,
+    /// Inside. What it returns goes to `reached`.
+    attempt: Attempt,
+    /// Outside, afterwards: has the attempt, which worked inside, reached the
+    /// host?
+    reached: fn(&Host, &Answer) -> bool,
+}
+
+/// How a row tries.
+enum Attempt {
+    /// In the container's process, which is still our own program.
+    Here(fn(&Host) -> Result<String, String>),
+    /// After a real exec, which is when descriptors are closed and capabilities
+    /// change.
+    AfterExec(fn() -> Result<String, String>),
+}
+
+/// What a row says.
+enum Verdict {
+    Isolated,
+    Shared,
+    NotTried(String),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Isolated => f.write_str("isolated"),
+            Verdict::Shared => f.write_str("shared"),
+            Verdict::NotTried(reason) => write!(f, "not tried: {reason}"),
+        }
     }
 }
-pub(crate) fn row_to_try() -> Option<ExitCode> {
-    None
-}
+
+/// `stepNN probe`: fills the scoreboard of the container that `run` makes, and
+/// prints it.
 pub(crate) fn main(
     run: impl Fn(&Workload) -> anyhow::Result<ExitCode>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let _ = json;
-    run(&Workload::probe(Agent))
+    let board = fill(run)?;
+    let text = if json {
+        as_json(&board)
+    } else {
+        as_table(&board)
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("write(1)")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+type Scoreboard = Vec<(&'static str, Verdict)>;
+
+fn fill(
+    run: impl Fn(&Workload) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<Scoreboard> {
+    let host = Host::new()?;
+    let controls: Vec<_> =
+        rows::all().map(|row| (row.control)(&host)).collect();
+
+    // The container's parent is a process of its own, so that we, outside, are
+    // still what the caller is: with the same user, in the same namespaces.
+    let (mut line, agents_end) = Line::new()?;
+    let parent = process::fork(|| {
+        line.close_copy()?;
+        host.lay_traces()?;
+        run(&Workload::probe(Agent::new(&host, agents_end.clone())))?;
+        process::exit(0)
+    })?;
+    drop(agents_end);
+
+    let waived = line
+        .hello()
+        .context("the container has ended before the probe could try anything");
+    let board = waived.and_then(|waived| {
+        let reason = |name| waived.iter().find(|(what, _)| what == name);
+        let mut board = Vec::new();
+        for (index, row) in rows::all().enumerate() {
+            let verdict = match (reason(row.name), &controls[index]) {
+                (Some((_, reason)), _) | (None, Err(reason)) => {
+                    Verdict::NotTried(reason.clone())
+                }
+                (None, Ok(())) => match line.ask(index)? {
+                    answer
+                        if answer.worked && (row.reached)(&host, &answer) =>
+                    {
+                        Verdict::Shared
+                    }
+                    _ => Verdict::Isolated,
+                },
+            };
+            board.push((row.name, verdict));
+        }
+        Ok(board)
+    });
+    // The hang-up is the agent's sign to end, and with it the container.
+    drop(line);
+    process::wait(parent)?;
+    board
+}
+
+fn as_table(board: &Scoreboard) -> String {
+    let colours =
+        io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut text = String::new();
+    for (name, verdict) in board {
+        let colour = match verdict {
+            Verdict::Isolated => "32",
+            Verdict::Shared => "31",
+            Verdict::NotTried(_) => "33",
+        };
+        let verdict = match colours {
+            true => format!("\x1b[{colour}m{verdict}\x1b[0m"),
+            false => verdict.to_string(),
+        };
+        text.push_str(&format!("{name:<28} {verdict}\n"));
+    }
+    text
+}
+
+fn as_json(board: &Scoreboard) -> String {
+    let rows: Vec<_> = board
+        .iter()
+        .map(|(name, verdict)| {
+            let (verdict, reason) = match verdict {
+                Verdict::Isolated => ("isolated", None),
+                Verdict::Shared => ("shared", None),
+                Verdict::NotTried(reason) => ("not tried", Some(reason)),
+            };
+            serde_json::json!({
+                "row": name, "verdict": verdict, "reason": reason,
+            })
+        })
+        .collect();
+    let board = serde_json::json!({
+        "step": crate::program_name(), "rows": rows,
+    });
+    format!("{board:#}\n")
 }

@@ -101,10 +101,19 @@ fn number(bytes: &[u8], offset: usize, size: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
     use super::*;
 
     fn kind(path: &str) -> Executable {
         read(&File::open(path).unwrap()).unwrap()
+    }
+
+    fn file_of(bytes: &[u8]) -> File {
+        let file = memfd_create("elf", MFdFlags::MFD_CLOEXEC).unwrap();
+        let file = File::from(file);
+        file.write_all_at(bytes, 0).unwrap();
+        file
     }
 
     #[test]
@@ -132,17 +141,10 @@ mod tests {
 
     #[test]
     fn a_file_that_is_cut_off_is_an_error() {
-        let mut bytes = std::fs::read("/bin/ls").unwrap();
-        let path = std::env::temp_dir()
-            .join(format!("rootfs-elf-{}", std::process::id()));
+        let bytes = std::fs::read("/bin/ls").unwrap();
         for length in [20, 64, 100] {
-            bytes.truncate(length.max(20));
-            bytes.resize(length, 0);
-            std::fs::write(&path, &bytes[..length]).unwrap();
-            let result = read(&File::open(&path).unwrap());
-            std::fs::remove_file(&path).unwrap();
-            assert!(result.is_err() || length == 100, "{length}: {result:?}");
-            bytes = std::fs::read("/bin/ls").unwrap();
+            let result = read(&file_of(&bytes[..length]));
+            assert!(result.is_err(), "{length}: {result:?}");
         }
     }
 
@@ -157,13 +159,8 @@ mod tests {
         bytes[52 + 4] = 84;
         bytes[52 + 16] = 19;
         bytes.extend(b"/lib/ld-linux.so.2\0");
-        let path = std::env::temp_dir()
-            .join(format!("rootfs-elf32-{}", std::process::id()));
-        std::fs::write(&path, &bytes).unwrap();
-        let result = read(&File::open(&path).unwrap());
-        std::fs::remove_file(&path).unwrap();
         assert_eq!(
-            result.unwrap(),
+            read(&file_of(&bytes)).unwrap(),
             Executable::Dynamic("/lib/ld-linux.so.2".into())
         );
     }

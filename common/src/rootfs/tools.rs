@@ -4,12 +4,12 @@ use std::{
     env,
     fs::{self, File},
     io::{self, Read},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::{
     elf::{self, Executable},
@@ -19,12 +19,12 @@ use super::{
 /// What a shell session in the book needs. What the host does not have is left
 /// out, except `sh`.
 const TOOLS: &[&str] = &[
-    "sh", "[", "cat", "chmod", "chown", "cp", "cut", "date", "dd", "df", "du",
-    "echo", "env", "false", "find", "free", "grep", "head", "hostname", "id",
-    "ip", "kill", "ln", "ls", "mkdir", "mknod", "mount", "mv", "nproc", "ping",
-    "printf", "ps", "pwd", "readlink", "rm", "rmdir", "sed", "seq", "sleep",
-    "sort", "stat", "stty", "sync", "tail", "test", "touch", "tr", "true",
-    "tty", "umount", "uname", "wc", "whoami",
+    "sh", "[", "cat", "chmod", "chown", "cp", "date", "dd", "echo", "env",
+    "false", "find", "free", "grep", "head", "hostname", "id", "ip", "kill",
+    "ln", "ls", "mkdir", "mknod", "mount", "mv", "nproc", "ping", "printf",
+    "ps", "pwd", "readlink", "rm", "sed", "seq", "sleep", "sort", "stat",
+    "stty", "sync", "tail", "test", "touch", "tr", "true", "tty", "umount",
+    "uname", "unshare", "wc",
 ];
 
 /// Under these names distributions install a BusyBox that may be static.
@@ -83,10 +83,12 @@ pub(super) fn of_the_host(sources: &mut Sources) -> anyhow::Result<Vec<Tool>> {
     let directories = directories();
     let mut listings = Vec::new();
     for name in TOOLS {
-        let found = locate(name, &directories, sources);
-        let Some((path, loader)) = found else {
+        let Some((path, loader)) = locate(name, &directories) else {
+            // If it is installed later, this is where it will be.
+            sources.add(&Path::new("/usr/bin").join(name));
             continue;
         };
+        sources.add(&path);
         // All loaders run at the same time: the slow part is starting them.
         listings.push((name, Listing::start(&path, loader)?, path));
     }
@@ -103,7 +105,7 @@ pub(super) fn of_the_host(sources: &mut Sources) -> anyhow::Result<Vec<Tool>> {
         }
     }
     if !tools.iter().any(|tool| tool.name == "sh") {
-        anyhow::bail!("no sh for it in {directories:?}");
+        bail!("no sh for it in {directories:?}");
     }
     Ok(tools)
 }
@@ -140,20 +142,15 @@ fn directories() -> Vec<PathBuf> {
 fn locate(
     name: &str,
     directories: &[PathBuf],
-    sources: &mut Sources,
 ) -> Option<(PathBuf, Option<PathBuf>)> {
-    for dir in directories {
+    directories.iter().find_map(|dir| {
         let path = dir.join(name);
-        sources.add(&path);
-        match executable(&path) {
-            Some(Executable::Static) => return Some((path, None)),
-            Some(Executable::Dynamic(loader)) => {
-                return Some((path, Some(loader)));
-            }
-            Some(Executable::Other) | None => {}
+        match executable(&path)? {
+            Executable::Static => Some((path, None)),
+            Executable::Dynamic(loader) => Some((path, Some(loader))),
+            Executable::Other => None,
         }
-    }
-    None
+    })
 }
 
 /// What kind of program `path` is; `None` if it is not there or not executable,

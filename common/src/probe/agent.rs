@@ -1,0 +1,222 @@
+//! The probe's agent inside the container, and the line between the two.
+
+use std::{
+    convert::Infallible,
+    env,
+    ffi::CString,
+    io::IoSliceMut,
+    os::fd::{AsRawFd, OwnedFd},
+    process::ExitCode,
+    rc::Rc,
+};
+
+use anyhow::Context;
+use nix::{
+    cmsg_space,
+    fcntl::AtFlags,
+    sys::{
+        socket::{
+            AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+            UnixCredentials, recv, recvmsg, send, setsockopt, socketpair,
+            sockopt::PassCred,
+        },
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{close, execveat},
+};
+
+use super::{Attempt, Host, rows};
+use crate::{process, report};
+
+/// Longer than any message on the line.
+const MESSAGE_MAX: usize = 64 * 1024;
+
+/// The first argument of a program that was executed to try one row.
+const TRY_ROW: &str = "try-row";
+
+/// What the agent has got by trying.
+pub(super) struct Answer {
+    /// The attempt was not refused.
+    pub(super) worked: bool,
+    /// What it has brought back.
+    pub(super) text: String,
+    /// Who the agent is, in our namespaces: the kernel itself says it.
+    pub(super) sender: UnixCredentials,
+}
+
+/// The probe's end of the line.
+pub(super) struct Line(OwnedFd);
+
+impl Line {
+    /// Makes a line. The other end is the agent's.
+    pub(super) fn new() -> anyhow::Result<(Line, Rc<OwnedFd>)> {
+        // Each send is one message, and each recv takes one.
+        let (ours, agents) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .context("socketpair(AF_UNIX, SOCK_SEQPACKET)")?;
+        setsockopt(&ours, PassCred, &true)
+            .context("setsockopt(SO_PASSCRED)")?;
+        Ok((Line(ours), Rc::new(agents)))
+    }
+
+    /// In another process than the probe's: closes its copy of our end, with
+    /// which the line would never hang up.
+    pub(super) fn close_copy(&self) -> anyhow::Result<()> {
+        close(self.0.as_raw_fd()).context("close(agent)")
+    }
+
+    /// The agent's first message: what this run does not enforce, and why.
+    pub(super) fn hello(&mut self) -> anyhow::Result<Vec<(String, String)>> {
+        let text = self.receive()?.text;
+        let pairs = text.lines().filter_map(|line| line.split_once('\t'));
+        Ok(pairs.map(|(what, why)| (what.into(), why.into())).collect())
+    }
+
+    /// Has the agent try the row number `index`.
+    pub(super) fn ask(&mut self, index: usize) -> anyhow::Result<Answer> {
+        send(
+            self.0.as_raw_fd(),
+            index.to_string().as_bytes(),
+            no_signal(),
+        )
+        .context("send(agent)")?;
+        self.receive()
+    }
+
+    fn receive(&mut self) -> anyhow::Result<Answer> {
+        let mut bytes = vec![0; MESSAGE_MAX];
+        let mut buffers = [IoSliceMut::new(&mut bytes)];
+        let mut control = cmsg_space!(UnixCredentials);
+        let message = recvmsg::<()>(
+            self.0.as_raw_fd(),
+            &mut buffers,
+            Some(&mut control),
+            MsgFlags::empty(),
+        )
+        .context("recvmsg(agent)")?;
+        let length = message.bytes;
+        let sender =
+            message
+                .cmsgs()
+                .context("recvmsg(agent)")?
+                .find_map(|message| match message {
+                    ControlMessageOwned::ScmCredentials(sender) => Some(sender),
+                    _ => None,
+                });
+        let (true, Some(sender)) = (length > 0, sender) else {
+            anyhow::bail!("recvmsg(agent): the agent has hung up");
+        };
+        let text = String::from_utf8_lossy(&bytes[..length]);
+        let (mark, text) = text.split_at(1);
+        Ok(Answer {
+            worked: mark == "+",
+            text: text.into(),
+            sender,
+        })
+    }
+}
+
+/// The agent: runs inside the container in place of a command.
+#[derive(Clone)]
+pub(crate) struct Agent {
+    host: Rc<Host>,
+    line: Rc<OwnedFd>,
+}
+
+impl Agent {
+    pub(super) fn new(host: &Rc<Host>, line: Rc<OwnedFd>) -> Agent {
+        Agent {
+            host: host.clone(),
+            line,
+        }
+    }
+
+    /// Tries what the probe asks for, until it hangs up.
+    pub(crate) fn run(
+        &self,
+        environment: &[CString],
+    ) -> anyhow::Result<Infallible> {
+        let waived = report::waived();
+        let lines = waived.iter().map(|(what, why)| format!("{what}\t{why}\n"));
+        self.say(Ok(lines.collect()))?;
+        loop {
+            let mut bytes = [0; 16];
+            let line = self.line.as_raw_fd();
+            let length = recv(line, &mut bytes, MsgFlags::empty())
+                .context("recv(probe)")?;
+            if length == 0 {
+                process::exit(0);
+            }
+            let index: usize =
+                std::str::from_utf8(&bytes[..length])?.parse()?;
+            let row = rows::all().nth(index).context("no such row")?;
+            self.say(match row.attempt {
+                Attempt::Here(attempt) => attempt(&self.host),
+                Attempt::AfterExec(_) => self.execute(index, environment),
+            })?;
+        }
+    }
+
+    fn say(&self, result: Result<String, String>) -> anyhow::Result<()> {
+        let message = match result {
+            Ok(text) => format!("+{text}"),
+            Err(text) => format!("-{text}"),
+        };
+        send(self.line.as_raw_fd(), message.as_bytes(), no_signal())
+            .context("send(probe)")?;
+        Ok(())
+    }
+
+    /// Executes a copy of our own program, which needs no file in the
+    /// container, and has it try the row.
+    fn execute(
+        &self,
+        index: usize,
+        environment: &[CString],
+    ) -> Result<String, String> {
+        let child = process::fork(|| {
+            let index = CString::new(index.to_string())?;
+            let arguments = [c"probe".into(), CString::new(TRY_ROW)?, index];
+            execveat(
+                &self.host.program,
+                c"",
+                &arguments,
+                environment,
+                AtFlags::AT_EMPTY_PATH,
+            )
+            .context("execveat(program)")?;
+            unreachable!("execveat has succeeded")
+        })
+        .map_err(|error| format!("{error:#}"))?;
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, 0)) => Ok(String::new()),
+            status => Err(format!("{status:?}")),
+        }
+    }
+}
+
+/// Without this a message to somebody who is gone would end us by SIGPIPE.
+fn no_signal() -> MsgFlags {
+    MsgFlags::MSG_NOSIGNAL
+}
+
+/// In a program that was executed to try one row: tries it. The exit code says
+/// whether it worked.
+pub(crate) fn row_to_try() -> Option<ExitCode> {
+    let mut arguments = env::args().skip(1);
+    if arguments.next()? != TRY_ROW {
+        return None;
+    }
+    let index: usize = arguments.next()?.parse().ok()?;
+    let Attempt::AfterExec(attempt) = rows::all().nth(index)?.attempt else {
+        return None;
+    };
+    Some(match attempt() {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    })
+}

@@ -1,0 +1,216 @@
+//! What the probe lets its agent try on: all of it is the probe's own.
+
+use std::{
+    env,
+    fs::{self, File},
+    io::{self, Write},
+    net::TcpListener,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process,
+    rc::Rc,
+};
+
+use anyhow::Context;
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    mount::{MntFlags, umount2},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
+        stat::{Mode, fchmod},
+    },
+    unistd::{dup2_raw, gethostname},
+};
+
+use crate::rootfs;
+
+/// Set in the environment of the container's parent.
+pub(super) const VARIABLE: &str = "PROBE_OUTSIDE";
+
+/// The number under which the container's parent holds a file open.
+pub(super) const DESCRIPTOR: i32 = 100;
+
+/// A signal that the container's parent ignores.
+pub(super) const IGNORED: Signal = Signal::SIGWINCH;
+
+/// A signal that does nothing, unless somebody waits for it.
+pub(super) const HARMLESS: Signal = Signal::SIGURG;
+
+/// The outside: the probe's process and what it has laid out.
+pub(super) struct Host {
+    /// Its host name, as long as nobody changes it.
+    pub(super) hostname: String,
+    /// The probe's process id.
+    pub(super) pid: i32,
+    /// When the probe's process started; with the pid it is unique.
+    pub(super) start_time: String,
+    /// A temporary directory.
+    pub(super) directory: PathBuf,
+    /// What cannot be known without having seen it.
+    pub(super) secret: String,
+    /// Listens on the loopback address.
+    pub(super) listener: TcpListener,
+    /// A System V shared memory segment with the secret in it.
+    pub(super) shared_memory: i32,
+    /// A copy of this program, to be executed where there are no files.
+    pub(super) program: OwnedFd,
+}
+
+impl Host {
+    pub(super) fn new() -> anyhow::Result<Rc<Host>> {
+        let pid = process::id() as i32;
+        let start_time = start_time(pid).context("read(/proc/self/stat)")?;
+        let secret = format!("{pid}.{start_time}");
+        let directory = env::temp_dir().join(format!("probe.{secret}"));
+        fs::create_dir(&directory)
+            .with_context(|| format!("mkdir({directory:?})"))?;
+        let mut host = Host {
+            hostname: hostname()?,
+            pid,
+            start_time,
+            directory,
+            secret,
+            listener: TcpListener::bind("127.0.0.1:0")
+                .context(r#"bind("127.0.0.1:0")"#)?,
+            shared_memory: -1,
+            program: copy_of_this_program()?,
+        };
+        fs::write(host.secret_file(), &host.secret).context("write(secret)")?;
+        host.shared_memory = shared_memory(&host.secret)?;
+
+        // Whether the signal has come can then be seen at leisure.
+        let mut mask = SigSet::empty();
+        mask.add(HARMLESS);
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)
+            .context("sigprocmask(SIG_BLOCK)")?;
+        Ok(Rc::new(host))
+    }
+
+    /// In the container's parent: leaves what a container could inherit.
+    pub(super) fn lay_traces(&self) -> anyhow::Result<()> {
+        // SAFETY: this process has one thread, so nobody reads the environment
+        // meanwhile.
+        unsafe { env::set_var(VARIABLE, &self.secret) };
+        let file = File::open(self.secret_file()).context("open(secret)")?;
+        // SAFETY: the number is free in this process, which has a handful of
+        // descriptors; nobody else relies on it.
+        let copy = unsafe { dup2_raw(&file, DESCRIPTOR) }
+            .context("dup2(secret, 100)")?;
+        fcntl(&copy, FcntlArg::F_SETFD(FdFlag::empty()))
+            .context("fcntl(100, F_SETFD, 0)")?;
+        // It stays open until this process ends.
+        std::mem::forget(copy);
+        // SAFETY: SIG_IGN is no handler.
+        unsafe { signal(IGNORED, SigHandler::SigIgn) }
+            .context("signal(SIGWINCH, SIG_IGN)")?;
+        Ok(())
+    }
+
+    /// A file of the host, with the secret in it.
+    pub(super) fn secret_file(&self) -> PathBuf {
+        self.directory.join("secret")
+    }
+
+    /// A file that does not exist until the agent writes it.
+    pub(super) fn written_file(&self) -> PathBuf {
+        self.directory.join("written")
+    }
+
+    /// An empty directory, in which the agent mounts something.
+    pub(super) fn mount_point(&self) -> PathBuf {
+        self.directory.clone()
+    }
+
+    /// Where the agent's file would be if it was written into the image.
+    pub(super) fn written_in_image(&self) -> Option<PathBuf> {
+        let image = rootfs::default_dir().ok()?;
+        let below = self.written_file();
+        Some(image.join(below.strip_prefix("/").ok()?))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // The agent and its parent have copies of this; what it stands for
+        // belongs to the probe.
+        if process::id() as i32 != self.pid {
+            return;
+        }
+        // Only what the agent has really left can be taken away: no errors.
+        let _ = umount2(&self.directory, MntFlags::MNT_DETACH);
+        if let Some(file) = self.written_in_image()
+            && let Some(directory) = file.parent()
+        {
+            let _ = fs::remove_file(&file);
+            let _ = fs::remove_dir(directory);
+        }
+        if let Err(error) = fs::remove_dir_all(&self.directory) {
+            let directory = self.directory.display();
+            crate::report::warning(&format!("rmdir({directory}): {error}"));
+        }
+        // SAFETY: IPC_RMID takes no buffer.
+        unsafe {
+            libc::shmctl(
+                self.shared_memory,
+                libc::IPC_RMID,
+                std::ptr::null_mut(),
+            );
+        }
+    }
+}
+
+/// The host name of this process's UTS namespace.
+pub(super) fn hostname() -> anyhow::Result<String> {
+    let name = gethostname().context("gethostname()")?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// When the process `pid` has started, in clock ticks since the boot: field 22
+/// of `/proc/pid/stat`. See proc_pid_stat(5).
+pub(super) fn start_time(pid: i32) -> io::Result<String> {
+    let stat = fs::read_to_string(
+        Path::new("/proc").join(pid.to_string()).join("stat"),
+    )?;
+    // The second field is a name in parentheses, with any characters in it.
+    let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    Ok(rest.split(' ').nth(19).unwrap_or_default().to_owned())
+}
+
+fn copy_of_this_program() -> anyhow::Result<OwnedFd> {
+    let program = memfd_create(c"probe", MFdFlags::MFD_CLOEXEC)
+        .context("memfd_create()")?;
+    fchmod(&program, Mode::from_bits_truncate(0o755))
+        .context("fchmod(memfd)")?;
+    let mut source =
+        File::open("/proc/self/exe").context("open(/proc/self/exe)")?;
+    let mut copy = File::from(program);
+    io::copy(&mut source, &mut copy).context("write(memfd)")?;
+    copy.flush().context("write(memfd)")?;
+    // Opened anew for reading: a file that is open for writing is ETXTBSY.
+    let path =
+        format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&copy));
+    let readable =
+        File::open(&path).with_context(|| format!("open({path:?})"))?;
+    Ok(readable.into())
+}
+
+/// Makes a shared memory segment that everybody may attach, with `text` in it.
+fn shared_memory(text: &str) -> anyhow::Result<i32> {
+    // SAFETY: shmget(2) takes numbers only.
+    let id = unsafe {
+        libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o666)
+    };
+    let id = Errno::result(id).context("shmget(IPC_PRIVATE, 4096)")?;
+    // SAFETY: a null address lets the kernel choose where it is attached.
+    let memory = unsafe { libc::shmat(id, std::ptr::null(), 0) };
+    if memory as isize == -1 {
+        return Err(Errno::last()).context("shmat()");
+    }
+    // SAFETY: the segment is writable, has 4096 bytes, and `text` fewer.
+    unsafe {
+        std::ptr::copy_nonoverlapping(text.as_ptr(), memory.cast(), text.len());
+    }
+    Ok(id)
+}

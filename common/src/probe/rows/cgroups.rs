@@ -1,0 +1,115 @@
+//! What step 4 isolates: each limit is tried by going past it. The container
+//! has 64 MiB, half a CPU and 64 processes when nothing else is said.
+
+use std::time::{Duration, Instant};
+
+use nix::{
+    sys::{
+        resource::{UsageWho, getrusage},
+        signal::{Signal, kill},
+        time::TimeVal,
+        wait::waitpid,
+    },
+    unistd::Pid,
+};
+
+use super::{Attempt, Row, if_it_worked, in_a_child};
+use crate::process;
+
+/// More than 64 MiB.
+const BYTES: usize = 80 << 20;
+
+/// More than 64.
+const PROCESSES: usize = 80;
+
+/// Several of the kernel's periods of 100 ms.
+const BURN_TIME: Duration = Duration::from_millis(400);
+
+/// Of one CPU: well above one half, and what a busy machine still gives.
+const SHARE: f64 = 0.7;
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        name: "memory",
+        control: |_| hog().map_err(|_| "there is too little memory".into()),
+        attempt: Attempt::Here(|_| hog().map(|()| String::new())),
+        reached: if_it_worked,
+    },
+    Row {
+        name: "CPU time",
+        control: |_| burn().map_err(|_| "the CPU is too busy to tell".into()),
+        attempt: Attempt::Here(|_| burn().map(|()| String::new())),
+        reached: if_it_worked,
+    },
+    Row {
+        name: "number of processes",
+        control: |_| fork_many().map_err(|_| "you can't start more".into()),
+        attempt: Attempt::Here(|_| fork_many().map(|()| String::new())),
+        reached: if_it_worked,
+    },
+];
+
+/// Fills memory; past the limit the kernel kills the process that does it.
+fn hog() -> Result<(), String> {
+    in_a_child(|| {
+        // Not zeros, for which the kernel would have no memory to find.
+        let hoard = vec![0xff_u8; BYTES];
+        std::hint::black_box(&hoard);
+        Ok(())
+    })
+}
+
+/// Computes without end; past the limit the kernel lets it wait.
+fn burn() -> Result<(), String> {
+    let start = Instant::now();
+    let mut used = Duration::ZERO;
+    // A busy machine can hold us up as well: whoever got his share once was
+    // not limited.
+    for _ in 0..2 {
+        let (begin, before) = (Instant::now(), cpu_time());
+        while begin.elapsed() < BURN_TIME {
+            std::hint::black_box(start);
+        }
+        used = used.max(cpu_time().saturating_sub(before));
+        if used.as_secs_f64() > SHARE * BURN_TIME.as_secs_f64() {
+            return Ok(());
+        }
+    }
+    Err(format!("{used:?} of {BURN_TIME:?}"))
+}
+
+fn cpu_time() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
+        return Duration::ZERO;
+    };
+    let duration = |time: TimeVal| {
+        Duration::from_micros(time.tv_sec() as u64 * 1_000_000)
+            + Duration::from_micros(time.tv_usec() as u64)
+    };
+    duration(usage.user_time()) + duration(usage.system_time())
+}
+
+/// Starts processes that wait; past the limit fork(2) is refused.
+fn fork_many() -> Result<(), String> {
+    let mut children: Vec<Pid> = Vec::new();
+    let mut result = Ok(());
+    for _ in 0..PROCESSES {
+        match process::fork(|| {
+            loop {
+                nix::unistd::pause();
+            }
+        }) {
+            Ok(child) => children.push(child),
+            Err(error) => {
+                result = Err(format!("{error:#}"));
+                break;
+            }
+        }
+    }
+    for child in children {
+        // They are ours and not yet waited for, so both succeed.
+        let _ = kill(child, Signal::SIGKILL);
+        let _ = waitpid(child, None);
+    }
+    result
+}

@@ -1,0 +1,60 @@
+//! What step 3 isolates.
+
+use std::fs;
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+use super::{Attempt, Row, always, if_it_worked, in_a_child, refused};
+use crate::probe::host::start_time;
+
+/// Not the host's anything; just something that can be mounted.
+fn mount_tmpfs(target: &std::path::Path) -> nix::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("probe"), target, Some("tmpfs"), flags, Some("size=4k"))
+}
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        name: "host processes in /proc",
+        control: always,
+        attempt: Attempt::Here(|host| match start_time(host.pid) {
+            Ok(time) if time == host.start_time => Ok(String::new()),
+            Ok(_) => Err("another process has this number".into()),
+            Err(error) => Err(refused(error)),
+        }),
+        reached: if_it_worked,
+    },
+    Row {
+        name: "host files",
+        control: always,
+        attempt: Attempt::Here(|host| {
+            match fs::read_to_string(host.secret_file()) {
+                Ok(text) if text == host.secret => Ok(text),
+                Ok(_) => Err("another file has this name".into()),
+                Err(error) => Err(refused(error)),
+            }
+        }),
+        reached: if_it_worked,
+    },
+    Row {
+        name: "mounts",
+        control: |host| {
+            in_a_child(|| {
+                unshare(CloneFlags::CLONE_NEWNS)?;
+                let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+                mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?;
+                Ok(mount_tmpfs(&host.mount_point())?)
+            })
+            .map_err(|_| "only root can mount on the host".into())
+        },
+        attempt: Attempt::Here(|host| {
+            mount_tmpfs(&host.mount_point()).map_err(refused)?;
+            Ok(String::new())
+        }),
+        // The mount hides what the directory holds.
+        reached: |host, _| !host.secret_file().exists(),
+    },
+];

@@ -1,0 +1,161 @@
+//! What to call a cgroup so that it can be known for dead later.
+//!
+//! A run that is killed by SIGKILL can't remove its cgroup. The name says whose
+//! it was: `container-in-six-steps.4026531836.1234.567890` belongs to process
+//! 1234 of the PID namespace 4026531836, started 567890 clock ticks after boot.
+//! The time tells it from a later process with the same number.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use common::{PROJECT, report};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, getpid};
+
+/// The ending that tells the leaf of a run from the cgroup of its container.
+pub(crate) const LEAF: &str = "-leaf";
+
+/// What this process calls the cgroups that it makes.
+#[derive(Debug)]
+pub(crate) struct Name {
+    /// What the names of all runs in our PID namespace begin with.
+    prefix: String,
+    /// The prefix, our process number and our start time.
+    pub(crate) full: String,
+    /// Whether `/proc` counts processes as we do. That of another PID
+    /// namespace does not: step 2 has the host's, for example.
+    proc_is_ours: bool,
+}
+
+impl Name {
+    /// The name for this process. See namespaces(7) about the number that
+    /// identifies our PID namespace.
+    pub(crate) fn of_this_process() -> anyhow::Result<Name> {
+        let path = "/proc/self/ns/pid";
+        let namespace =
+            fs::metadata(path).with_context(|| format!("stat({path:?})"))?;
+        let stat = Stat::read("self")
+            .ok_or_else(|| anyhow!("no start time in /proc/self/stat"))?;
+
+        let prefix = format!("{PROJECT}.{}.", namespace.ino());
+        let full = format!("{prefix}{}.{}", getpid(), stat.start_time);
+        let proc_is_ours = stat.pid == getpid();
+        Ok(Name {
+            prefix,
+            full,
+            proc_is_ours,
+        })
+    }
+
+    /// Removes the cgroups in `parent` that dead runs left behind.
+    ///
+    /// It takes only names of ours, from our PID namespace, whose process is
+    /// gone: a run that is just starting never loses its directory. rmdir(2)
+    /// leaves alone what still has processes.
+    pub(crate) fn sweep(&self, parent: &Path) {
+        let Ok(entries) = fs::read_dir(parent) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if !self.knows_for_dead(name) {
+                continue;
+            }
+            let path = entry.path();
+            match fs::remove_dir(&path).map_err(|error| error.kind()) {
+                // Somebody is in there, somebody else was faster, or it is
+                // somebody else's.
+                Ok(())
+                | Err(ErrorKind::ResourceBusy)
+                | Err(ErrorKind::NotFound)
+                | Err(ErrorKind::PermissionDenied) => {}
+                Err(kind) => {
+                    report::warning(&format!("rmdir({path:?}): {kind}"));
+                }
+            }
+        }
+    }
+
+    /// Whether `name` is of a run that exists no more. In doubt it does.
+    fn knows_for_dead(&self, name: &str) -> bool {
+        self.proc_is_ours
+            && name != self.full
+            && name.strip_prefix(&self.prefix).is_some_and(is_dead)
+    }
+}
+
+/// Whether the process in the end of a name, `1234.567890`, exists no more.
+fn is_dead(owner: &str) -> bool {
+    let owner = owner.strip_suffix(LEAF).unwrap_or(owner);
+    let Some((pid, start_time)) = owner.split_once('.') else {
+        return false;
+    };
+    let (Ok(pid), Ok(start_time)) = (pid.parse(), start_time.parse::<u64>())
+    else {
+        return false;
+    };
+    // /proc may be mounted so that it hides the processes of other users;
+    // signal 0, which is not sent, tells about them, too. See kill(2).
+    if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
+        return true;
+    }
+    Stat::read(&pid.to_string())
+        .is_some_and(|stat| stat.start_time != start_time)
+}
+
+/// Two fields of `/proc/PID/stat`. See proc_pid_stat(5).
+struct Stat {
+    /// Field 1.
+    pid: Pid,
+    /// Field 22, in clock ticks after boot.
+    start_time: u64,
+}
+
+impl Stat {
+    fn read(pid: &str) -> Option<Stat> {
+        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        Stat::parse(&String::from_utf8_lossy(&text))
+    }
+
+    /// Field 2 is the program's name in parentheses, with whatever the user
+    /// has put into it: parentheses and spaces, for example.
+    fn parse(text: &str) -> Option<Stat> {
+        let pid = text.split(' ').next()?.parse().ok()?;
+        let (_, after_name) = text.rsplit_once(") ")?;
+        let start_time = after_name.split(' ').nth(22 - 3)?.parse().ok()?;
+        Some(Stat {
+            pid: Pid::from_raw(pid),
+            start_time,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_name_can_hold_anything() {
+        let text = "1234 (a) b (c) R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 \
+                    18 567890 20 21\n";
+        let stat = Stat::parse(text).expect("22 fields");
+        assert_eq!(stat.pid, Pid::from_raw(1234));
+        assert_eq!(stat.start_time, 567_890);
+    }
+
+    #[test]
+    fn this_process_is_alive_and_its_predecessor_is_dead() {
+        let name = Name::of_this_process().expect("a name");
+        let owner = name.full.strip_prefix(&name.prefix).expect("an owner");
+        assert!(!is_dead(owner), "{owner}");
+        assert!(!is_dead(&format!("{owner}{LEAF}")), "{owner}");
+        assert!(is_dead(&format!("{owner}0")), "{owner}");
+        assert!(is_dead("4194305.1"), "no process has such a number");
+        assert!(!is_dead("nonsense"));
+    }
+}

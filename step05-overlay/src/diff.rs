@@ -1,0 +1,223 @@
+//! What has a container changed? The upper directory knows.
+
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    fs::{self, Metadata},
+    io::{self, BufWriter, ErrorKind, Write},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileTypeExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use common::{rootfs, xattr};
+
+use crate::layers::directory;
+
+/// List what a container has changed: A added, C changed, D deleted
+///
+/// A directory is changed when something in it is. Of a deleted directory, or
+/// one that a file has replaced, only the name is listed. What root's
+/// containers have written must be read by root: only root sees the marks of
+/// directories that were deleted and made anew.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Diff {
+    /// Directory that was given to `run --upper`
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Layer above the root file system, as it was given to `run`
+    #[arg(long, value_name = "DIR")]
+    pub lower: Vec<PathBuf>,
+    /// Root file system, as it was given to `run`
+    #[arg(long, value_name = "DIR")]
+    pub rootfs: Option<PathBuf>,
+}
+
+/// Compares an upper directory with the layers below it and prints one line a
+/// change: a letter and a path, sorted by path, with Docker's letters.
+///
+/// # Errors
+///
+/// A directory does not exist, is not one or can't be read; the output can't be
+/// written.
+pub fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
+    let upper = directory(&args.dir)
+        .with_context(|| format!("reading {:?}", args.dir))?;
+    let mut below = Vec::new();
+    for lower in &args.lower {
+        let lower = directory(lower)
+            .with_context(|| format!("using {lower:?} as a layer"))?;
+        below.push(lower);
+    }
+    below.push(rootfs::find(&args.rootfs)?);
+
+    let mut changes = Vec::new();
+    let merged = Directory {
+        path: PathBuf::from("/"),
+        upper,
+        below,
+        opaque: false,
+    };
+    merged
+        .compare(&mut changes)
+        .with_context(|| format!("comparing {:?}", args.dir))?;
+    changes.sort();
+    print(&changes).context("write(1)")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A path in the container, and one of the letters A, C and D.
+type Change = (PathBuf, u8);
+
+fn print(changes: &[Change]) -> io::Result<()> {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    for (path, letter) in changes {
+        // As bytes: a name need not be UTF-8.
+        stdout.write_all(&[*letter, b' '])?;
+        stdout.write_all(path.as_os_str().as_bytes())?;
+        stdout.write_all(b"\n")?;
+    }
+    stdout.flush()
+}
+
+/// A directory of the container that exists in the upper directory.
+struct Directory {
+    /// Its path in the container.
+    path: PathBuf,
+    /// The directory of the upper layer.
+    upper: PathBuf,
+    /// The directories of the lower layers that had been merged here, from the
+    /// top.
+    below: Vec<PathBuf>,
+    /// Whether the upper directory replaces those below, instead of being
+    /// merged with them.
+    opaque: bool,
+}
+
+impl Directory {
+    /// Adds to `changes` what is different in this directory and below it.
+    fn compare(&self, changes: &mut Vec<Change>) -> anyhow::Result<()> {
+        let names = names(&self.upper)?;
+        for name in &names {
+            let path = self.path.join(name);
+            let upper = self.upper.join(name);
+            let old = Old::find(&self.below, name)?;
+            let new = lstat(&upper)?
+                .with_context(|| format!("{upper:?} has just been deleted"))?;
+            let letter = match (is_whiteout(&new), old.exists) {
+                (true, true) => b'D',
+                // It had been added, and was then deleted again.
+                (true, false) => continue,
+                (false, true) => b'C',
+                (false, false) => b'A',
+            };
+            changes.push((path.clone(), letter));
+            if new.is_dir() {
+                let opaque = self.opaque || is_opaque(&upper)?;
+                let directory = Directory {
+                    path,
+                    upper,
+                    below: old.directories,
+                    opaque,
+                };
+                directory.compare(changes)?;
+            }
+        }
+        if self.opaque {
+            self.find_hidden(&names, changes)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what has been here and is not among the `names` that are here now.
+    fn find_hidden(
+        &self,
+        names: &BTreeSet<OsString>,
+        changes: &mut Vec<Change>,
+    ) -> anyhow::Result<()> {
+        let mut old_names = BTreeSet::new();
+        for directory in &self.below {
+            old_names.extend(self::names(directory)?);
+        }
+        for name in old_names.difference(names) {
+            if Old::find(&self.below, name)?.exists {
+                changes.push((self.path.join(name), b'D'));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the lower layers, merged, have under one name.
+#[derive(Default)]
+struct Old {
+    /// Whether there is anything.
+    exists: bool,
+    /// The directories that are merged, from the top; none if it is a file.
+    directories: Vec<PathBuf>,
+}
+
+impl Old {
+    /// Looks for `name` in the directories `below`, from the top, as overlay
+    /// does.
+    fn find(below: &[PathBuf], name: &OsStr) -> anyhow::Result<Old> {
+        let mut old = Old::default();
+        for directory in below {
+            let path = directory.join(name);
+            let Some(metadata) = lstat(&path)? else {
+                continue;
+            };
+            if is_whiteout(&metadata) {
+                break;
+            }
+            old.exists = true;
+            if !metadata.is_dir() {
+                break;
+            }
+            let opaque = is_opaque(&path)?;
+            old.directories.push(path);
+            if opaque {
+                break;
+            }
+        }
+        Ok(old)
+    }
+}
+
+fn names(directory: &Path) -> anyhow::Result<BTreeSet<OsString>> {
+    let entries = fs::read_dir(directory)
+        .with_context(|| format!("opendir({directory:?})"))?;
+    entries
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<io::Result<_>>()
+        .with_context(|| format!("readdir({directory:?})"))
+}
+
+fn lstat(path: &Path) -> anyhow::Result<Option<Metadata>> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => Ok(Some(result.with_context(|| format!("lstat({path:?})"))?)),
+    }
+}
+
+/// The mark of a deleted file: a character device of which both numbers are 0.
+fn is_whiteout(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() && metadata.rdev() == 0
+}
+
+/// The mark of a directory that was deleted and made anew: an attribute. Its
+/// name depends on whether the host's root has mounted the overlay.
+fn is_opaque(directory: &Path) -> anyhow::Result<bool> {
+    for name in [c"trusted.overlay.opaque", c"user.overlay.opaque"] {
+        let value = xattr::get(directory, name)
+            .with_context(|| format!("lgetxattr({directory:?}, {name:?})"))?;
+        if value.as_deref() == Some(b"y") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

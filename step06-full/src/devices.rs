@@ -1,0 +1,153 @@
+//! A `/dev` of the container's own, with the few devices that harm nobody.
+//!
+//! Step 3 bound the host's whole `/dev` into the container, disks and memory
+//! included. Here the container gets an empty tmpfs and, in it, what every
+//! program expects: six character devices, terminals and shared memory of its
+//! own, and the links that the shells know. The list is Docker's. See
+//! hier(7), null(4), pts(4).
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::unistd::{Gid, chown};
+
+use crate::mount_api;
+
+/// Devices that give nothing away: they read as nothing, noise or the
+/// caller's own terminal.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// The group that may write to terminals, as `mesg y` allows.
+const TTY: Gid = Gid::from_raw(5);
+
+/// Links by which programs reach their own descriptors. See bash(1),
+/// REDIRECTION.
+const LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+];
+
+/// Mounts a minimal `/dev` below `root`; it takes the place of step 3's
+/// `mount_dev`.
+///
+/// `root` must be the future root directory, in a private mount namespace. It
+/// must not be the root yet: the devices come from the host's `/dev`. The IPC
+/// namespace must be the container's own, or `/dev/mqueue` shows the host's.
+///
+/// Errors: that of the call that failed. See tmpfs(5), mount(2).
+pub fn mount_dev(root: &Path) -> anyhow::Result<()> {
+    let dev = root.join("dev");
+    mount_api::make_mount_point(&dev)?;
+
+    // As in Docker it stays writable, so it is small: a container that fills
+    // it has spent 64 KiB of the host's memory.
+    mount_file_system(
+        "tmpfs",
+        &dev,
+        MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+        "mode=755,size=64k,nr_inodes=64",
+    )?;
+    for name in DEVICES {
+        bind_device(name, &dev)?;
+    }
+    mount_pts(&dev)?;
+    mount_shm(&dev)?;
+    mount_mqueue(&dev)?;
+    for (target, name) in LINKS {
+        let link = dev.join(name);
+        symlink(target, &link)
+            .with_context(|| format!("symlink({target:?}, {link:?})"))?;
+    }
+    Ok(())
+}
+
+/// Makes the host's device `name` appear in `dev`.
+fn bind_device(name: &str, dev: &Path) -> anyhow::Result<()> {
+    let host = Path::new("/dev").join(name);
+    let device = dev.join(name);
+
+    // mknod(2) of a device is EPERM for the root of a user namespace, whatever
+    // its capabilities: it could make itself a node for any disk. So this is
+    // an empty regular file that the host's node is bound on. See
+    // user_namespaces(7).
+    mknod(&device, SFlag::S_IFREG, Mode::from_bits_truncate(0o666), 0)
+        .with_context(|| format!("mknod({device:?}, S_IFREG)"))?;
+    mount(
+        Some(&host),
+        &device,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .with_context(|| format!("mount({host:?}, {device:?}, MS_BIND)"))
+}
+
+/// Pseudoterminals of the container's own: its `/dev/pts/0` is not the host's.
+///
+/// Every mount of devpts is a new instance since Linux 4.7 (`newinstance` is
+/// for older ones), with a `ptmx` of its own in it that only `ptmxmode` makes
+/// usable. No `MS_NODEV`: the terminals in it are devices. See pts(4).
+fn mount_pts(dev: &Path) -> anyhow::Result<()> {
+    let pts = dev.join("pts");
+    make_directory(&pts)?;
+
+    // A terminal belongs to the group tty, which is 5 everywhere. A plain user
+    // has only one group mapped, so here may be no group 5: for chown(2) that
+    // is EINVAL. It is for the mount as well, but a mount that fails waits for
+    // the kernel to clean up: half a millisecond.
+    let group = match chown(&pts, None, Some(TTY)) {
+        Ok(()) => format!(",gid={TTY}"),
+        Err(Errno::EINVAL) => String::new(),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("chown({pts:?}, -1, {TTY})"));
+        }
+    };
+    let options = format!("newinstance,ptmxmode=0666,mode=0620{group}");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount_file_system("devpts", &pts, flags, &options)
+}
+
+/// Where shm_open(3) keeps POSIX shared memory: a tmpfs of Docker's size.
+fn mount_shm(dev: &Path) -> anyhow::Result<()> {
+    let shm = dev.join("shm");
+    make_directory(&shm)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount_file_system("tmpfs", &shm, flags, "mode=1777,size=64m")
+}
+
+/// The POSIX message queues of this IPC namespace as files. See
+/// mq_overview(7).
+fn mount_mqueue(dev: &Path) -> anyhow::Result<()> {
+    let mqueue = dev.join("mqueue");
+    make_directory(&mqueue)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    match mount_file_system("mqueue", &mqueue, flags, "") {
+        // A kernel without message queues has none to show.
+        Err(error) if error.downcast_ref() == Some(&Errno::ENODEV) => Ok(()),
+        done => done,
+    }
+}
+
+/// Mounts a new file system that has no device behind it.
+fn mount_file_system(
+    fstype: &str,
+    target: &Path,
+    flags: MsFlags,
+    options: &str,
+) -> anyhow::Result<()> {
+    mount(Some(fstype), target, Some(fstype), flags, Some(options))
+        .with_context(|| format!("mount({fstype:?}, {target:?}, {fstype:?})"))
+}
+
+fn make_directory(path: &Path) -> anyhow::Result<()> {
+    fs::create_dir(path).with_context(|| format!("mkdir({path:?})"))
+}

@@ -1,0 +1,116 @@
+//! What a process gets from its parent without asking, and a container must
+//! not have.
+//!
+//! Namespaces change what a process can *name*. What it *holds* already comes
+//! along through fork(2) and execve(2): an open descriptor of a host directory
+//! is a way out of any root. See the lists in fork(2) and execve(2).
+
+use std::os::fd::BorrowedFd;
+use std::ptr;
+
+use anyhow::{Context, bail};
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, SFlag, fstat, umask};
+
+/// Lets nothing of the host come along into the container but standard input,
+/// output and error.
+///
+/// Open descriptors will be closed at exec, ignored signals are no longer
+/// ignored, the umask is 022 and the session keyring a new, empty one. Resource
+/// limits stay, as in Docker; the environment and the signal mask are set where
+/// the command is executed.
+///
+/// Must run as the container's root, which the new keyring belongs to; before
+/// the init installs its signal handlers, which this would remove; and before
+/// the first directory is made, which the umask applies to.
+///
+/// Errors: when standard input, output or error is a directory, or that of the
+/// call that failed. See close_range(2), signal(7), umask(2), keyctl(2).
+pub fn clear() -> anyhow::Result<()> {
+    refuse_directories()?;
+    close_descriptors_at_exec()?;
+    reset_signals()?;
+    umask(Mode::from_bits_truncate(0o022));
+    join_new_session_keyring()
+}
+
+/// `run < /` would give the container the host's root directory: everything
+/// lies below `/proc/self/fd/0`.
+fn refuse_directories() -> anyhow::Result<()> {
+    for (number, name) in [
+        (libc::STDIN_FILENO, "standard input"),
+        (libc::STDOUT_FILENO, "standard output"),
+        (libc::STDERR_FILENO, "standard error"),
+    ] {
+        // SAFETY: nothing in this program closes these three, and where they
+        // were closed at the start, Rust's runtime opened /dev/null on them.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let stat = fstat(fd).with_context(|| format!("fstat({number})"))?;
+        let file_type = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        if file_type == SFlag::S_IFDIR {
+            bail!("{name} is a directory of the host, a way out of any root");
+        }
+    }
+    Ok(())
+}
+
+/// Has every descriptor from 3 up closed at exec, and not now: the init needs
+/// its own until then.
+///
+/// Rust opens files so by itself, but what the parent's parent left open has no
+/// such mark. The flag is as old (Linux 5.11) as overlay mounts in a user
+/// namespace, so a kernel that has come this far has it. See close_range(2).
+fn close_descriptors_at_exec() -> anyhow::Result<()> {
+    // SAFETY: the call takes three integers. It closes nothing, so no owner of
+    // a descriptor in this program is affected.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3 as libc::c_uint,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    Errno::result(done).context("close_range(3, ~0, CLOSE_RANGE_CLOEXEC)")?;
+    Ok(())
+}
+
+/// Sets every signal back to its default action.
+///
+/// execve(2) does that with handlers, but a signal that is *ignored* stays so:
+/// under nohup(1) a container would be deaf to SIGHUP.
+fn reset_signals() -> anyhow::Result<()> {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is no function of ours that could be called at a bad
+        // moment, and this process relies on no handler yet.
+        let previous = unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // EINVAL: SIGKILL and SIGSTOP can't be ignored in the first place, and
+        // the C library keeps a few real-time signals to itself. See signal(7).
+        if previous == libc::SIG_ERR && Errno::last() != Errno::EINVAL {
+            return Err(Errno::last())
+                .with_context(|| format!("signal({signal}, SIG_DFL)"));
+        }
+    }
+    Ok(())
+}
+
+/// Exchanges the session keyring, in which a login keeps its keys for
+/// encrypted disks or Kerberos, for an empty one. See session-keyring(7).
+fn join_new_session_keyring() -> anyhow::Result<()> {
+    // SAFETY: a null pointer for the name asks for a keyring without one; the
+    // call reads nothing else.
+    let keyring = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::KEYCTL_JOIN_SESSION_KEYRING,
+            ptr::null::<libc::c_char>(),
+        )
+    };
+    match Errno::result(keyring) {
+        // A kernel built without keys has none to pass on.
+        Err(Errno::ENOSYS) => Ok(()),
+        result => result
+            .map(drop)
+            .context("keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)"),
+    }
+}

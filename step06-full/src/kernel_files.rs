@@ -1,0 +1,186 @@
+//! What the kernel shows as files, and what of it a container may see.
+//!
+//! `/proc` and `/sys` are the kernel's own doors. Some of the files have no
+//! namespace: they tell about the whole machine, or steer it. Docker hides the
+//! first ("masked paths") and makes the second read-only; the lists here are
+//! its own. What a user namespace refuses anyway is on them too: each layer
+//! holds if the other fails. See proc(5), sysfs(5).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+
+use crate::mount_api;
+
+/// Files that tell about the machine or its other users.
+const MASKED_FILES: [&str; 7] = [
+    "proc/interrupts",
+    "proc/kcore",
+    "proc/keys",
+    "proc/latency_stats",
+    "proc/sched_debug",
+    "proc/timer_list",
+    "proc/timer_stats",
+];
+
+/// Directories that do the same.
+const MASKED_DIRECTORIES: [&str; 5] = [
+    "proc/acpi",
+    "proc/asound",
+    "proc/scsi",
+    "sys/devices/virtual/powercap",
+    "sys/firmware",
+];
+
+/// Files that change the machine's behaviour when they are written to.
+const READ_ONLY: [&str; 5] = [
+    "proc/bus",
+    "proc/fs",
+    "proc/irq",
+    "proc/sys",
+    "proc/sysrq-trigger",
+];
+
+const RESTRICTED: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC);
+
+/// Mounts the kernel's device tree, read-only, on `sys` below `root`.
+///
+/// sysfs shows the network devices of the network namespace that mounts it, so
+/// that must be the container's own: for the host's it is `EPERM`. It must
+/// also come before the old root is detached: in a user namespace the kernel
+/// allows a new sysfs (or proc) only where one is already fully visible, so
+/// that nobody uncovers what was hidden from them; afterwards it is `EPERM`,
+/// too. See sysfs(5), user_namespaces(7).
+pub fn mount_sys(root: &Path) -> anyhow::Result<()> {
+    let sys = root.join("sys");
+    mount_api::make_mount_point(&sys)?;
+    mount(
+        Some("sysfs"),
+        &sys,
+        Some("sysfs"),
+        RESTRICTED | MsFlags::MS_RDONLY,
+        None::<&str>,
+    )
+    .with_context(|| format!(r#"mount("sysfs", {sys:?}, "sysfs")"#))
+}
+
+/// Hides Docker's masked paths and makes its read-only paths read-only.
+///
+/// `proc` and `sys` below `root` must be mounted, and `root` must not be the
+/// root yet: what covers a file is the host's `/dev/null`. A path that this
+/// kernel does not have is skipped.
+///
+/// Errors: that of the call that failed. See mount(2).
+pub fn protect(root: &Path) -> anyhow::Result<()> {
+    for path in MASKED_FILES {
+        skip_missing(bind(Path::new("/dev/null"), &root.join(path)))?;
+    }
+
+    let mut directories = thermal_throttles(root)?;
+    directories.extend(MASKED_DIRECTORIES.map(|path| root.join(path)));
+    // An empty tmpfs covers the first; binding it again costs half of making
+    // another, and a machine has a directory for each processor.
+    let mut empty = None;
+    for path in &directories {
+        let mounted = match empty {
+            None => mount_empty(path),
+            Some(empty) => bind(empty, path),
+        };
+        if skip_missing(mounted)? {
+            empty = empty.or(Some(path));
+        }
+    }
+
+    for path in READ_ONLY {
+        make_read_only(&root.join(path))?;
+    }
+    Ok(())
+}
+
+/// The directories in which each processor counts how often it was too hot, a
+/// clock by which two containers could signal each other.
+fn thermal_throttles(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let cpus = root.join("sys/devices/system/cpu");
+    let mut found = Vec::new();
+    // Only Intel's processors have them, and the first is never unplugged.
+    let first = cpus.join("cpu0/thermal_throttle");
+    let any = first
+        .try_exists()
+        .with_context(|| format!("stat({first:?})"))?;
+    if !any {
+        return Ok(found);
+    }
+    for entry in fs::read_dir(&cpus)
+        .with_context(|| format!("open({cpus:?}, O_DIRECTORY)"))?
+    {
+        let entry = entry.with_context(|| format!("getdents({cpus:?})"))?;
+        if entry.file_type().is_ok_and(|file_type| file_type.is_dir()) {
+            found.push(entry.path().join("thermal_throttle"));
+        }
+    }
+    Ok(found)
+}
+
+/// Mounts a tmpfs that nothing can be written to.
+fn mount_empty(path: &Path) -> anyhow::Result<()> {
+    mount(
+        Some("tmpfs"),
+        path,
+        Some("tmpfs"),
+        RESTRICTED | MsFlags::MS_RDONLY,
+        None::<&str>,
+    )
+    .with_context(|| format!(r#"mount("tmpfs", {path:?}, "tmpfs")"#))
+}
+
+/// Makes `path` and what lies below it read-only, if it exists.
+///
+/// File permissions are not enough: `proc/sys/kernel/hostname` and the
+/// settings of the network namespace do belong to the container's root.
+fn make_read_only(path: &Path) -> anyhow::Result<()> {
+    // Read-only is a property of a mount, so there must be one exactly here.
+    // This bind ignores every other flag; they need a second call.
+    if !skip_missing(bind(path, path))? {
+        return Ok(());
+    }
+    // A remount replaces all flags, so the ones that proc has are repeated.
+    // In a user namespace taking one away can be EPERM: it may be locked. See
+    // mount_namespaces(7).
+    mount(
+        None::<&str>,
+        path,
+        None::<&str>,
+        MsFlags::MS_REMOUNT
+            | MsFlags::MS_BIND
+            | MsFlags::MS_RDONLY
+            | RESTRICTED,
+        None::<&str>,
+    )
+    .with_context(|| {
+        format!("mount(NULL, {path:?}, MS_REMOUNT|MS_BIND|MS_RDONLY)")
+    })
+}
+
+/// Whether there was something to mount on: kernels differ in what they have.
+fn skip_missing(mounted: anyhow::Result<()>) -> anyhow::Result<bool> {
+    match mounted {
+        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(false),
+        result => result.map(|()| true),
+    }
+}
+
+fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
+    mount(
+        Some(source),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .with_context(|| format!("mount({source:?}, {target:?}, MS_BIND)"))
+}

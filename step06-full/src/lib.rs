@@ -1,0 +1,28 @@
+//! Step 6: everything else that makes a container.
+//!
+//! Steps 1 to 5 have given the container a name, processes, a root file system
+//! and limits of its own. What is left is one file a mechanism, in the order in
+//! which the program calls them:
+//!
+//! - [`user`]: root inside is somebody else outside;
+//! - [`inheritance`]: what a process gets from its parent without asking;
+//! - [`namespaces`]: a cgroup tree that begins at the container;
+//! - [`network`]: interfaces and ports of its own;
+//! - [`volumes`]: directories of the host that are shared on purpose;
+//! - [`devices`] and [`kernel_files`]: `/dev`, `/sys` and `/proc` without what
+//!   reaches the hardware or the kernel's settings;
+//! - [`privileges`] and [`seccomp`]: capabilities and system calls.
+//!
+//! [`mount_api`] has the system calls that the crate `nix` does not wrap.
+
+pub mod devices;
+mod id_map;
+pub mod inheritance;
+pub mod kernel_files;
+pub mod mount_api;
+pub mod namespaces;
+pub mod network;
+pub mod privileges;
+pub mod seccomp;
+pub mod user;
+pub mod volumes;

@@ -1,0 +1,294 @@
+//! Directories and files of the host that the container is to see.
+//!
+//! Two paths, two dangers. The source may lie where only the caller can go,
+//! not the container's root: so the parent fetches it, as a mount that is
+//! attached nowhere. The destination is looked up in an image that somebody
+//! else made, before it is the root: a symbolic link in it, `/data -> /etc`,
+//! would lead to the *host's* `/etc`. So the kernel is told to resolve it as
+//! if the image were the root already. See openat2(2), `RESOLVE_IN_ROOT`,
+//! open_tree(2) and move_mount(2).
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
+
+use crate::mount_api;
+
+/// The part of the command line about what is mounted besides the image.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Volumes {
+    /// Show SRC of the host as DST in the container (repeatable)
+    #[arg(
+        long = "volume",
+        value_name = "SRC:DST[:ro]",
+        value_parser = OsStringValueParser::new().try_map(Volume::parse)
+    )]
+    pub volumes: Vec<Volume>,
+
+    /// Make the root file system read-only; volumes stay as they are
+    #[arg(long)]
+    pub read_only: bool,
+}
+
+/// One volume of the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// A directory or file of the host, as an absolute path.
+    pub source: PathBuf,
+    /// An absolute path in the container.
+    pub destination: PathBuf,
+    /// Nothing can be written to it, nor to what is mounted below.
+    pub read_only: bool,
+}
+
+/// A volume whose source has been found.
+#[derive(Debug)]
+pub struct OpenVolume {
+    /// What the command line says.
+    pub volume: Volume,
+    /// The source as a mount that is attached nowhere, so that its ids can
+    /// still be mapped ([`mount_api::map_ids`]); nothing where only the
+    /// container has the right to make one.
+    pub mount: Option<OwnedFd>,
+    /// Decides what is made in the image when the destination is missing.
+    is_dir: bool,
+}
+
+impl Volume {
+    /// Reads `SRC:DST`, `SRC:DST:ro` or `SRC:DST:rw`.
+    ///
+    /// A relative source is relative to the current directory. The paths are
+    /// bytes and need not be UTF-8; as in Docker neither can contain a `:`.
+    ///
+    /// Errors: when the form is another, or the destination is not absolute,
+    /// contains `..`, or is one of the places that the container fills itself.
+    pub fn parse(text: OsString) -> anyhow::Result<Volume> {
+        let parts: Vec<&OsStr> = text
+            .as_bytes()
+            .split(|byte| *byte == b':')
+            .map(OsStr::from_bytes)
+            .collect();
+        let (source, destination, read_only) = match parts[..] {
+            [source, destination] => (source, destination, false),
+            [source, destination, mode] if mode == "rw" => {
+                (source, destination, false)
+            }
+            [source, destination, mode] if mode == "ro" => {
+                (source, destination, true)
+            }
+            _ => bail!("not SRC:DST, SRC:DST:ro or SRC:DST:rw"),
+        };
+        ensure!(!source.is_empty(), "SRC is empty");
+        check_destination(Path::new(destination))?;
+        Ok(Volume {
+            source: std::path::absolute(source)?,
+            // Without doubled or trailing slashes and without `.`.
+            destination: Path::new(destination).components().collect(),
+            read_only,
+        })
+    }
+}
+
+/// Refuses destinations that would take over what makes the container one.
+fn check_destination(destination: &Path) -> anyhow::Result<()> {
+    ensure!(destination.is_absolute(), "DST is not absolute");
+    ensure!(
+        !destination.components().any(|c| c == Component::ParentDir),
+        "DST contains `..`"
+    );
+    ensure!(destination != Path::new("/"), "DST is `/`: use --rootfs");
+    for taken in ["/proc", "/sys", "/dev"] {
+        ensure!(
+            !destination.starts_with(taken),
+            "DST is in {taken}, which the container makes itself"
+        );
+    }
+    Ok(())
+}
+
+impl Volumes {
+    /// Finds the sources, while this process still is who called it.
+    ///
+    /// Parent's side, early: a missing source should be known before anything
+    /// is made. Gives the volumes in the order in which they must be mounted:
+    /// one for `/a/b` after one for `/a`, which would hide it.
+    ///
+    /// Errors: that of the call that failed, or when two volumes have the same
+    /// destination. See open_tree(2).
+    pub fn open(&self) -> anyhow::Result<Vec<OpenVolume>> {
+        let mut volumes = self.volumes.clone();
+        volumes.sort_by(|a, b| a.destination.cmp(&b.destination));
+        for pair in volumes.windows(2) {
+            let destination = &pair[0].destination;
+            ensure!(
+                *destination != pair[1].destination,
+                "two volumes for {destination:?}"
+            );
+        }
+        volumes.into_iter().map(OpenVolume::new).collect()
+    }
+}
+
+impl Volumes {
+    /// Makes the root file system read-only if `--read-only` says so, and only
+    /// that: `/proc`, `/dev` and the volumes are mounts of their own and stay
+    /// as they are.
+    ///
+    /// Must run when all else is mounted below `root`, since mount points may
+    /// have to be made there. See mount_setattr(2).
+    pub fn protect_root(&self, root: &Path) -> anyhow::Result<()> {
+        if !self.read_only {
+            return Ok(());
+        }
+        // Adds one attribute; a remount would have to repeat the others,
+        // because taking a locked one away is EPERM. See mount_namespaces(7).
+        let mount = open_directory(root)?;
+        mount_api::mount_setattr(mount, 0, libc::MOUNT_ATTR_RDONLY)
+            .with_context(|| format!("mount_setattr({root:?}, RDONLY)"))
+            .context("making the root file system read-only")
+    }
+}
+
+impl OpenVolume {
+    fn new(volume: Volume) -> anyhow::Result<OpenVolume> {
+        let source = &volume.source;
+        let is_dir = fs::metadata(source)
+            .with_context(|| format!("stat({source:?})"))?
+            .is_dir();
+        // A plain user may not copy a mount here, outside of the container;
+        // inside, where it is the same user, it can. What may be seen is the
+        // same: the right to make the copy is not a right to read.
+        let mount = match clone_source(source) {
+            Err(error) if error.downcast_ref() == Some(&Errno::EPERM) => None,
+            result => Some(result?),
+        };
+        Ok(OpenVolume {
+            volume,
+            mount,
+            is_dir,
+        })
+    }
+}
+
+/// Copies the mount at `source` and all below it. In a user namespace leaving
+/// those out would be `EINVAL`: they may have been mounted to hide something.
+fn clone_source(source: &Path) -> anyhow::Result<OwnedFd> {
+    mount_api::open_tree(source, libc::AT_RECURSIVE).with_context(|| {
+        format!("open_tree({source:?}, OPEN_TREE_CLONE|AT_RECURSIVE)")
+    })
+}
+
+/// Mounts the volumes below `root`, the container's future root directory.
+///
+/// Must run in the container's mount namespace and, so that no link in the
+/// image leads a volume into them, before `/proc`, `/sys` and `/dev` are
+/// mounted. A missing destination is made, with the directories above it.
+///
+/// Errors: that of the call that failed. See move_mount(2).
+pub fn mount(volumes: &[OpenVolume], root: &Path) -> anyhow::Result<()> {
+    for opened in volumes {
+        mount_one(opened, root).with_context(|| {
+            format!("mounting the volume {:?}", opened.volume.destination)
+        })?;
+    }
+    Ok(())
+}
+
+fn mount_one(opened: &OpenVolume, root: &Path) -> anyhow::Result<()> {
+    let volume = &opened.volume;
+    let mount = match &opened.mount {
+        Some(mount) => mount.try_clone().context("dup()")?,
+        None => clone_source(&volume.source)?,
+    };
+    // A device file that lies in the volume would open the host's disk. Docker
+    // stops that by its devices cgroup; here the mount does.
+    let mut attributes = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
+    if volume.read_only {
+        attributes |= libc::MOUNT_ATTR_RDONLY;
+    }
+    mount_api::mount_setattr(&mount, libc::AT_RECURSIVE, attributes)
+        .with_context(|| {
+            format!("mount_setattr({:?}, AT_RECURSIVE)", volume.source)
+        })?;
+
+    let destination = &volume.destination;
+    let target = open_or_create(root, destination, opened.is_dir)?;
+    mount_api::move_mount(mount, target, Path::new("")).with_context(|| {
+        format!("move_mount({:?}, {destination:?})", volume.source)
+    })
+}
+
+/// Opens `path` below `root`, making what is missing of it: directories and,
+/// unless `is_dir`, an empty file at the end.
+fn open_or_create(
+    root: &Path,
+    path: &Path,
+    is_dir: bool,
+) -> anyhow::Result<OwnedFd> {
+    let root = open_directory(root)?;
+
+    // From the top down, so that what is missing has a parent to be made in.
+    // Always from the root: an absolute link half-way starts there again.
+    let mut parent = open_in_root(&root, Path::new("/"))?;
+    let mut so_far = PathBuf::from("/");
+    for name in path.iter().skip(1) {
+        so_far.push(name);
+        parent = match open_in_root(&root, &so_far) {
+            Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => {
+                if is_dir || so_far != path {
+                    make_directory(&parent, name)?;
+                } else {
+                    make_file(&parent, name)?;
+                }
+                open_in_root(&root, &so_far)?
+            }
+            result => result?,
+        };
+    }
+    Ok(parent)
+}
+
+/// Opens `path` as the container will see it: `/`, `..` and links end at
+/// `root`, and the links below `/proc` that lead anywhere are refused.
+fn open_in_root(root: &OwnedFd, path: &Path) -> anyhow::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(
+            ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        );
+    openat2(root, path, how)
+        .with_context(|| format!("openat2({path:?}, RESOLVE_IN_ROOT)"))
+}
+
+/// A single name is made in the directory that `parent` is open on, so no link
+/// is followed. One that leads nowhere is `EEXIST`.
+fn make_directory(parent: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
+    mkdirat(parent, name, Mode::from_bits_truncate(0o755))
+        .with_context(|| format!("mkdirat({name:?})"))
+}
+
+/// As [`make_directory`], an empty regular file.
+fn make_file(parent: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
+    mknodat(
+        parent,
+        name,
+        SFlag::S_IFREG,
+        Mode::from_bits_truncate(0o644),
+        0,
+    )
+    .with_context(|| format!("mknodat({name:?}, S_IFREG)"))
+}
+
+fn open_directory(path: &Path) -> anyhow::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty())
+        .with_context(|| format!("open({path:?}, O_PATH|O_DIRECTORY)"))
+}
