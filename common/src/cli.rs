@@ -152,14 +152,16 @@ impl<A: Args> Program<A> {
 }
 
 fn workload(matches: &ArgMatches) -> Workload {
-    let command: Vec<OsString> = many(matches, "command");
-    let command = if command.is_empty() {
-        vec!["sh".into()]
-    } else {
-        command
-    };
+    let mut command: Vec<OsString> = many(matches, "command");
+    let mut environment = Vec::new();
+    if command.is_empty() {
+        command.push("sh".into());
+        // The prompt of a shell should say where one is.
+        environment.push(("PS1".into(), "$(hostname)# ".into()));
+    }
+    environment.extend(many(matches, "env"));
     let workdir = matches.get_one::<PathBuf>("workdir").cloned();
-    Workload::new(command, many(matches, "env"), workdir)
+    Workload::new(command, environment, workdir)
 }
 
 fn many<T: Clone + Send + Sync + 'static>(

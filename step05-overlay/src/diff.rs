@@ -55,23 +55,28 @@ pub fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
     }
     below.push(rootfs::find(&args.rootfs)?);
 
-    let mut changes = Vec::new();
-    let merged = Directory {
-        path: PathBuf::from("/"),
-        upper,
-        below,
-        opaque: false,
-    };
-    merged
-        .compare(&mut changes)
+    let changes = changes(upper, below)
         .with_context(|| format!("comparing {:?}", args.dir))?;
-    changes.sort();
     print(&changes).context("write(1)")?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A path in the container, and one of the letters A, C and D.
 type Change = (PathBuf, u8);
+
+/// What is different in the directory `upper` on top of those `below`, sorted.
+fn changes(upper: PathBuf, below: Vec<PathBuf>) -> anyhow::Result<Vec<Change>> {
+    let merged = Directory {
+        path: PathBuf::from("/"),
+        upper,
+        below,
+        opaque: false,
+    };
+    let mut changes = Vec::new();
+    merged.compare(&mut changes)?;
+    changes.sort();
+    Ok(changes)
+}
 
 fn print(changes: &[Change]) -> io::Result<()> {
     let mut stdout = BufWriter::new(io::stdout().lock());
@@ -220,4 +225,118 @@ fn is_opaque(directory: &Path) -> anyhow::Result<bool> {
         }
     }
     Ok(false)
+}
+
+// Opaque directories are left to the tests of the whole program, where overlay
+// makes them.
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, path::PathBuf, process};
+
+    use nix::sys::stat::{Mode, SFlag, mknod};
+
+    use super::changes;
+
+    /// Layers below a directory of their own, which is gone after the test.
+    struct Layers(PathBuf);
+
+    impl Layers {
+        fn new(test: &str) -> Layers {
+            let name = format!("overlay-diff-{test}-{}", process::id());
+            let layers = Layers(env::temp_dir().join(name));
+            for layer in ["upper", "middle", "image"] {
+                fs::create_dir_all(layers.0.join(layer)).unwrap();
+            }
+            layers
+        }
+
+        fn file(&self, path: &str) {
+            let path = self.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+
+        fn whiteout(&self, path: &str) {
+            // Everybody may make this one device. See mknod(2).
+            let path = self.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            mknod(&path, SFlag::S_IFCHR, Mode::empty(), 0).unwrap();
+        }
+
+        fn diff(&self) -> Vec<String> {
+            let below = vec![self.0.join("middle"), self.0.join("image")];
+            let changes = changes(self.0.join("upper"), below).unwrap();
+            let line = |(path, letter): &(PathBuf, u8)| {
+                format!("{} {}", char::from(*letter), path.display())
+            };
+            changes.iter().map(line).collect()
+        }
+    }
+
+    impl Drop for Layers {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn nothing_written_is_no_change() {
+        let layers = Layers::new("nothing");
+        layers.file("image/etc/passwd");
+        assert_eq!(layers.diff(), [""; 0]);
+    }
+
+    #[test]
+    fn added_changed_and_deleted_files_are_told_apart() {
+        let layers = Layers::new("letters");
+        layers.file("image/etc/passwd");
+        layers.file("image/etc/motd");
+        layers.file("middle/etc/hosts");
+        layers.file("upper/etc/passwd");
+        layers.whiteout("upper/etc/motd");
+        layers.whiteout("upper/etc/hosts");
+        layers.file("upper/etc/new/file");
+        assert_eq!(
+            layers.diff(),
+            [
+                "C /etc",
+                "D /etc/hosts",
+                "D /etc/motd",
+                "A /etc/new",
+                "A /etc/new/file",
+                "C /etc/passwd",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_layer_in_the_middle_has_deleted_is_not_there() {
+        let layers = Layers::new("middle");
+        layers.file("image/a");
+        layers.file("image/b");
+        layers.whiteout("middle/a");
+        layers.whiteout("middle/b");
+        layers.file("upper/a");
+        layers.whiteout("upper/b");
+        assert_eq!(layers.diff(), ["A /a"]);
+    }
+
+    #[test]
+    fn a_file_and_a_directory_may_replace_each_other() {
+        let layers = Layers::new("kinds");
+        layers.file("image/directory/file");
+        layers.file("image/file");
+        layers.file("upper/directory");
+        layers.file("upper/file/new");
+        assert_eq!(layers.diff(), ["C /directory", "C /file", "A /file/new"]);
+    }
+
+    #[test]
+    fn a_file_in_the_middle_hides_the_directory_below_it() {
+        let layers = Layers::new("hidden");
+        layers.file("image/name/inside");
+        layers.file("middle/name");
+        layers.file("upper/name/inside");
+        assert_eq!(layers.diff(), ["C /name", "A /name/inside"]);
+    }
 }

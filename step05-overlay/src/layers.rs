@@ -90,13 +90,13 @@ fn make_upper(given: &Path) -> anyhow::Result<PathBuf> {
     make_directory(given, 0o755)?;
     let upperdir = directory(given)?;
     let workdir = workdir_of(&upperdir)?;
-    make_directory(&workdir, 0o700)?;
-    open_directory(&workdir)?;
     ensure!(
-        device(&upperdir)? == device(&workdir)?,
-        "it is a mount point, so {workdir:?} is on another file system; \
+        device(&upperdir)? == device(&upperdir.join(".."))?,
+        "it is a mount point, so {workdir:?} would be on another file system; \
          choose a directory below it"
     );
+    make_directory(&workdir, 0o700)?;
+    open_directory(&workdir)?;
     Ok(upperdir)
 }
 

@@ -26,6 +26,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use nix::{
     mount::{MsFlags, mount},
+    sys::statvfs::{FsFlags, statvfs},
     unistd::{chdir, fchdir},
 };
 
@@ -52,8 +53,9 @@ const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 ///
 /// # Errors
 ///
-/// Another container has the upper directory. `EINVAL`: it is on a file system
-/// that can't be one, such as another overlay or NFS.
+/// Another container has the upper directory, or the work directory belongs to
+/// somebody else. `EINVAL`: the upper directory is on a file system that can't
+/// be one, such as another overlay or NFS.
 pub fn mount_root(root: &Path, layers: &Layers) -> anyhow::Result<()> {
     let mount_layers = || {
         // The path "/" would lead past what is mounted on it, to the host.
@@ -79,7 +81,8 @@ pub fn mount_root(root: &Path, layers: &Layers) -> anyhow::Result<()> {
         let workdir = open_directory(&workdir)?;
 
         let options = options(&lowerdir, &upperdir, &workdir)?;
-        mount_overlay(root, &options)
+        mount_overlay(root, &options)?;
+        check_writable(root)
     };
     mount_layers().with_context(|| format!("mounting an overlay on {root:?}"))
 }
@@ -150,9 +153,9 @@ fn options(
         "redirect_dir=off"
     } else {
         // Overlay keeps its notes in attributes trusted.*, which only the
-        // host's root may write; user.* may be written by all. Before Linux 6.6
-        // a tmpfs has neither for us: mkdir in place of a deleted directory is
-        // EIO then. See xattr(7).
+        // host's root may write; user.* may be written by all. A tmpfs has
+        // those since Linux 6.6; before, `rm -r` of a directory of the image is
+        // EIO, unless upperdir is on a disk. See xattr(7).
         "userxattr"
     };
     // With an index, an upperdir is tied to the layers that it was first used
@@ -193,4 +196,17 @@ fn mount_overlay(root: &Path, options: &str) -> anyhow::Result<()> {
         format!(r#"mount("overlay", {root:?}, "overlay", {options:?})"#)
     })?;
     fchdir(here).context(r#"fchdir(".")"#)
+}
+
+/// Makes an error of what is only a line in the kernel's log: where overlay may
+/// not write to workdir, it mounts all the same, but read-only.
+fn check_writable(merged: &Path) -> anyhow::Result<()> {
+    let status =
+        statvfs(merged).with_context(|| format!("statfs({merged:?})"))?;
+    ensure!(
+        !status.flags().contains(FsFlags::ST_RDONLY),
+        "it is read-only: the kernel could not use the work directory (does \
+         it belong to somebody else?); dmesg(1) may tell why"
+    );
+    Ok(())
 }

@@ -173,7 +173,10 @@ fn refusals() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
 
     let mut typing = vec![];
     for request in TYPING {
-        let is_typing = argument(1, SeccompCmpOp::Eq, request as u64)?;
+        // The C libraries don't agree on the type: u64 in glibc, i32 in musl.
+        #[allow(clippy::unnecessary_cast)]
+        let request = request as u64;
+        let is_typing = argument(1, SeccompCmpOp::Eq, request)?;
         typing.push(SeccompRule::new(vec![is_typing])?);
     }
     rules.insert(libc::SYS_ioctl, typing);

@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The harness of the suite: runs the built programs on the real kernel.
+//!
+//! A test is a plain function that is named after its claim. It starts a step
+//! ([`Step`], [`Run`]), looks at what came out ([`Finished`]), and panics if the
+//! claim is wrong. Each run is wrapped in "the host is unchanged" ([`host`]),
+//! so no test has to ask for that.
+//!
+//! Two environment variables:
+//! - `STEPS_BIN_DIR`: a directory with the programs. Nothing is built then, so
+//!   a plain user can run what root has built, in a checkout that is read-only.
+//! - `SUITE_NO_SKIPS=1`: a test that cannot run here fails, with the reason.
+//!
+//! The tests run in threads of one process, so this process must never fork,
+//! unshare or change its directory; whatever needs that is a program.
+
+pub mod host;
+pub mod image;
+pub mod needs;
+pub mod programs;
+pub mod pty;
+mod run;
+mod step;
+mod trial;
+mod wait;
+
+pub use run::{Finished, Run, Running};
+pub use step::{ALL, CGROUPS, FULL, MOUNT, OVERLAY, PID, Step, UTS};
+pub use trial::{Test, main, skip};
+pub use wait::{LIMIT, wait_until};

@@ -36,13 +36,13 @@ pub(super) const ROWS: &[Row] = &[
         reached: if_it_worked,
     },
     Row {
-        name: "CPU time",
+        name: "cpu",
         control: |_| burn().map_err(|_| "the CPU is too busy to tell".into()),
         attempt: Attempt::Here(|_| burn().map(|()| String::new())),
         reached: if_it_worked,
     },
     Row {
-        name: "number of processes",
+        name: "processes",
         control: |_| fork_many().map_err(|_| "you can't start more".into()),
         attempt: Attempt::Here(|_| fork_many().map(|()| String::new())),
         reached: if_it_worked,

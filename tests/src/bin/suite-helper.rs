@@ -1,0 +1,165 @@
+//! Does inside a container what no tool of the system does. Linked statically,
+//! it needs nothing else there.
+
+use std::{
+    env, fs,
+    io::{self, BufRead},
+    net::{SocketAddr, TcpStream},
+    os::unix::fs::chroot,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        resource::{UsageWho, getrusage},
+        time::TimeValLike,
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, fork, pause},
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        ["echo", text] => {
+            println!("{text}");
+            Ok(())
+        }
+        ["escape-chroot", file] => escape_chroot(file),
+        ["fork-bomb", count] => fork_bomb(number(count)),
+        ["burn-cpu", ms] => burn_cpu(Duration::from_millis(number(ms))),
+        ["connect", address] => {
+            connect(address);
+            Ok(())
+        }
+        ["find-shared-memory", key] => {
+            find_shared_memory(number(key) as i32);
+            Ok(())
+        }
+        ["make-shared-memory", key] => make_shared_memory(number(key) as i32),
+        ["system-calls", ref numbers @ ..] => {
+            numbers.iter().for_each(|it| system_call(number(it) as i64));
+            Ok(())
+        }
+        _ => Err(io::Error::other(format!("what is {arguments:?}?"))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("helper: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("the test has given a number")
+}
+
+/// The classic way out of a chroot, and then prints `file`, which is outside.
+///
+/// A second chroot leaves the working directory where it is: outside of the new
+/// root. From there `..` is not stopped any more, up to the real root. See
+/// chroot(2).
+fn escape_chroot(file: &str) -> io::Result<()> {
+    fs::create_dir_all("/tmp/cell")?;
+    chroot("/tmp/cell")?;
+    for _ in 0..100 {
+        env::set_current_dir("..")?;
+    }
+    chroot(".")?;
+    print!("{}", fs::read_to_string(file)?);
+    Ok(())
+}
+
+/// Forks until that fails, at most `limit` times; prints how often it worked
+/// and why it ended; then waits for a line.
+fn fork_bomb(limit: u64) -> io::Result<()> {
+    let mut count = 0;
+    let end = loop {
+        if count == limit {
+            break "the limit is not reached".to_owned();
+        }
+        // SAFETY: this program has one thread.
+        match unsafe { fork() } {
+            Ok(ForkResult::Parent { .. }) => count += 1,
+            Ok(ForkResult::Child) => loop {
+                pause();
+            },
+            Err(errno) => break format!("{errno:?}"),
+        }
+    };
+    println!("{count} forks: {end}");
+    io::stdin().lock().read_line(&mut String::new())?;
+    Ok(())
+}
+
+/// Uses so much processor time, and prints how many milliseconds passed.
+fn burn_cpu(time: Duration) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+        let used = usage.user_time() + usage.system_time();
+        if used.num_milliseconds() as u128 >= time.as_millis() {
+            println!("{}", start.elapsed().as_millis());
+            return Ok(());
+        }
+    }
+}
+
+/// Prints `connected`, or the errno of connect(2).
+fn connect(address: &str) {
+    let address: SocketAddr = address.parse().expect("an address");
+    match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
+        Ok(_) => println!("connected"),
+        Err(error) => {
+            let errno = error.raw_os_error().map(Errno::from_raw);
+            println!("{errno:?}");
+        }
+    }
+}
+
+/// Prints `found`, or the errno of shmget(2).
+fn find_shared_memory(key: i32) {
+    // SAFETY: shmget(2) takes three integers.
+    let result = unsafe { libc::shmget(key, 0, 0) };
+    match Errno::result(result) {
+        Ok(_) => println!("found"),
+        Err(errno) => println!("{errno:?}"),
+    }
+}
+
+/// Makes a segment of shared memory, says so, and waits for a line.
+fn make_shared_memory(key: i32) -> io::Result<()> {
+    // SAFETY: shmget(2) takes three integers.
+    Errno::result(unsafe { libc::shmget(key, 4096, libc::IPC_CREAT | 0o666) })?;
+    println!("made");
+    io::stdin().lock().read_line(&mut String::new())?;
+    Ok(())
+}
+
+/// Makes the system call of that number with arguments that make no sense to
+/// any (-1), in a process of its own, and prints the errno.
+fn system_call(number: i64) {
+    // SAFETY: this program has one thread.
+    match unsafe { fork() }.expect("fork()") {
+        ForkResult::Child => {
+            // SAFETY: -1 is no pointer that the kernel would write to, no open
+            // descriptor and no process; whatever the call is, it fails.
+            let result =
+                unsafe { libc::syscall(number, -1, -1, -1, -1, -1, -1) };
+            match Errno::result(result) {
+                Ok(value) => println!("{number} returned {value}"),
+                Err(errno) => println!("{number} {errno:?}"),
+            }
+            std::process::exit(0);
+        }
+        ForkResult::Parent { child } => match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, 0)) => {}
+            end => println!("{number} ended with {end:?}"),
+        },
+    }
+}

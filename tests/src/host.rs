@@ -1,0 +1,189 @@
+//! The host, which no container may change.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{needs::cgroup_mounts, wait_until};
+
+/// The environment variable that marks the processes of one run.
+pub(crate) const MARK: &str = "SUITE_RUN";
+
+/// What all containers share and none may change.
+#[derive(Debug, PartialEq)]
+pub struct Host {
+    hostname: String,
+    mounts: BTreeSet<String>,
+}
+
+/// How the name of each run's directory begins.
+pub(crate) const DIRECTORY: &str = "suite-run-";
+
+impl Host {
+    /// Looks at the host, as far as it concerns the run that has `directory`.
+    ///
+    /// The probe of steps 1 and 2 does mount something on the host, in the
+    /// directory of its run, while other runs are looking.
+    pub fn now(directory: &Path) -> Host {
+        let name = directory.file_name().expect("it is a temporary directory");
+        let name = name.to_string_lossy();
+        let concerns_us =
+            |line: &&str| !line.contains(DIRECTORY) || line.contains(&*name);
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo")
+            .expect("/proc is mounted");
+        let lines = mountinfo.lines().filter(concerns_us);
+        Host {
+            hostname: hostname(),
+            mounts: lines.map(String::from).collect(),
+        }
+    }
+
+    /// Panics if the host is another one than it was.
+    pub fn assert_unchanged(&self, directory: &Path) {
+        let now = Host::now(directory);
+        assert_eq!(now.hostname, self.hostname, "the host has another name");
+        let changed: Vec<&String> =
+            now.mounts.symmetric_difference(&self.mounts).collect();
+        assert!(changed.is_empty(), "mounted or unmounted: {changed:#?}");
+    }
+}
+
+/// The host's name.
+pub fn hostname() -> String {
+    let name = nix::unistd::gethostname().expect("gethostname() cannot fail");
+    name.into_string().expect("the host's name is UTF-8")
+}
+
+/// Waits until all processes of the run `mark` are gone. After a SIGKILL of the
+/// supervisor the kernel needs a moment for that.
+pub(crate) fn assert_no_process(mark: &str) {
+    wait_until(&format!("the end of all processes of run {mark}"), || {
+        processes(mark).is_empty().then_some(())
+    });
+}
+
+/// The processes of the run `mark`, by the mark in their environment. The
+/// container's init has it in each step: it is forked, and nobody exec'd.
+pub(crate) fn processes(mark: &str) -> Vec<i32> {
+    let mark = format!("{MARK}={mark}\0");
+    let has_mark = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ"));
+        environment.is_ok_and(|text| contains(&text, mark.as_bytes()))
+    };
+    pids().filter(has_mark).collect()
+}
+
+/// All processes that we can see.
+pub fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").expect("/proc is mounted");
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// The children of the process `parent`, in the order of their numbers, with
+/// the state of each: `S` sleeping, `Z` zombie, … See proc_pid_stat(5).
+pub fn children(parent: i32) -> Vec<(i32, char)> {
+    let mut children: Vec<(i32, char)> = pids()
+        .filter_map(|pid| {
+            let (state, of) = state_and_parent(pid)?;
+            (of == parent).then_some((pid, state))
+        })
+        .collect();
+    children.sort();
+    children
+}
+
+/// The state of a process, as a letter; `None` if there is none.
+pub fn state(pid: i32) -> Option<char> {
+    state_and_parent(pid).map(|(state, _)| state)
+}
+
+fn state_and_parent(pid: i32) -> Option<(char, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let mut fields = after_name.split(' ');
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// The cgroups that the supervisor `pid` made and that still exist. Its number
+/// is in their name.
+pub fn cgroups_of(pid: u32) -> Vec<PathBuf> {
+    let namespace = fs::read_link("/proc/self/ns/pid").expect("/proc");
+    let namespace = namespace.to_string_lossy().into_owned();
+    let number = namespace.trim_matches(|c: char| !c.is_ascii_digit());
+    let name = format!("container-in-six-steps.{number}.{pid}.");
+    let mut found = Vec::new();
+    for (mount_point, _) in cgroup_mounts() {
+        find_directories(&mount_point, &name, &mut found);
+    }
+    found
+}
+
+fn find_directories(parent: &Path, name: &str, found: &mut Vec<PathBuf>) {
+    // What another run removes meanwhile is nothing to complain about.
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if entry.file_name().to_string_lossy().starts_with(name) {
+                found.push(entry.path());
+            }
+            find_directories(&entry.path(), name, found);
+        }
+    }
+}
+
+/// The cgroup directory of `controller` in which the process `pid` is, and the
+/// version of cgroups that it belongs to.
+pub fn cgroup_of(pid: i32, controller: &str) -> (PathBuf, u32) {
+    let membership = fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .expect("the process is there");
+    let path_of = |wanted: &str| {
+        membership.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let mut controllers = fields.next()?.split(',');
+            controllers
+                .any(|name| name == wanted)
+                .then(|| fields.next())?
+        })
+    };
+    let (path, version) = match path_of(controller) {
+        Some(path) => (path, 1),
+        None => (path_of("").expect("a cgroup of version 2"), 2),
+    };
+    let file_system = if version == 1 { "cgroup" } else { "cgroup2" };
+    let directories = cgroup_mounts().into_iter();
+    let mut directories = directories
+        .filter(|(_, kind)| kind == file_system)
+        .map(|(mount_point, _)| mount_point.join(path.trim_matches('/')))
+        .filter(|directory| has_process(directory, pid));
+    let directory = directories.next();
+    (directory.expect("its cgroup is mounted somewhere"), version)
+}
+
+fn has_process(cgroup: &Path, pid: i32) -> bool {
+    let processes = fs::read_to_string(cgroup.join("cgroup.procs"));
+    let pid = pid.to_string();
+    processes.is_ok_and(|text| text.lines().any(|line| line == pid))
+}
+
+/// The number of processes of the cgroup `directory`.
+pub fn count_processes(directory: &Path) -> usize {
+    let processes = fs::read_to_string(directory.join("cgroup.procs"));
+    processes.expect("the cgroup is there").lines().count()
+}
+
+/// A line of `/proc/PID/status`, without its name.
+pub fn status(pid: i32, name: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let value = line.expect("the kernel has this line");
+    value.trim_start_matches(':').trim().to_owned()
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,154 @@
+//! A terminal with somebody at it, who types and reads.
+
+use std::{
+    ffi::OsStr,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::process::CommandExt,
+    },
+    process::{Child, Command},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    pty::openpty,
+    sys::termios::{Termios, tcgetattr},
+    unistd::setsid,
+};
+
+use crate::{LIMIT, host::MARK, trial::note, wait_until};
+
+/// A program that runs in a session of its own, on a terminal of its own.
+pub struct Session {
+    child: Child,
+    screen: std::fs::File,
+    seen: String,
+    read_up_to: usize,
+}
+
+impl Session {
+    /// Starts an interactive shell, the host's `sh`, with the prompt `host$ `.
+    pub fn shell() -> Session {
+        let mut session = Session::start(["sh", "-i"]);
+        session.expect("host$ ");
+        session
+    }
+
+    /// Starts `command` as the leader of a session, with the terminal as its
+    /// controlling terminal.
+    pub fn start<A: AsRef<OsStr>>(
+        command: impl IntoIterator<Item = A>,
+    ) -> Session {
+        let pty = openpty(None, None).expect("openpty()");
+        let terminal = || pty.slave.try_clone().expect("dup()");
+        let mut arguments = command.into_iter();
+        let program = arguments.next().expect("a program");
+        let mut process = Command::new(program.as_ref());
+        process
+            .args(arguments)
+            .env("PS1", "host$ ")
+            .env("TERM", "dumb")
+            .env(MARK, "pty")
+            .stdin(terminal())
+            .stdout(terminal())
+            .stderr(terminal());
+        // SAFETY: setsid(2) and ioctl(2) are async-signal-safe, and nothing is
+        // allocated.
+        unsafe { process.pre_exec(take_terminal) };
+        let child = process.spawn().expect("the program can be started");
+        Session {
+            child,
+            screen: pty.master.into(),
+            seen: String::new(),
+            read_up_to: 0,
+        }
+    }
+
+    /// Types a line and the return key.
+    pub fn type_line(&mut self, line: &str) {
+        self.press(&format!("{line}\n"));
+    }
+
+    /// Presses keys: `\x03` is Ctrl-C, `\x04` Ctrl-D, `\x1a` Ctrl-Z.
+    pub fn press(&mut self, keys: &str) {
+        note(format!("typed {keys:?}"));
+        self.screen.write_all(keys.as_bytes()).expect("a terminal");
+    }
+
+    /// Waits until `text` appears, and goes on reading behind it. Returns what
+    /// came before it.
+    pub fn expect(&mut self, text: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let unread = &self.seen[self.read_up_to..];
+            if let Some(at) = unread.find(text) {
+                let before = unread[..at].to_owned();
+                self.read_up_to += at + text.len();
+                note(format!("read {before:?} and then {text:?}"));
+                return before;
+            }
+            assert!(
+                start.elapsed() < LIMIT,
+                "no {text:?} came, but {unread:?}"
+            );
+            self.read_more();
+        }
+    }
+
+    /// The process group that has the terminal.
+    pub fn foreground(&self) -> i32 {
+        let group = nix::unistd::tcgetpgrp(&self.screen);
+        group.expect("the terminal of a session").as_raw()
+    }
+
+    /// The modes of the terminal: echo and so on. See termios(3).
+    pub fn modes(&self) -> Termios {
+        tcgetattr(&self.screen).expect("it is a terminal")
+    }
+
+    /// The process number of the session's leader.
+    pub fn leader(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Waits for the end of the session's leader, and returns its exit code.
+    pub fn end(mut self) -> Option<i32> {
+        let status = wait_until("the end of the session", || {
+            self.read_more();
+            self.child.try_wait().expect("wait4()")
+        });
+        status.code()
+    }
+
+    /// Reads what is there, waiting a little if nothing is.
+    fn read_more(&mut self) {
+        let mut screen = [PollFd::new(self.screen.as_fd(), PollFlags::POLLIN)];
+        let a_moment = PollTimeout::try_from(Duration::from_millis(5));
+        let ready = poll(&mut screen, a_moment.expect("it is short"));
+        if ready.is_ok_and(|ready| ready > 0) {
+            let mut bytes = [0; 4096];
+            // EIO: nobody has the terminal open any more.
+            let read = self.screen.read(&mut bytes).unwrap_or(0);
+            self.seen += &String::from_utf8_lossy(&bytes[..read]);
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// In the child: makes standard input its controlling terminal.
+fn take_terminal() -> io::Result<()> {
+    setsid()?;
+    let stdin = io::stdin().as_raw_fd();
+    // SAFETY: TIOCSCTTY takes an int by value. See TIOCSCTTY(2const).
+    let result = unsafe { libc::ioctl(stdin, libc::TIOCSCTTY, 0) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! The six steps, by name.
+
+use crate::{Finished, Run, programs};
+
+/// One of the six programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Step {
+    /// 1 to 6.
+    pub number: usize,
+    /// The name of its package and of its program.
+    pub name: &'static str,
+}
+
+/// Step 1: a host name of its own.
+pub const UTS: Step = Step {
+    number: 1,
+    name: "step01-uts",
+};
+/// Step 2: process numbers of its own.
+pub const PID: Step = Step {
+    number: 2,
+    name: "step02-pid",
+};
+/// Step 3: a file system of its own.
+pub const MOUNT: Step = Step {
+    number: 3,
+    name: "step03-mount",
+};
+/// Step 4: limits.
+pub const CGROUPS: Step = Step {
+    number: 4,
+    name: "step04-cgroups",
+};
+/// Step 5: layers.
+pub const OVERLAY: Step = Step {
+    number: 5,
+    name: "step05-overlay",
+};
+/// Step 6: all the rest.
+pub const FULL: Step = Step {
+    number: 6,
+    name: "step06-full",
+};
+
+/// All steps, in order.
+pub const ALL: [Step; 6] = [UTS, PID, MOUNT, CGROUPS, OVERLAY, FULL];
+
+impl Step {
+    /// `stepNN run`, still without options and command.
+    pub fn run(self) -> Run {
+        self.subcommand("run")
+    }
+
+    /// `stepNN NAME`: `probe`, for example.
+    pub fn subcommand(self, name: &str) -> Run {
+        Run::new(programs::path(self.name), name)
+    }
+
+    /// Runs a shell script in a container of this step, to its end.
+    pub fn sh(self, script: &str) -> Finished {
+        self.run().sh(script)
+    }
+
+    /// This step and all later ones.
+    pub fn and_later(self) -> impl Iterator<Item = Step> {
+        ALL.into_iter().filter(move |step| *step >= self)
+    }
+}

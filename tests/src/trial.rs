@@ -1,0 +1,113 @@
+//! Runs the tests, by libtest-mimic: it looks like `cargo test`, and it can
+//! report that a test was skipped, and why.
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    env,
+    panic::{self, catch_unwind, resume_unwind},
+    process::ExitCode,
+};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::programs;
+
+/// A test: a function that panics if its claim is wrong.
+#[derive(Clone, Copy)]
+pub struct Test {
+    /// The module that it stands in, from `module_path!()`.
+    pub module: &'static str,
+    /// The claim.
+    pub name: &'static str,
+    /// The test itself.
+    pub function: fn(),
+}
+
+/// A list of tests, from the names of their functions.
+#[macro_export]
+macro_rules! tests {
+    ($($function:ident),* $(,)?) => {
+        &[$($crate::Test {
+            module: module_path!(),
+            name: stringify!($function),
+            function: $function,
+        }),*]
+    };
+}
+
+/// The payload of the panic that ends a skipped test.
+struct Skipped(String);
+
+/// Ends this test as skipped.
+pub fn skip(reason: &str) -> ! {
+    // Without the hook that records a failure.
+    resume_unwind(Box::new(Skipped(reason.to_owned())))
+}
+
+thread_local! {
+    /// What the test in this thread has done so far; shown if it fails.
+    static STORY: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Adds to what is shown if the test of this thread fails.
+pub(crate) fn note(text: String) {
+    STORY.with_borrow_mut(|story| story.push(text));
+}
+
+/// The suite's `main`.
+pub fn main(tests: &[&[Test]]) -> ExitCode {
+    // SAFETY: nothing has been started yet, so this is the only thread.
+    unsafe { tell_insta() };
+    panic::set_hook(Box::new(|panic| note(panic.to_string())));
+    let arguments = Arguments::from_args();
+    if !arguments.list
+        && let Err(code) = programs::build()
+    {
+        return code;
+    }
+    let trials = tests.concat().into_iter().map(trial).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Tells insta where the snapshots are. It would ask Cargo, which a plain user
+/// need not have.
+///
+/// # Safety
+/// No other thread may run: it changes the environment.
+unsafe fn tell_insta() {
+    let mut settings =
+        vec![("INSTA_WORKSPACE_ROOT", programs::workspace().as_os_str())];
+    if env::var_os("STEPS_BIN_DIR").is_some() {
+        // The checkout may be read-only.
+        settings.push(("INSTA_UPDATE", "no".as_ref()));
+    }
+    for (name, value) in settings {
+        if env::var_os(name).is_none() {
+            // SAFETY: our caller has promised that this is the only thread.
+            unsafe { env::set_var(name, value) };
+        }
+    }
+}
+
+fn trial(test: Test) -> Trial {
+    let room = test.module.rsplit("::").next().unwrap_or_default();
+    let name = format!("{room}::{}", test.name);
+    Trial::ignorable_test(name, move || {
+        STORY.with_borrow_mut(Vec::clear);
+        match catch_unwind(test.function) {
+            Ok(()) => Ok(Completion::Completed),
+            Err(payload) => outcome(&*payload),
+        }
+    })
+}
+
+fn outcome(panic: &(dyn Any + Send)) -> Result<Completion, Failed> {
+    match panic.downcast_ref::<Skipped>() {
+        Some(Skipped(reason)) if env::var_os("SUITE_NO_SKIPS").is_some() => {
+            Err(format!("skipped, but SUITE_NO_SKIPS is set: {reason}").into())
+        }
+        Some(Skipped(reason)) => Ok(Completion::ignored_with(reason)),
+        None => Err(STORY.with_borrow(|story| story.join("\n")).into()),
+    }
+}

@@ -1,0 +1,301 @@
+//! What goes in wrong comes out as one clear message with the documented exit
+//! code, and leaves nothing behind.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::{
+        ffi::OsStringExt,
+        fs::{PermissionsExt, symlink},
+    },
+    path::Path,
+    process::Command,
+};
+
+use tests::{
+    ALL, FULL, Finished, MOUNT, OVERLAY, Run, Test, UTS, image::Image, needs,
+    tests,
+};
+
+pub(crate) const TESTS: &[Test] = tests![
+    a_missing_root_file_system_is_named,
+    a_file_is_no_root_file_system,
+    a_symlink_loop_is_no_root_file_system,
+    a_root_file_system_needs_a_shell_for_the_default_command,
+    a_missing_command_gives_127,
+    a_directory_as_a_command_gives_126,
+    a_file_that_is_not_executable_gives_126,
+    a_command_for_another_architecture_gives_126,
+    a_missing_loader_gives_127_and_says_so,
+    a_hostname_that_makes_no_sense_is_refused,
+    a_limit_that_makes_no_sense_is_refused,
+    a_mistyped_option_is_explained_in_one_line,
+    an_environment_setting_needs_an_equals_sign,
+    a_refused_user_namespace_is_explained,
+    a_closed_standard_stream_is_no_problem,
+    a_full_disk_behind_stdout_is_the_commands_problem,
+    help_on_a_full_disk_is_an_error,
+    an_argument_need_not_be_utf_8,
+];
+
+/// Checks that the run failed with `code` and one message, that it names the
+/// program, and that each of `parts` is in it.
+pub(crate) fn assert_message(run: &Finished, code: i32, parts: &[&str]) {
+    assert_eq!(run.code, code, "exit code");
+    assert_eq!(run.stdout, "", "standard output");
+    let lines: Vec<&str> = run.stderr.lines().collect();
+    let (message, hint) = match lines[..] {
+        [message] => (message, None),
+        [message, hint] => (message, Some(hint)),
+        _ => panic!("{} lines of message", lines.len()),
+    };
+    assert!(message.starts_with("step0"), "whose message? {message}");
+    assert!(!message.ends_with('.'), "{message}");
+    for part in parts {
+        assert!(run.stderr.contains(part), "no {part:?} in the message");
+    }
+    if let Some(hint) = hint {
+        assert!(hint.starts_with("  hint: "), "{hint}");
+    }
+}
+
+fn steps_with_rootfs() -> impl Iterator<Item = Run> {
+    MOUNT.and_later().map(|step| step.run())
+}
+
+fn a_missing_root_file_system_is_named() {
+    for run in steps_with_rootfs() {
+        let run = run.rootfs(Path::new("/no/such")).sh("true");
+        assert_message(&run, 125, &["\"/no/such\"", "ENOENT: No such file"]);
+    }
+}
+
+fn a_file_is_no_root_file_system() {
+    for run in steps_with_rootfs() {
+        let run = run.rootfs(Path::new("/etc/passwd")).sh("true");
+        assert_message(&run, 125, &["\"/etc/passwd\"", "ENOTDIR: Not a dir"]);
+    }
+}
+
+fn a_symlink_loop_is_no_root_file_system() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let link = directory.path().join("loop");
+    symlink(&link, &link).expect("the directory is ours");
+    for run in steps_with_rootfs() {
+        let run = run.rootfs(&link).sh("true");
+        assert_message(&run, 125, &["loop\"", "ELOOP: Too many symbolic"]);
+    }
+}
+
+fn a_root_file_system_needs_a_shell_for_the_default_command() {
+    let image = Image::minimal();
+    for run in steps_with_rootfs() {
+        let run = run.rootfs(image.path()).bare();
+        assert_message(&run, 127, &["running \"sh\"", "ENOENT", "PATH"]);
+    }
+}
+
+fn a_missing_command_gives_127() {
+    for step in ALL {
+        for name in ["nonesuch", "/no/such", ""] {
+            let run = step.run().command([name]);
+            let running = format!("running {name:?}");
+            let execve = format!("execve({name:?}): ENOENT: No such file");
+            assert_message(&run, 127, &[&running, &execve]);
+        }
+    }
+}
+
+fn a_directory_as_a_command_gives_126() {
+    for step in ALL {
+        let run = step.run().command(["/tmp"]);
+        let hint = "hint: it is a directory";
+        assert_message(&run, 126, &["execve(\"/tmp\"): EACCES", hint]);
+    }
+}
+
+/// Runs the file `name` in a private image, in step 1 by its path on the host.
+fn run_in_each_step(image: &Image, name: &str) -> Vec<Finished> {
+    let on_the_host = image.path().join(name);
+    let inside = Path::new("/").join(name);
+    let in_step_1 = UTS.run().command([&on_the_host]);
+    let in_later = MOUNT
+        .and_later()
+        .map(|step| step.run().rootfs(image.path()).command([&inside]));
+    in_later.chain([in_step_1]).collect()
+}
+
+fn a_file_that_is_not_executable_gives_126() {
+    let image = Image::minimal();
+    fs::write(image.path().join("text"), "").expect("it is ours");
+    for run in run_in_each_step(&image, "text") {
+        assert_message(&run, 126, &["text\"): EACCES", "chmod +x"]);
+    }
+}
+
+/// The architecture is a number at offset 18 of an ELF file. See elf(5).
+fn a_command_for_another_architecture_gives_126() {
+    let image = Image::minimal();
+    let mut elf = fs::read(image.path().join("helper")).expect("it is there");
+    elf[18..20].copy_from_slice(&0xfeed_u16.to_le_bytes());
+    add_program(&image, "foreign", &elf);
+    for run in run_in_each_step(&image, "foreign") {
+        let hint = "another kind of processor";
+        assert_message(&run, 126, &["foreign\"): ENOEXEC", hint]);
+    }
+}
+
+/// The kernel says ENOENT, although the file is there.
+fn a_missing_loader_gives_127_and_says_so() {
+    let image = Image::minimal();
+    add_program(&image, "script", b"#!/no/such/interpreter\n");
+    for run in run_in_each_step(&image, "script") {
+        let hint = "the file is there, but not the loader";
+        assert_message(&run, 127, &["script\"): ENOENT", hint]);
+    }
+    let sh = needs::tool("sh").canonicalize().expect("it is there");
+    let elf = fs::read(sh).expect("it is readable");
+    if !elf.windows(4).any(|window| window == b"/ld-") {
+        return; // This machine's shell is static.
+    }
+    add_program(&image, "dynamic", &elf);
+    for step in MOUNT.and_later() {
+        let run = step.run().rootfs(image.path()).command(["/dynamic"]);
+        let hint = "the file is there, but not the loader";
+        assert_message(&run, 127, &["dynamic\"): ENOENT", hint]);
+    }
+}
+
+fn add_program(image: &Image, name: &str, content: &[u8]) {
+    let path = image.path().join(name);
+    fs::write(&path, content).expect("it is ours");
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&path, mode).expect("it is ours");
+}
+
+/// A NUL is not among them: no program can be given one.
+fn a_hostname_that_makes_no_sense_is_refused() {
+    let long = "n".repeat(65);
+    for step in ALL {
+        for (name, reason) in [
+            ("", "can't be empty"),
+            (&long, "it has 65 bytes"),
+            ("two\nlines", "no control characters"),
+        ] {
+            let run = step.run().options(["--hostname", name]).sh("true");
+            assert_message(&run, 125, &["--hostname", reason]);
+        }
+    }
+}
+
+fn a_limit_that_makes_no_sense_is_refused() {
+    for step in tests::CGROUPS.and_later() {
+        for (option, values) in [
+            (
+                "--memory",
+                &["64x", "0", "-1", "", "18446744073709551616"][..],
+            ),
+            ("--cpus", &["0", "-1", "nan", "inf", ""][..]),
+            ("--pids-limit", &["0", "-1", "1.5", ""][..]),
+        ] {
+            for value in values {
+                let run = step.run().options([option, value]).sh("true");
+                assert_message(&run, 125, &[option, value]);
+            }
+        }
+    }
+}
+
+fn a_mistyped_option_is_explained_in_one_line() {
+    for step in ALL {
+        let run = step.run().options(["--hostnam"]).sh("true");
+        assert_message(&run, 125, &["--hostnam", "hint: see --help"]);
+    }
+    let rootfs = OVERLAY.run().options(["--rootfs"]).bare();
+    assert_message(&rootfs, 125, &["--rootfs"]);
+}
+
+fn an_environment_setting_needs_an_equals_sign() {
+    for step in ALL {
+        for setting in ["NAME", "=value"] {
+            let run = step.run().options(["--env", setting]).sh("true");
+            assert_message(&run, 125, &["this is not KEY=VALUE"]);
+        }
+    }
+}
+
+/// A chroot is the one place where the kernel refuses a user namespace without
+/// any setting.
+fn a_refused_user_namespace_is_explained() {
+    needs::root();
+    needs::tool("chroot");
+    needs::tool("unshare");
+    let image = Image::minimal();
+    for step in ALL {
+        let program = image.path().join(step.name);
+        fs::copy(tests::programs::path(step.name), &program)
+            .expect("it is ours");
+        let rootfs = if step < MOUNT {
+            &[][..]
+        } else {
+            &["--rootfs", "/"]
+        };
+        // Step 6 looks for its cgroup there before it starts anything.
+        fs::create_dir_all(image.path().join("proc")).expect("it is ours");
+        let script = "mount -t proc proc \"$0/proc\" && \
+                      exec chroot --userspec=65534:65534 \"$0\" \"$@\"";
+        let run = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .arg(image.path())
+            .arg(Path::new("/").join(step.name))
+            .arg("run")
+            .args(rootfs)
+            .args(["--", "/helper", "echo", "unreachable"])
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .output()
+            .expect("unshare can be started");
+        let call = if step < FULL { "unshare" } else { "clone3" };
+        let parts = [call, "CLONE_NEWUSER", "EPERM", "hint: "];
+        assert_message(&Finished::from(run), 125, &parts);
+    }
+}
+
+fn a_closed_standard_stream_is_no_problem() {
+    for step in ALL {
+        for redirection in ["<&-", "2>&-"] {
+            let run = step.run().redirected(redirection);
+            assert_eq!(run.sh("echo fine").ok(), "fine", "{}", step.name);
+        }
+        let closed = step.run().redirected(">&-").sh("exit 3");
+        assert_eq!((closed.code, closed.stderr.as_str()), (3, ""));
+        let all = step.run().redirected("<&- >&- 2>&-").sh("exit 3");
+        assert_eq!(all.code, 3, "{}", step.name);
+    }
+}
+
+fn a_full_disk_behind_stdout_is_the_commands_problem() {
+    for step in ALL {
+        let full = step.run().redirected(">/dev/full");
+        let run = full.sh("echo lost || exit 4");
+        assert_eq!(run.code, 4, "{}", step.name);
+    }
+}
+
+fn help_on_a_full_disk_is_an_error() {
+    for step in ALL {
+        let help = step.run().options(["--help"]).redirected(">/dev/full");
+        assert_message(&help.bare(), 125, &["write(1): ENOSPC"]);
+    }
+}
+
+fn an_argument_need_not_be_utf_8() {
+    let text = b"caf\xe9 \xff\xfe".to_vec();
+    for step in ALL {
+        let run = step.run().command([
+            OsStr::new("printf"),
+            OsStr::new("%s"),
+            &OsString::from_vec(text.clone()),
+        ]);
+        assert_eq!(run.bytes, text, "{}", step.name);
+    }
+}

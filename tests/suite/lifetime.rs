@@ -1,0 +1,91 @@
+//! From the first moment to the last: nothing outlives a run.
+
+use std::{
+    thread::sleep,
+    time::{Duration, SystemTime},
+};
+
+use nix::sys::signal::Signal;
+use tests::{ALL, FULL, MOUNT, Test, UTS, tests};
+
+pub(crate) const TESTS: &[Test] = tests![
+    a_supervisor_that_is_killed_takes_its_container_along,
+    a_supervisor_killed_at_any_moment_leaves_nothing,
+    a_start_that_fails_leaves_nothing,
+    many_fast_starts_leave_nothing,
+    sigterm_ends_a_container,
+];
+
+fn a_supervisor_that_is_killed_takes_its_container_along() {
+    for step in ALL {
+        let script = match step {
+            // Only an init takes more than the command along.
+            UTS => "echo ready; read _",
+            _ => "sleep 60 & echo ready; read _",
+        };
+        let mut container = step.run().start_sh(script);
+        container.wait_for("ready");
+        container.kill();
+    }
+}
+
+/// Forty kills, most of them while the container is being made.
+fn a_supervisor_killed_at_any_moment_leaves_nothing() {
+    let mut random = Random::new();
+    let mut left_behind = Vec::new();
+    for round in 0..40 {
+        let step = ALL[round % ALL.len()];
+        let container = step.run().start(["sleep", "60"]);
+        sleep(Duration::from_micros(random.below(8_000)));
+        left_behind.extend(container.kill());
+    }
+    // A cgroup with nobody in it may be left. The next run sweeps it.
+    FULL.sh("true").ok();
+    left_behind.retain(|cgroup| cgroup.exists());
+    assert!(left_behind.is_empty(), "not swept: {left_behind:?}");
+}
+
+/// It fails late, when all namespaces and mounts have been made.
+fn a_start_that_fails_leaves_nothing() {
+    for step in ALL {
+        let nowhere = step.run().options(["--workdir", "/nowhere"]);
+        let run = nowhere.sh("echo unreachable");
+        assert_eq!((run.code, run.stdout.as_str()), (125, ""), "{run}");
+        let call = r#"chdir("/nowhere"): ENOENT"#;
+        assert!(run.stderr.contains(call), "{run}");
+    }
+}
+
+fn many_fast_starts_leave_nothing() {
+    for step in [MOUNT, FULL] {
+        for _ in 0..50 {
+            step.run().command(["true"]).ok();
+        }
+    }
+}
+
+fn sigterm_ends_a_container() {
+    for step in ALL {
+        let mut container = step.run().start_sh("echo ready; exec sleep 60");
+        container.wait_for("ready");
+        container.signal(Signal::SIGTERM);
+        assert_eq!(container.finish().code, 143, "{}", step.name);
+    }
+}
+
+/// Random numbers that need not be good (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn new() -> Random {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Random(now.map_or(1, |now| now.as_nanos() as u64 | 1))
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}

@@ -1,0 +1,31 @@
+//! What each step isolates and what it does not, on the real kernel.
+
+use std::process::ExitCode;
+
+mod bad_input;
+mod cgroups;
+mod full;
+mod house;
+mod lifetime;
+mod mount;
+mod overlay;
+mod pid;
+mod scoreboard;
+mod terminal;
+mod uts;
+
+fn main() -> ExitCode {
+    tests::main(&[
+        uts::TESTS,
+        pid::TESTS,
+        mount::TESTS,
+        cgroups::TESTS,
+        overlay::TESTS,
+        full::TESTS,
+        scoreboard::TESTS,
+        lifetime::TESTS,
+        terminal::TESTS,
+        bad_input::TESTS,
+        house::TESTS,
+    ])
+}

@@ -1,0 +1,271 @@
+//! Step 2: process numbers of its own, and an init.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::{Child, Command},
+};
+
+use nix::sys::signal::Signal;
+use tests::{
+    ALL, MOUNT, PID, Step, Test, UTS,
+    host::{children, state, status},
+    needs, tests, wait_until,
+};
+
+pub(crate) const TESTS: &[Test] = tests![
+    the_init_is_number_1_and_the_command_number_2,
+    outside_the_same_processes_have_larger_numbers,
+    proc_shows_the_host_in_step_2_and_the_container_from_step_3_on,
+    ps_shows_two_processes,
+    each_step_adds_its_namespaces,
+    a_process_of_the_host_can_be_killed_in_step_1_but_not_later,
+    the_exit_code_is_that_of_the_command,
+    a_command_killed_by_a_signal_gives_128_and_its_number,
+    orphans_are_reaped,
+    the_end_of_the_init_is_the_end_of_all,
+    signals_to_the_supervisor_reach_the_command,
+    the_init_survives_what_would_kill_any_other_process,
+    a_signal_to_the_init_is_meant_for_the_command,
+    without_fork_the_first_child_takes_the_namespace_with_it,
+];
+
+/// The steps in which the command has an init: all but the first.
+fn with_init() -> impl Iterator<Item = Step> {
+    PID.and_later()
+}
+
+fn the_init_is_number_1_and_the_command_number_2() {
+    for step in with_init() {
+        let numbers = step.sh("echo $PPID $$");
+        assert_eq!(numbers.ok(), "1 2", "{}", step.name);
+    }
+}
+
+/// Its status lists the number in each PID namespace, the outermost first. See
+/// proc_pid_status(5).
+fn outside_the_same_processes_have_larger_numbers() {
+    for step in with_init() {
+        let mut container = step.run().start_sh("echo ready; read _");
+        container.wait_for("ready");
+        for (outside, inside) in
+            [(container.init(), 1), (container.command(), 2)]
+        {
+            let numbers = status(outside, "NSpid");
+            let expected = format!("{outside}\t{inside}");
+            // If we are in a container ourselves, there are more in front.
+            assert!(numbers.ends_with(&expected), "{numbers:?}");
+            assert!(outside > inside);
+        }
+        container.finish().ok();
+    }
+}
+
+/// The main lesson of the series: `ps` reads `/proc`, and in step 2 that is
+/// still the host's, although getpid(2) says 2 already.
+fn proc_shows_the_host_in_step_2_and_the_container_from_step_3_on() {
+    let host = fs::read_to_string("/proc/1/comm").expect("/proc is mounted");
+    let script = "echo $$; cat /proc/1/comm";
+    let numbers = PID.sh(script);
+    assert_eq!(numbers.ok(), format!("2\n{}", host.trim()));
+
+    for step in MOUNT.and_later() {
+        let numbers = step.sh(script);
+        assert_eq!(numbers.ok(), format!("2\n{}", comm(step)), "{}", step.name);
+    }
+}
+
+/// The name of a step's process, which the kernel cuts at 15 bytes.
+fn comm(step: Step) -> &'static str {
+    &step.name[..step.name.len().min(15)]
+}
+
+fn ps_shows_two_processes() {
+    let script = "ps -e -o pid= -o ppid= -o comm=";
+    for step in MOUNT.and_later() {
+        let ps = step.run().command(script.split(' '));
+        let rows: Vec<Vec<&str>> = ps
+            .ok()
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        let init = vec!["1", "0", comm(step)];
+        assert_eq!(rows, [init, vec!["2", "1", "ps"]], "{}", step.name);
+    }
+    let on_the_host = PID.run().command(script.split(' '));
+    assert!(on_the_host.ok().lines().count() > 3);
+}
+
+/// Two processes are in the same namespace if the link in `/proc` is the same.
+/// See namespaces(7).
+fn each_step_adds_its_namespaces() {
+    let all = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
+    let table: [&[&str]; 6] = [
+        &["uts"],
+        &["pid", "uts"],
+        &["mnt", "pid", "uts"],
+        &["mnt", "pid", "uts"],
+        &["mnt", "pid", "uts"],
+        &["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"],
+    ];
+    for (step, own) in ALL.into_iter().zip(table) {
+        let mut own: BTreeSet<&str> = own.iter().copied().collect();
+        if !needs::is_root() {
+            // What makes a plain user root.
+            own.insert("user");
+        }
+        let links = step.sh("cd /proc/self/ns; for n in *; do \
+                             echo $n $(readlink $n); done");
+        let differs = |name: &&str| {
+            let outside = fs::read_link(format!("/proc/self/ns/{name}"))
+                .expect("the kernel has this namespace");
+            let inside = format!("{name} {}", outside.display());
+            !links.lines().contains(&inside.as_str())
+        };
+        links.ok();
+        let found: BTreeSet<&str> = all.into_iter().filter(differs).collect();
+        assert_eq!(found, own, "{}", step.name);
+    }
+}
+
+fn a_process_of_the_host_can_be_killed_in_step_1_but_not_later() {
+    for step in ALL {
+        let mut victim = Victim::new();
+        let kill = step.sh(&format!("kill -KILL {}", victim.pid()));
+        if step == UTS {
+            kill.ok();
+            victim.0.wait().expect("it is our child");
+        } else {
+            assert_ne!(kill.code, 0, "{}", step.name);
+            assert!(kill.stderr.contains("No such process"), "{kill}");
+            assert_eq!(victim.0.try_wait().expect("our child"), None);
+        }
+    }
+}
+
+/// A process of the host, to be killed.
+struct Victim(Child);
+
+impl Victim {
+    fn new() -> Victim {
+        let sleep = Command::new("sleep").arg("60").spawn();
+        Victim(sleep.expect("sleep can be started"))
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn the_exit_code_is_that_of_the_command() {
+    for step in ALL {
+        for code in [0, 1, 42, 125, 255] {
+            let run = step.sh(&format!("exit {code}"));
+            assert_eq!(run.code, code, "{}", step.name);
+        }
+    }
+}
+
+fn a_command_killed_by_a_signal_gives_128_and_its_number() {
+    for step in ALL {
+        for (signal, code) in [("KILL", 137), ("TERM", 143), ("PIPE", 141)] {
+            let run = step.sh(&format!("kill -{signal} $$"));
+            assert_eq!(run.code, code, "{} and SIG{signal}", step.name);
+        }
+    }
+}
+
+/// Each of the inner shells ends before its child does.
+fn orphans_are_reaped() {
+    for step in with_init() {
+        let script = "for i in 1 2 3 4 5; do sh -c 'true &'; done; \
+                      echo ready; read _";
+        let mut container = step.run().start_sh(script);
+        container.wait_for("ready");
+        wait_until("the end of the orphans", || {
+            // One child is left, and that is the command.
+            (children(container.init()).len() == 1).then_some(())
+        });
+        assert_eq!(state(container.command()), Some('S'));
+        container.finish().ok();
+    }
+}
+
+/// What the command leaves running the kernel kills, as the namespace ends. The
+/// harness looks for what is left.
+fn the_end_of_the_init_is_the_end_of_all() {
+    for step in with_init() {
+        let run = step.sh("sleep 60 & sleep 60 & echo started");
+        assert_eq!(run.ok(), "started", "{}", step.name);
+    }
+}
+
+fn signals_to_the_supervisor_reach_the_command() {
+    for step in ALL {
+        for signal in [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+        ] {
+            let name = signal.as_str().trim_start_matches("SIG");
+            let script = format!(
+                "trap 'echo got {name}; exit 7' {name}; echo ready; \
+                 while :; do sleep 0.01; done"
+            );
+            let mut container = step.run().start_sh(&script);
+            container.wait_for("ready");
+            container.signal(signal);
+            container.wait_for(&format!("got {name}"));
+            assert_eq!(container.finish().code, 7, "{}", step.name);
+        }
+    }
+}
+
+/// The kernel discards them: number 1 has no handler, and they come from
+/// inside. See pid_namespaces(7).
+fn the_init_survives_what_would_kill_any_other_process() {
+    for step in with_init() {
+        let run = step.sh("kill -KILL 1; kill -SEGV 1; kill -STOP 1; \
+                           echo alive");
+        assert_eq!(run.ok(), "alive", "{}", step.name);
+    }
+}
+
+fn a_signal_to_the_init_is_meant_for_the_command() {
+    for step in with_init() {
+        let run = step.sh("trap 'echo passed on; exit 3' TERM; kill -TERM 1; \
+                           while :; do sleep 0.01; done");
+        assert_eq!((run.code, run.stdout.trim()), (3, "passed on"));
+    }
+}
+
+/// Why the steps create their process *with* the flag: unshare(2) moves only
+/// the children that come later, the first of them is number 1, and with its
+/// end the namespace takes no more processes.
+fn without_fork_the_first_child_takes_the_namespace_with_it() {
+    needs::tool("unshare");
+    needs::user_namespaces();
+    let own_user = if needs::is_root() {
+        ""
+    } else {
+        "--map-root-user"
+    };
+    let script = format!(
+        "exec unshare {own_user} --pid sh -c 'sh -c \"echo I am \\$\\$\"; \
+         /bin/true'"
+    );
+    let run = Command::new("sh").args(["-c", &script]).output();
+    let run = run.expect("sh can be started");
+    let stdout = String::from_utf8_lossy(&run.stdout);
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(stdout, "I am 1\n", "{stderr}");
+    assert!(stderr.to_lowercase().contains("cannot"), "{stderr}");
+}

@@ -1,0 +1,68 @@
+//! The scoreboard of each step: what `probe` says is a snapshot, as it stands.
+
+use insta::assert_snapshot;
+use serde_json::Value;
+use tests::{ALL, FULL, Step, Test, needs, tests};
+
+pub(crate) const TESTS: &[Test] = tests![
+    each_step_turns_rows_from_shared_to_isolated,
+    the_json_says_the_same_as_the_table,
+];
+
+/// One scoreboard, and how many of its rows are isolated.
+fn board(step: Step) -> (String, usize) {
+    let probe = step.subcommand("probe").bare();
+    probe.ok();
+    let isolated = |line: &&str| line.ends_with(" isolated");
+    let count = probe.lines().into_iter().filter(isolated).count();
+    (probe.stdout, count)
+}
+
+fn each_step_turns_rows_from_shared_to_isolated() {
+    let who = if needs::is_root() {
+        needs::limits();
+        "root"
+    } else if needs::why_no_limits().is_none() {
+        "delegated"
+    } else {
+        "plain_user"
+    };
+    let mut before = 0;
+    for step in ALL {
+        let (board, isolated) = board(step);
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("snapshots");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| {
+            assert_snapshot!(format!("{}_{who}", step.name), board);
+        });
+        // A plain user without a delegated cgroup gets no limits, so step 4
+        // is no better than step 3.
+        let no_gain = who == "plain_user" && step == tests::CGROUPS;
+        assert!(
+            isolated > before || (no_gain && isolated == before),
+            "{}: {isolated} rows are isolated, and {before} in the step below",
+            step.name
+        );
+        before = isolated;
+        if step == FULL && who == "root" {
+            assert_eq!(isolated, board.lines().count(), "step 6 isolates all");
+        }
+    }
+}
+
+fn the_json_says_the_same_as_the_table() {
+    let (table, _) = board(FULL);
+    let json = FULL.subcommand("probe").options(["--json"]).bare();
+    let json: Value = serde_json::from_str(json.ok()).expect("it is JSON");
+    assert_eq!(json["step"], FULL.name);
+    let rows = json["rows"].as_array().expect("a list of rows");
+    assert_eq!(rows.len(), table.lines().count());
+    for (row, line) in rows.iter().zip(table.lines()) {
+        let text = |name: &str| row[name].as_str().unwrap_or_default();
+        assert!(line.starts_with(text("row")), "{line} is not {row}");
+        assert!(line.contains(text("verdict")), "{line} is not {row}");
+        assert!(line.ends_with(text("reason")), "{line} is not {row}");
+    }
+}
