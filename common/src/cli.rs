@@ -202,8 +202,11 @@ fn explain(usage: &Error) -> ExitCode {
             report::FAILED.into()
         }
         _ => {
-            let line = text.lines().next().unwrap_or_default();
-            let line = line.strip_prefix("error: ").unwrap_or(line);
+            // The first paragraph, which ends in front of the usage.
+            let text = text.split("\n\n").next().unwrap_or_default();
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            let line = lines.join(" ");
+            let line = line.strip_prefix("error: ").unwrap_or(&line);
             let usage = anyhow::Error::msg(line.to_owned())
                 .context(report::Hint("see --help".into()));
             report::failure(&usage).into()

@@ -8,14 +8,23 @@ use crate::report;
 struct Hint {
     /// How the failed call begins, as the error prints it.
     call: &'static str,
-    errno: Errno,
+    /// `None`: whatever the errno is.
+    errno: Option<Errno>,
     advice: &'static str,
 }
 
 const fn hint(call: &'static str, errno: Errno, advice: &'static str) -> Hint {
     Hint {
         call,
-        errno,
+        errno: Some(errno),
+        advice,
+    }
+}
+
+const fn hint_for_any_errno(call: &'static str, advice: &'static str) -> Hint {
+    Hint {
+        call,
+        errno: None,
         advice,
     }
 }
@@ -78,6 +87,11 @@ const HINTS: &[Hint] = &[
          old root no initramfs; see pivot_root(2), ERRORS",
     ),
     hint(
+        "pivot_root(",
+        EBUSY,
+        "the new root is the root already: --rootfs takes any directory but /",
+    ),
+    hint(
         r#"mount("proc""#,
         EPERM,
         "a proc file system needs a new PID namespace, and the /proc \
@@ -106,6 +120,11 @@ const HINTS: &[Hint] = &[
     ),
     hint(
         r#"mount("overlay""#,
+        ELOOP,
+        "a layer is given twice, or lies inside another one",
+    ),
+    hint(
+        r#"mount("overlay""#,
         ENODEV,
         "this kernel has no overlay file system: modprobe overlay",
     ),
@@ -117,21 +136,26 @@ const HINTS: &[Hint] = &[
     ),
     hint(
         "no delegated cgroup",
-        EACCES,
-        "limits need a cgroup of your own: systemd-run --user --scope \
-         -p Delegate=yes -- COMMAND, or run as root",
-    ),
-    hint(
-        "no delegated cgroup",
-        EPERM,
-        "limits need a cgroup of your own: systemd-run --user --scope \
-         -p Delegate=yes -- COMMAND, or run as root",
-    ),
-    hint(
-        "no delegated cgroup",
         EROFS,
         "the cgroup file systems are read-only here (as in Docker): \
          limits can only be set outside",
+    ),
+    hint_for_any_errno(
+        "no delegated cgroup",
+        "limits need a cgroup of your own: systemd-run --user --scope -p \
+         Delegate=yes -- COMMAND, or run as root",
+    ),
+    hint(
+        r#"open("/sys/fs/cgroup"#,
+        EACCES,
+        "this controller is not delegated to you: put Delegate=cpu memory \
+         pids into a drop-in for user@.service, or run as root",
+    ),
+    hint(
+        r#"write("/sys/fs/cgroup"#,
+        EBUSY,
+        "a cgroup with processes in it can't hand out controllers: start the \
+         program alone in its scope, or move the others into a leaf first",
     ),
     hint(
         "open_tree(",
@@ -199,10 +223,10 @@ const HINTS: &[Hint] = &[
 
 /// The advice for `error`, when one cause is usual.
 pub(crate) fn find(error: &anyhow::Error) -> Option<&'static str> {
-    let errno = report::errno(error)?;
+    let errno = report::errno(error);
     let calls: Vec<String> = error.chain().map(ToString::to_string).collect();
     let fits = |hint: &&Hint| {
-        hint.errno == errno
+        (hint.errno.is_none() || hint.errno == errno)
             && calls.iter().any(|call| call.starts_with(hint.call))
     };
     HINTS.iter().find(fits).map(|hint| hint.advice)

@@ -25,6 +25,7 @@ use std::{
         DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt,
     },
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use anyhow::{Context, bail};
@@ -54,9 +55,20 @@ pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
             .with_context(|| format!("using {dir:?} as the root file system")),
         None => {
             let dir = default_dir()?;
-            up_to_date(&dir).context("preparing the default root file system")
+            let dir = up_to_date(&dir)
+                .context("preparing the default root file system")?;
+            Ok(DEFAULT_IN_USE.get_or_init(|| dir).clone())
         }
     }
+}
+
+/// The default root file system, once [`find`] has returned it.
+static DEFAULT_IN_USE: OnceLock<PathBuf> = OnceLock::new();
+
+/// The default root file system, if this run uses it: a reader who has removed
+/// its tools (steps 3 and 4 write into it) should learn how to get them back.
+pub(crate) fn default_in_use() -> Option<&'static Path> {
+    DEFAULT_IN_USE.get().map(PathBuf::as_path)
 }
 
 /// Returns the path of this program's default root file system, whether it

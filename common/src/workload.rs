@@ -16,7 +16,7 @@ use nix::{
 use crate::{
     probe::Agent,
     report::{CannotRun, Hint},
-    signals,
+    rootfs, signals,
 };
 
 /// Where commands are looked for when nothing else is said.
@@ -154,7 +154,8 @@ impl Workload {
     }
 
     fn advice(&self, path: &Path, errno: Errno) -> Option<String> {
-        let here = match errno {
+        let shell_is_gone = !Path::new("/bin/sh").exists();
+        Some(match errno {
             Errno::ENOENT if path.exists() => {
                 "the file is there, but not the loader (ELF) or interpreter \
                  (#!) that it names; static programs need none"
@@ -162,7 +163,16 @@ impl Workload {
             }
             Errno::ENOENT if path.components().count() == 1 => {
                 let path = self.path().display();
-                format!("not in any directory of PATH, which is {path} here")
+                let default = rootfs::default_in_use();
+                match default.filter(|_| shell_is_gone) {
+                    Some(root) => format!(
+                        "this root file system has lost its tools: rm -rf \
+                         {root:?}, and the next run builds it anew"
+                    ),
+                    None => format!(
+                        "not in any directory of PATH, which is {path} here"
+                    ),
+                }
             }
             Errno::EACCES if path.is_dir() => {
                 "it is a directory; name a program in it".to_owned()
@@ -178,8 +188,7 @@ impl Workload {
                     .to_owned()
             }
             _ => return None,
-        };
-        Some(here)
+        })
     }
 
     /// `KEY=value` for each setting; the last one of a key counts.

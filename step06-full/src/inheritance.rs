@@ -75,20 +75,38 @@ fn close_descriptors_at_exec() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many signals there are, those of real time included. See signal(7).
+const NSIG: libc::c_int = 64;
+
 /// Sets every signal back to its default action.
 ///
 /// execve(2) does that with handlers, but a signal that is *ignored* stays so:
 /// under nohup(1) a container would be deaf to SIGHUP.
 fn reset_signals() -> anyhow::Result<()> {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is no function of ours that could be called at a bad
-        // moment, and this process relies on no handler yet.
-        let previous = unsafe { libc::signal(signal, libc::SIG_DFL) };
-        // EINVAL: SIGKILL and SIGSTOP can't be ignored in the first place, and
-        // the C library keeps a few real-time signals to itself. See signal(7).
-        if previous == libc::SIG_ERR && Errno::last() != Errno::EINVAL {
-            return Err(Errno::last())
-                .with_context(|| format!("signal({signal}, SIG_DFL)"));
+    // The kernel's struct sigaction: SIG_DFL, no flags, nothing masked.
+    let default = [0_u64; 4];
+    for signal in 1..=NSIG {
+        // Not through the C library, which keeps two signals to itself, and
+        // whose posix_spawn(3) leaves just these ignored in its children.
+        // SAFETY: `default` is valid for the call and as large as the structure
+        // is at most; SIG_DFL is no function that could be called.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null::<u64>(),
+                size_of::<u64>(),
+            )
+        };
+        match Errno::result(result) {
+            // SIGKILL and SIGSTOP can't be ignored in the first place.
+            Err(Errno::EINVAL) => {}
+            result => {
+                result.with_context(|| {
+                    format!("rt_sigaction({signal}, SIG_DFL)")
+                })?;
+            }
         }
     }
     Ok(())

@@ -69,7 +69,12 @@ pub fn drop() -> anyhow::Result<()> {
     // From now on no execve(2) adds a privilege: set-user-ID bits and file
     // capabilities are ignored, for all descendants. A seccomp filter needs it
     // too. See PR_SET_NO_NEW_PRIVS(2const).
-    prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS, 1)")
+    prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS, 1)")?;
+
+    // PID 1 is still our program, with what the host gave it: environment,
+    // descriptors, its file on the host's disk. Without this the container's
+    // root could get at all of it through /proc/1. See PR_SET_DUMPABLE(2const).
+    prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")
 }
 
 /// Reduces the bounding set to [`KEPT`].

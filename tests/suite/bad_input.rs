@@ -43,7 +43,12 @@ pub(crate) const TESTS: &[Test] = tests![
 pub(crate) fn assert_message(run: &Finished, code: i32, parts: &[&str]) {
     assert_eq!(run.code, code, "exit code");
     assert_eq!(run.stdout, "", "standard output");
-    let lines: Vec<&str> = run.stderr.lines().collect();
+    // A warning is about something else, and may come before.
+    let lines: Vec<&str> = run
+        .stderr
+        .lines()
+        .filter(|line| !line.contains(": warning: "))
+        .collect();
     let (message, hint) = match lines[..] {
         [message] => (message, None),
         [message, hint] => (message, Some(hint)),

@@ -178,16 +178,14 @@ pub(super) const ROWS: &[Row] = &[
         control: always,
         attempt: Attempt::AfterExec(|| {
             let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+            let new = std::ptr::null();
             // SAFETY: with a null pointer for the new action, sigaction(2) only
-            // fills the old one, for which zeros are valid as well.
-            let action = unsafe {
-                libc::sigaction(
-                    IGNORED as i32,
-                    std::ptr::null(),
-                    action.as_mut_ptr(),
-                );
-                action.assume_init()
-            };
+            // fills the old one.
+            unsafe {
+                libc::sigaction(IGNORED as i32, new, action.as_mut_ptr());
+            }
+            // SAFETY: sigaction(2) has filled it, and zeros are valid as well.
+            let action = unsafe { action.assume_init() };
             match action.sa_sigaction == libc::SIG_IGN {
                 true => Ok(String::new()),
                 false => Err("not ignored".into()),

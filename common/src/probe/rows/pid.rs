@@ -1,5 +1,7 @@
 //! What step 2 isolates.
 
+use std::mem::MaybeUninit;
+
 use nix::{
     sys::signal::{SigSet, kill},
     unistd::Pid,
@@ -16,13 +18,13 @@ pub(super) const ROWS: &[Row] = &[Row {
         Ok(String::new())
     }),
     reached: |_, _| {
-        let mut pending = std::mem::MaybeUninit::uninit();
-        // SAFETY: sigpending(2) fills the set, and fails only for a bad
-        // address.
-        let pending = unsafe {
-            libc::sigpending(pending.as_mut_ptr());
-            SigSet::from_sigset_t_unchecked(pending.assume_init())
-        };
+        let mut pending = MaybeUninit::uninit();
+        // SAFETY: sigpending(2) fills the set that it is given.
+        unsafe { libc::sigpending(pending.as_mut_ptr()) };
+        // SAFETY: it has done so; it fails only for a bad address.
+        let pending = unsafe { pending.assume_init() };
+        // SAFETY: the kernel made the set.
+        let pending = unsafe { SigSet::from_sigset_t_unchecked(pending) };
         pending.contains(HARMLESS)
     },
 }];
