@@ -81,8 +81,10 @@ pub fn why_no_limits() -> Option<String> {
                 .options(["--memory", "64m", "--cpus", "1", "--pids-limit"])
                 .options(["64"])
                 .command(["true"]);
-            let reason = tried.stderr.lines().next().unwrap_or_default();
-            (tried.code != 0).then(|| format!("needs limits, but {reason}"))
+            // program: aim: reason: call
+            let reason = tried.stderr.split(": ").nth(2);
+            let reason = reason.unwrap_or("it failed").trim();
+            (tried.code != 0).then(|| format!("needs limits: {reason}"))
         })
         .clone()
 }

@@ -26,6 +26,10 @@ use crate::{
     wait_until,
 };
 
+/// Where commands are looked for, outside and in steps 1 to 5 also inside.
+const PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A run to be: the command line of a step.
 #[must_use]
 pub struct Run {
@@ -163,7 +167,10 @@ impl Run {
             }
         };
         process.args(&self.arguments[1..]).env_clear();
-        for name in ["PATH", "HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"] {
+        // Of our own environment only what says whose it is: a PATH with
+        // directories that a plain user can't search has effects of its own.
+        process.env("PATH", PATH);
+        for name in ["HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"] {
             process.envs(env::var_os(name).map(|value| (name, value)));
         }
         let pairs = self.environment.iter().map(|(name, value)| (name, value));

@@ -37,11 +37,11 @@ fn each_step_turns_rows_from_shared_to_isolated() {
         settings.bind(|| {
             assert_snapshot!(format!("{}_{who}", step.name), board);
         });
-        // A plain user without a delegated cgroup gets no limits, so step 4
-        // is no better than step 3.
-        let no_gain = who == "plain_user" && step == tests::CGROUPS;
+        // Where a plain user could do nothing outside either, or has no
+        // limits, a row is not tried, and a step may gain nothing.
+        let gain = usize::from(who == "root");
         assert!(
-            isolated > before || (no_gain && isolated == before),
+            isolated >= before + gain,
             "{}: {isolated} rows are isolated, and {before} in the step below",
             step.name
         );
