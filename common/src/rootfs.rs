@@ -146,12 +146,14 @@ fn is_current(dir: &Path) -> bool {
 fn make_home(home: &Path) -> anyhow::Result<()> {
     let project = home.parent().context("it has no parent directory")?;
     let cache = project.parent().context("it has no parent directory")?;
-    // 0700 is what the XDG Base Directory Specification wants for the cache.
+    // 0700 is what the XDG Base Directory Specification wants for a user's
+    // cache; through root's, the users of containers must be able to pass.
+    let mode = if geteuid().is_root() { 0o755 } else { 0o700 };
     DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        .mode(mode)
         .create(cache)
-        .with_context(|| format!("mkdir({cache:?}, 0700)"))?;
+        .with_context(|| format!("mkdir({cache:?}, {mode:#o})"))?;
     for dir in [project, home] {
         match image::make_dir(dir, 0o755) {
             Err(error) if exists(&error) => {}

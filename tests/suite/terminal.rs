@@ -86,15 +86,20 @@ fn ctrl_c_arrives_once() {
                   while [ $n -lt 2 ]; do sleep 0.01; done; \
                   sleep 0.05; echo count=$n";
     for step in ALL {
-        let mut session =
-            Session::start([&program(step), "run", "--", "sh", "-c", script]);
-        session.expect("ready");
-        session.press(CTRL_C);
-        session.expect("got 1");
-        session.press(CTRL_C);
-        session.expect("got 2");
-        session.expect("count=2");
-        assert_eq!(session.end(), Some(0), "{}", step.name);
+        // A run whose input is no terminal stays in the foreground group with
+        // its container, so that the kernel sends it to both.
+        for input in ["", "</dev/null"] {
+            let run = format!(r#"exec "$0" run -- sh -c "$1" {input}"#);
+            let mut session =
+                Session::start(["sh", "-c", &run, &program(step), script]);
+            session.expect("ready");
+            session.press(CTRL_C);
+            session.expect("got 1");
+            session.press(CTRL_C);
+            session.expect("got 2");
+            session.expect("count=2");
+            assert_eq!(session.end(), Some(0), "{} {input}", step.name);
+        }
     }
 }
 
