@@ -116,6 +116,9 @@ impl Workload {
             let Err(errno) = execve(&file, &arguments, &environment);
             match errno {
                 Errno::ENOENT | Errno::ENOTDIR if !path.exists() => {}
+                // A directory of PATH that is closed to us says nothing about
+                // the command.
+                Errno::EACCES if path != *name && !path.exists() => {}
                 // What comes later in PATH may be executable.
                 errno => found = found.or(Some((path, errno))),
             }

@@ -34,10 +34,23 @@ const MESSAGE_MAX: usize = 64 * 1024;
 /// The first argument of a program that was executed to try one row.
 const TRY_ROW: &str = "try-row";
 
+/// The exit code of a program that was executed to try one row, and refused.
+/// Whatever else it is but 0, the program could not even start.
+const REFUSED: i32 = 3;
+
+/// What has become of an attempt.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Outcome {
+    Worked,
+    Refused,
+    /// It could not be made.
+    NotTried,
+}
+
 /// What the agent has got by trying.
 pub(super) struct Answer {
-    /// The attempt was not refused.
-    pub(super) worked: bool,
+    /// What has become of the attempt.
+    pub(super) outcome: Outcome,
     /// What it has brought back.
     pub(super) text: String,
     /// Who the agent is, in our namespaces: the kernel itself says it.
@@ -112,8 +125,13 @@ impl Line {
         };
         let text = String::from_utf8_lossy(&bytes[..length]);
         let (mark, text) = text.split_at(1);
+        let outcome = match mark {
+            "+" => Outcome::Worked,
+            "-" => Outcome::Refused,
+            _ => Outcome::NotTried,
+        };
         Ok(Answer {
-            worked: mark == "+",
+            outcome,
             text: text.into(),
             sender,
         })
@@ -142,7 +160,7 @@ impl Agent {
     ) -> anyhow::Result<Infallible> {
         let waived = report::waived();
         let lines = waived.iter().map(|(what, why)| format!("{what}\t{why}\n"));
-        self.say(Ok(lines.collect()))?;
+        self.say(Outcome::Worked, &lines.collect::<String>())?;
         loop {
             let mut bytes = [0; 16];
             let line = self.line.as_raw_fd();
@@ -154,18 +172,24 @@ impl Agent {
             let index: usize =
                 std::str::from_utf8(&bytes[..length])?.parse()?;
             let row = rows::all().nth(index).context("no such row")?;
-            self.say(match row.attempt {
-                Attempt::Here(attempt) => attempt(&self.host),
-                Attempt::AfterExec(_) => self.execute(index, environment),
-            })?;
+            let (outcome, text) = match row.attempt {
+                Attempt::Here(attempt) => match attempt(&self.host) {
+                    Ok(text) => (Outcome::Worked, text),
+                    Err(text) => (Outcome::Refused, text),
+                },
+                Attempt::AfterExec(_) => self.execute(index, environment)?,
+            };
+            self.say(outcome, &text)?;
         }
     }
 
-    fn say(&self, result: Result<String, String>) -> anyhow::Result<()> {
-        let message = match result {
-            Ok(text) => format!("+{text}"),
-            Err(text) => format!("-{text}"),
+    fn say(&self, outcome: Outcome, text: &str) -> anyhow::Result<()> {
+        let mark = match outcome {
+            Outcome::Worked => "+",
+            Outcome::Refused => "-",
+            Outcome::NotTried => "?",
         };
+        let message = format!("{mark}{text}");
         send(self.line.as_raw_fd(), message.as_bytes(), no_signal())
             .context("send(probe)")?;
         Ok(())
@@ -177,7 +201,7 @@ impl Agent {
         &self,
         index: usize,
         environment: &[CString],
-    ) -> Result<String, String> {
+    ) -> anyhow::Result<(Outcome, String)> {
         let child = process::fork(|| {
             let index = CString::new(index.to_string())?;
             let arguments = [c"probe".into(), CString::new(TRY_ROW)?, index];
@@ -190,12 +214,16 @@ impl Agent {
             )
             .context("execveat(program)")?;
             unreachable!("execveat has succeeded")
+        })?;
+        let status = waitpid(child, None).context("wait4()")?;
+        Ok(match status {
+            WaitStatus::Exited(_, 0) => (Outcome::Worked, String::new()),
+            WaitStatus::Exited(_, REFUSED) => (Outcome::Refused, String::new()),
+            _ => (
+                Outcome::NotTried,
+                "this program can't be executed inside".into(),
+            ),
         })
-        .map_err(|error| format!("{error:#}"))?;
-        match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, 0)) => Ok(String::new()),
-            status => Err(format!("{status:?}")),
-        }
     }
 }
 
@@ -217,6 +245,6 @@ pub(crate) fn row_to_try() -> Option<ExitCode> {
     };
     Some(match attempt() {
         Ok(_) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(_) => ExitCode::from(REFUSED as u8),
     })
 }

@@ -23,7 +23,7 @@ mod host;
 mod rows;
 
 pub(crate) use agent::{Agent, row_to_try};
-use agent::{Answer, Line};
+use agent::{Answer, Line, Outcome};
 use host::Host;
 
 /// One thing that a container should keep from the host.
@@ -116,14 +116,7 @@ fn fill(
                 (Some((_, reason)), _) | (None, Err(reason)) => {
                     Verdict::NotTried(reason.clone())
                 }
-                (None, Ok(())) => match line.ask(index)? {
-                    answer
-                        if answer.worked && (row.reached)(&host, &answer) =>
-                    {
-                        Verdict::Shared
-                    }
-                    _ => Verdict::Isolated,
-                },
+                (None, Ok(())) => judge(row, &host, line.ask(index)?),
             };
             board.push((row.name, verdict));
         }
@@ -133,6 +126,14 @@ fn fill(
     drop(line);
     process::wait(parent)?;
     board
+}
+
+fn judge(row: &Row, host: &Host, answer: Answer) -> Verdict {
+    match answer.outcome {
+        Outcome::Worked if (row.reached)(host, &answer) => Verdict::Shared,
+        Outcome::Worked | Outcome::Refused => Verdict::Isolated,
+        Outcome::NotTried => Verdict::NotTried(answer.text),
+    }
 }
 
 fn as_table(board: &Scoreboard) -> String {
