@@ -12,6 +12,12 @@ use nix::unistd::geteuid;
 
 use crate::skip;
 
+/// Why a test is skipped for a plain user.
+pub(crate) const ROOT: &str = "needs root";
+
+/// Why a test is skipped for root.
+pub(crate) const PLAIN_USER: &str = "needs a plain user";
+
 /// Whether the suite runs as root.
 pub fn is_root() -> bool {
     geteuid().is_root()
@@ -20,14 +26,14 @@ pub fn is_root() -> bool {
 /// The test makes sense for root only.
 pub fn root() {
     if !is_root() {
-        skip("needs root");
+        skip(ROOT);
     }
 }
 
 /// The test makes sense for a plain user only.
 pub fn plain_user() {
     if is_root() {
-        skip("needs a plain user");
+        skip(PLAIN_USER);
     }
 }
 
