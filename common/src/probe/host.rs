@@ -15,7 +15,6 @@ use anyhow::Context;
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, fcntl},
-    mount::{MntFlags, umount2},
     sys::{
         memfd::{MFdFlags, memfd_create},
         signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
@@ -139,7 +138,6 @@ impl Drop for Host {
             return;
         }
         // Only what the agent has really left can be taken away: no errors.
-        let _ = umount2(&self.directory, MntFlags::MNT_DETACH);
         if let Some(file) = self.written_in_image()
             && let Some(directory) = file.parent()
         {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 
@@ -55,6 +55,14 @@ pub(super) const ROWS: &[Row] = &[
             Ok(String::new())
         }),
         // The mount hides what the directory holds.
-        reached: |host, _| !host.secret_file().exists(),
+        reached: |host, _| {
+            let hidden = !host.secret_file().exists();
+            if hidden {
+                // At once, so that a probe that is killed leaves no mount. It
+                // fails only where it is gone already.
+                let _ = umount2(&host.mount_point(), MntFlags::MNT_DETACH);
+            }
+            hidden
+        },
     },
 ];
