@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use common::{PROJECT, report};
+use common::{PROJECT, process::Stat, report};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpid};
@@ -108,45 +108,9 @@ fn is_dead(owner: &str) -> bool {
         .is_some_and(|stat| stat.start_time != start_time)
 }
 
-/// Two fields of `/proc/PID/stat`. See proc_pid_stat(5).
-struct Stat {
-    /// Field 1.
-    pid: Pid,
-    /// Field 22, in clock ticks after boot.
-    start_time: u64,
-}
-
-impl Stat {
-    fn read(pid: &str) -> Option<Stat> {
-        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        Stat::parse(&String::from_utf8_lossy(&text))
-    }
-
-    /// Field 2 is the program's name in parentheses, with whatever the user
-    /// has put into it: parentheses and spaces, for example.
-    fn parse(text: &str) -> Option<Stat> {
-        let pid = text.split(' ').next()?.parse().ok()?;
-        let (_, after_name) = text.rsplit_once(") ")?;
-        let start_time = after_name.split(' ').nth(22 - 3)?.parse().ok()?;
-        Some(Stat {
-            pid: Pid::from_raw(pid),
-            start_time,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_program_name_can_hold_anything() {
-        let text = "1234 (a) b (c) R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 \
-                    18 567890 20 21\n";
-        let stat = Stat::parse(text).expect("22 fields");
-        assert_eq!(stat.pid, Pid::from_raw(1234));
-        assert_eq!(stat.start_time, 567_890);
-    }
 
     #[test]
     fn this_process_is_alive_and_its_predecessor_is_dead() {

@@ -6,7 +6,7 @@ use std::{
     io::{self, Write},
     net::TcpListener,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process,
     rc::Rc,
 };
@@ -23,7 +23,7 @@ use nix::{
     unistd::{dup2_raw, gethostname},
 };
 
-use crate::rootfs;
+use crate::{process::Stat, rootfs};
 
 /// Set in the environment of the container's parent.
 pub(super) const VARIABLE: &str = "PROBE_OUTSIDE";
@@ -44,8 +44,9 @@ pub(super) struct Host {
     /// The probe's process id.
     pub(super) pid: i32,
     /// When the probe's process started; with the pid it is unique.
-    pub(super) start_time: String,
-    /// A temporary directory.
+    pub(super) start_time: u64,
+    /// A temporary directory, in which it keeps its files, and on which the
+    /// agent mounts something.
     pub(super) directory: PathBuf,
     /// What cannot be known without having seen it.
     pub(super) secret: String,
@@ -60,7 +61,9 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new() -> anyhow::Result<Rc<Host>> {
         let pid = process::id() as i32;
-        let start_time = start_time(pid).context("read(/proc/self/stat)")?;
+        let start_time = Stat::read("self")
+            .context("no start time in /proc/self/stat")?
+            .start_time;
         let secret = format!("{pid}.{start_time}");
         let directory = env::temp_dir().join(format!("probe.{secret}"));
         fs::create_dir(&directory)
@@ -117,11 +120,6 @@ impl Host {
         self.directory.join("written")
     }
 
-    /// An empty directory, in which the agent mounts something.
-    pub(super) fn mount_point(&self) -> PathBuf {
-        self.directory.clone()
-    }
-
     /// Where the agent's file would be if it was written into the image.
     pub(super) fn written_in_image(&self) -> Option<PathBuf> {
         let image = rootfs::default_dir().ok()?;
@@ -163,17 +161,6 @@ impl Drop for Host {
 pub(super) fn hostname() -> anyhow::Result<String> {
     let name = gethostname().context("gethostname()")?;
     Ok(name.to_string_lossy().into_owned())
-}
-
-/// When the process `pid` has started, in clock ticks since the boot: field 22
-/// of `/proc/pid/stat`. See proc_pid_stat(5).
-pub(super) fn start_time(pid: i32) -> io::Result<String> {
-    let stat = fs::read_to_string(
-        Path::new("/proc").join(pid.to_string()).join("stat"),
-    )?;
-    // The second field is a name in parentheses, with any characters in it.
-    let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    Ok(rest.split(' ').nth(19).unwrap_or_default().to_owned())
 }
 
 fn copy_of_this_program() -> anyhow::Result<OwnedFd> {

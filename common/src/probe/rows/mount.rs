@@ -8,7 +8,7 @@ use nix::{
 };
 
 use super::{Attempt, Row, always, if_it_worked, in_a_child, refused};
-use crate::probe::host::start_time;
+use crate::process::Stat;
 
 /// Not the host's anything; just something that can be mounted.
 fn mount_tmpfs(target: &std::path::Path) -> nix::Result<()> {
@@ -20,10 +20,14 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "host processes in /proc",
         control: always,
-        attempt: Attempt::Here(|host| match start_time(host.pid) {
-            Ok(time) if time == host.start_time => Ok(String::new()),
-            Ok(_) => Err("another process has this number".into()),
-            Err(error) => Err(refused(error)),
+        attempt: Attempt::Here(|host| {
+            match Stat::read(&host.pid.to_string()) {
+                Some(stat) if stat.start_time == host.start_time => {
+                    Ok(String::new())
+                }
+                Some(_) => Err("another process has this number".into()),
+                None => Err("no process has this number".into()),
+            }
         }),
         reached: if_it_worked,
     },
@@ -46,12 +50,12 @@ pub(super) const ROWS: &[Row] = &[
                 unshare(CloneFlags::CLONE_NEWNS)?;
                 let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
                 mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?;
-                Ok(mount_tmpfs(&host.mount_point())?)
+                Ok(mount_tmpfs(&host.directory)?)
             })
             .map_err(|_| "only root can mount on the host".into())
         },
         attempt: Attempt::Here(|host| {
-            mount_tmpfs(&host.mount_point()).map_err(refused)?;
+            mount_tmpfs(&host.directory).map_err(refused)?;
             Ok(String::new())
         }),
         // The mount hides what the directory holds.
@@ -60,7 +64,7 @@ pub(super) const ROWS: &[Row] = &[
             if hidden {
                 // At once, so that a probe that is killed leaves no mount. It
                 // fails only where it is gone already.
-                let _ = umount2(&host.mount_point(), MntFlags::MNT_DETACH);
+                let _ = umount2(&host.directory, MntFlags::MNT_DETACH);
             }
             hidden
         },
