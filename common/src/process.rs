@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use nix::{
     errno::Errno,
-    sched::CloneFlags,
+    sched::{self, CloneFlags},
     sys::{
         signal::{Signal, kill},
         wait::{WaitPidFlag, WaitStatus, waitpid},
@@ -234,6 +234,38 @@ pub fn fork(
         ForkResult::Child => run_to_end(child),
         ForkResult::Parent { child } => Ok(child),
     }
+}
+
+/// As much stack as a child needs until its exec.
+const STACK_SIZE: usize = 256 * 1024;
+
+/// Like [`fork`], for a `child` that does nothing but exec: it runs in our
+/// memory, while we wait until it has left it.
+///
+/// fork(2) gives the child a copy of every page that it or we write to, and
+/// has it map the program anew, only for exec to throw all that away: a tenth
+/// of the time that a container takes to start. See vfork(2).
+pub(crate) fn vfork(
+    child: impl FnOnce() -> anyhow::Result<Infallible>,
+) -> anyhow::Result<Pid> {
+    let mut child = Some(child);
+    let run = || match child.take() {
+        Some(child) => run_to_end(child),
+        None => unreachable!("a process begins once"),
+    };
+    let mut stack = vec![0; STACK_SIZE];
+    // SAFETY: the child has a stack of its own, and what else it writes to, it
+    // leaves in order, since it runs like a function that we call: we have one
+    // thread, which does not run before the child executes or exits.
+    unsafe {
+        sched::clone(
+            Box::new(run),
+            &mut stack,
+            CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK,
+            Some(libc::SIGCHLD),
+        )
+    }
+    .context("clone(CLONE_VM|CLONE_VFORK)")
 }
 
 /// Waits until `child` has ended.

@@ -10,11 +10,12 @@ use std::{
 use anyhow::Context;
 use nix::{
     errno::Errno,
-    unistd::{chdir, execve},
+    unistd::{Pid, chdir, execve},
 };
 
 use crate::{
     probe::Agent,
+    process,
     report::{CannotRun, Hint},
     rootfs, signals,
 };
@@ -82,6 +83,17 @@ impl Workload {
         Workload {
             environment: fresh,
             ..self.clone()
+        }
+    }
+
+    /// Starts the command as a child of this process, and returns its number.
+    ///
+    /// The caller must have only one thread.
+    pub fn spawn(&self) -> anyhow::Result<Pid> {
+        match self.probe {
+            // It needs memory of its own: it does not exec, it stays.
+            Some(_) => process::fork(|| self.exec()),
+            None => process::vfork(|| self.exec()),
         }
     }
 

@@ -25,7 +25,7 @@ use common::{
 /// Must run in a process created with `CLONE_NEWPID`; elsewhere it would get
 /// no orphans. Ends with the container, so it returns only if it fails.
 pub fn init(workload: &Workload) -> anyhow::Result<Infallible> {
-    let command = process::fork(|| workload.exec())?;
+    let command = workload.spawn()?;
     loop {
         match signals::next()? {
             Event::Forward(signal) => process::pass_on(signal, command)?,
