@@ -13,10 +13,11 @@ use nix::{
     errno::Errno,
     sched::{self, CloneFlags},
     sys::{
+        prctl,
         signal::{Signal, kill},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Pid},
+    unistd::{ForkResult, Pid, getpid, getppid, pause},
 };
 
 use crate::{
@@ -108,13 +109,14 @@ impl NewProcess<'_> {
 
     /// The flags as strace(1) prints them.
     fn describe(&self) -> String {
-        let mut names: Vec<&str> =
-            self.flags.iter_names().map(|(name, _)| name).collect();
-        if self.cgroup.is_some() {
-            names.push("CLONE_INTO_CGROUP");
-        }
-        names.join("|")
+        let born_in = self.cgroup.map_or("", |_| "|CLONE_INTO_CGROUP");
+        names(self.flags) + born_in
     }
+}
+
+fn names(flags: CloneFlags) -> String {
+    let names: Vec<&str> = flags.iter_names().map(|(name, _)| name).collect();
+    names.join("|")
 }
 
 /// The container's process, seen from the parent.
@@ -190,6 +192,59 @@ impl Drop for Child {
             let _ = kill(self.pid, Signal::SIGKILL);
             let _ = waitpid(self.pid, None);
         }
+    }
+}
+
+/// A process that does nothing: a namespace exists as long as a process is in
+/// it, and this one is in the new ones that it was created with.
+///
+/// It ends when this value is dropped, or with us.
+pub struct Placeholder {
+    pid: Pid,
+    /// The process runs on it.
+    _stack: Vec<u8>,
+}
+
+impl Placeholder {
+    /// Creates the process; `namespaces` are the flags for its new ones.
+    pub fn new(namespaces: CloneFlags) -> anyhow::Result<Placeholder> {
+        let parent = getpid();
+        let wait = || {
+            if prctl::set_pdeathsig(Signal::SIGKILL).is_ok() {
+                // A parent that is dead already would send no signal any more.
+                while getppid() == parent {
+                    pause();
+                }
+            }
+            0
+        };
+        let mut stack = vec![0; 16 * 1024];
+        // SAFETY: the child has a stack of its own, which we keep for as long
+        // as it lives. It runs in our memory, which saves a copy of it, and
+        // changes nothing there.
+        let pid = unsafe {
+            sched::clone(
+                Box::new(wait),
+                &mut stack,
+                CloneFlags::CLONE_VM | namespaces,
+                Some(libc::SIGCHLD),
+            )
+        }
+        .with_context(|| format!("clone(CLONE_VM|{})", names(namespaces)))?;
+        Ok(Placeholder { pid, _stack: stack })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+}
+
+impl Drop for Placeholder {
+    fn drop(&mut self) {
+        // Both fail only if the process is gone already.
+        let _ = kill(self.pid, Signal::SIGKILL);
+        let _ = waitpid(self.pid, None);
     }
 }
 

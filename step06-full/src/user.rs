@@ -23,7 +23,10 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use common::{NewProcess, process, report};
+use common::{
+    process::{self, Placeholder},
+    report,
+};
 use nix::{
     fcntl::AT_FDCWD,
     sched::CloneFlags,
@@ -114,12 +117,9 @@ impl Ids {
     /// needs. The container's own does not exist yet, and will take its table
     /// only once: if the file system then refused, it would be too late.
     fn namespace(&self) -> anyhow::Result<File> {
-        let mut process = NewProcess::default();
-        process.flags |= CloneFlags::CLONE_NEWUSER;
-        // It waits at its gate, which never opens, and ends with `child`.
-        let child = process.spawn(|| unreachable!("the gate stays closed"))?;
-        self.write(child.pid())?;
-        let path = format!("/proc/{}/ns/user", child.pid());
+        let process = Placeholder::new(CloneFlags::CLONE_NEWUSER)?;
+        self.write(process.pid())?;
+        let path = format!("/proc/{}/ns/user", process.pid());
         File::open(&path).with_context(|| format!("open({path:?})"))
     }
 
