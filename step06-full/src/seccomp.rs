@@ -80,10 +80,6 @@ const ARCHITECTURE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xC000_00B7;
 
-/// Instructions for the kernel's BPF machine: a register that takes one word of
-/// `seccomp_data`, comparisons that skip what follows, and the answer.
-type Program = Vec<sock_filter>;
-
 /// Installs the filter, for this process and all its descendants.
 ///
 /// Must run after [`privileges::drop`](crate::privileges::drop): without
@@ -114,111 +110,66 @@ pub fn install() -> anyhow::Result<()> {
 
 /// The whole program: what it answers depends on the architecture, then on the
 /// number, and for four calls on an argument.
-///
-/// The architecture comes first, because a number means something only together
-/// with it: `int 0x80` on x86-64 is a call of i386, where 21 is mount and not
-/// access.
-fn filter() -> Program {
-    let mut program = vec![
-        load(offset_of!(seccomp_data, arch)),
-        jump(libc::BPF_JEQ, ARCHITECTURE, 1, 0),
-        answer(libc::SECCOMP_RET_KILL_PROCESS),
-        load(offset_of!(seccomp_data, nr)),
-    ];
-    program.extend(search(&answers()));
-    program
+fn filter() -> Vec<sock_filter> {
+    let mut program = Program::default();
+    let kill = program.answer(libc::SECCOMP_RET_KILL_PROCESS);
+    let calls = answers(&mut program);
+    let call = program.search(&calls);
+    let call = program.load(offset_of!(seccomp_data, nr), call);
+
+    // A number means something only together with the architecture: `int 0x80`
+    // on x86-64 is a call of i386, where 21 is mount and not access.
+    let known = program.branch(libc::BPF_JEQ, ARCHITECTURE, call, kill);
+    program.load(offset_of!(seccomp_data, arch), known);
+    program.finish()
 }
 
 /// What is answered to which numbers: each answer holds from its number up to
 /// the next one. Numbers are compared without a sign, so that -1 and the calls
 /// of x32 are above all others.
-fn answers() -> Vec<(u32, Program)> {
-    let allow = answer(libc::SECCOMP_RET_ALLOW);
-    let refuse = answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
+fn answers(program: &mut Program) -> Vec<(u32, Label)> {
+    let allow = program.answer(libc::SECCOMP_RET_ALLOW);
+    let refuse = program.answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
     // The kernel's own answer where it lacks a call: a C library then takes
     // the older one. See Documentation/userspace-api/seccomp_filter.rst.
-    let no_such_call = answer(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
-
-    let mut answers = BTreeMap::from([(0, vec![allow])]);
-    let mut set = |numbers: RangeInclusive<u32>, program: Program| {
-        if *numbers.end() < u32::MAX {
-            answers.entry(numbers.end() + 1).or_insert(vec![allow]);
-        }
-        answers.insert(*numbers.start(), program);
-    };
-    for &call in REFUSED {
-        set(one(call), vec![refuse]);
-    }
-    for numbers in NO_SUCH_CALL {
-        set(numbers.clone(), vec![no_such_call]);
-    }
+    let no_such_call =
+        program.answer(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
 
     // A new user namespace would give its maker all capabilities, inside it:
     // most of the kernel's recent holes were reached from there. One flag is
     // enough to be refused.
-    set(
-        one(libc::SYS_clone),
-        vec![
-            load(argument(0)),
-            jump(libc::BPF_JSET, NAMESPACES as u32, 0, 1),
-            refuse,
-            allow,
-        ],
-    );
-    set(
-        one(libc::SYS_socket),
-        if_one_of(argument(0), &ADDRESS_FAMILIES, allow, refuse),
-    );
-    set(
-        one(libc::SYS_personality),
-        if_one_of(argument(0), &PERSONALITIES, allow, refuse),
-    );
-    set(
-        one(libc::SYS_ioctl),
-        if_one_of(argument(1), &TYPING, refuse, allow),
-    );
+    let clone =
+        program.branch(libc::BPF_JSET, NAMESPACES as u32, refuse, allow);
+    let clone = program.load(argument(0), clone);
+    let socket = program.is_one_of(&ADDRESS_FAMILIES, allow, refuse);
+    let socket = program.load(argument(0), socket);
+    let personality = program.is_one_of(&PERSONALITIES, allow, refuse);
+    let personality = program.load(argument(0), personality);
+    let ioctl = program.is_one_of(&TYPING, refuse, allow);
+    let ioctl = program.load(argument(1), ioctl);
+
+    let one = |call: libc::c_long| call as u32..=call as u32;
+    let mut answers = BTreeMap::from([(0, allow)]);
+    let mut set = |numbers: RangeInclusive<u32>, answer| {
+        if *numbers.end() < u32::MAX {
+            answers.entry(numbers.end() + 1).or_insert(allow);
+        }
+        answers.insert(*numbers.start(), answer);
+    };
+    for &call in REFUSED {
+        set(one(call), refuse);
+    }
+    for numbers in NO_SUCH_CALL {
+        set(numbers.clone(), no_such_call);
+    }
+    set(one(libc::SYS_clone), clone);
+    set(one(libc::SYS_socket), socket);
+    set(one(libc::SYS_personality), personality);
+    set(one(libc::SYS_ioctl), ioctl);
 
     let mut answers: Vec<_> = answers.into_iter().collect();
-    answers.dedup_by(|next, answer| next.1 == answer.1);
+    answers.dedup_by_key(|(_, answer)| *answer);
     answers
-}
-
-/// The range of numbers that is this call.
-fn one(call: libc::c_long) -> RangeInclusive<u32> {
-    call as u32..=call as u32
-}
-
-/// Finds the answer to the loaded number: halves the table with one comparison,
-/// and its halves in turn. With some sixty answers this takes six comparisons;
-/// to go through the list would take thirty on average.
-fn search(answers: &[(u32, Program)]) -> Program {
-    if let [(_, program)] = answers {
-        return program.clone();
-    }
-    let (lower, upper) = answers.split_at(answers.len() / 2);
-    let (middle, _) = upper[0];
-    let lower = search(lower);
-    let skip = u8::try_from(lower.len()).expect("a table of this size");
-    let mut program = vec![jump(libc::BPF_JGE, middle, skip, 0)];
-    program.extend(lower);
-    program.extend(search(upper));
-    program
-}
-
-/// Answers `yes` if the argument is one of `values`, otherwise `no`.
-fn if_one_of(
-    argument: usize,
-    values: &[u32],
-    yes: sock_filter,
-    no: sock_filter,
-) -> Program {
-    let mut program = vec![load(argument)];
-    for (index, value) in values.iter().enumerate() {
-        let to_yes = (values.len() - index) as u8;
-        program.push(jump(libc::BPF_JEQ, *value, to_yes, 0));
-    }
-    program.extend([no, yes]);
-    program
 }
 
 /// Where an argument is: its lower half, which comes first on both machines.
@@ -230,24 +181,78 @@ fn argument(index: usize) -> usize {
     offset_of!(seccomp_data, args) + index * size_of::<u64>()
 }
 
-/// Takes a word of the call's description, `struct seccomp_data`.
-fn load(offset: usize) -> sock_filter {
-    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset as u32, 0, 0)
-}
+/// A program for the kernel's BPF machine, written from its end to its
+/// beginning: jumps lead forward only, so their targets are there already.
+///
+/// The machine has one register, takes one word of the call's description
+/// (`struct seccomp_data`) into it, compares it with a constant, and answers.
+#[derive(Default)]
+struct Program(Vec<sock_filter>);
 
-/// Compares the word with `value`, and skips so many instructions if that is
-/// true, so many if not.
-fn jump(condition: u32, value: u32, if_true: u8, if_not: u8) -> sock_filter {
-    let code = libc::BPF_JMP | condition | libc::BPF_K;
-    instruction(code, value, if_true, if_not)
-}
+/// An instruction in a program, as its distance from the end.
+type Label = usize;
 
-/// Ends the program.
-fn answer(value: u32) -> sock_filter {
-    instruction(libc::BPF_RET | libc::BPF_K, value, 0, 0)
-}
+impl Program {
+    /// Ends the program with this answer.
+    fn answer(&mut self, value: u32) -> Label {
+        self.push(libc::BPF_RET | libc::BPF_K, value, 0, 0)
+    }
 
-fn instruction(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    let code = code as u16;
-    sock_filter { code, jt, jf, k }
+    /// Takes the word at `offset`, then goes on with the instruction that was
+    /// written last, `next`.
+    fn load(&mut self, offset: usize, next: Label) -> Label {
+        assert_eq!(next, self.0.len() - 1);
+        let code = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+        self.push(code, offset as u32, 0, 0)
+    }
+
+    /// Goes to `yes` if the word compares so with `value`, otherwise to `no`.
+    fn branch(
+        &mut self,
+        comparison: u32,
+        value: u32,
+        yes: Label,
+        no: Label,
+    ) -> Label {
+        let skip = |label: Label| {
+            let instructions = self.0.len() - label - 1;
+            u8::try_from(instructions).expect("fewer than 256 instructions")
+        };
+        let (yes, no) = (skip(yes), skip(no));
+        let code = libc::BPF_JMP | comparison | libc::BPF_K;
+        self.push(code, value, yes, no)
+    }
+
+    /// Goes to `yes` if the word is one of `values`, otherwise to `no`.
+    fn is_one_of(&mut self, values: &[u32], yes: Label, no: Label) -> Label {
+        values
+            .iter()
+            .fold(no, |no, value| self.branch(libc::BPF_JEQ, *value, yes, no))
+    }
+
+    /// Goes to the answer that holds for the word: halves the table with one
+    /// comparison, and its halves in turn. For sixty answers that is six
+    /// comparisons; to go through the list would be thirty on average.
+    fn search(&mut self, answers: &[(u32, Label)]) -> Label {
+        if let [(_, answer)] = answers {
+            return *answer;
+        }
+        let (lower, upper) = answers.split_at(answers.len() / 2);
+        let (middle, _) = upper[0];
+        let upper = self.search(upper);
+        let lower = self.search(lower);
+        self.branch(libc::BPF_JGE, middle, upper, lower)
+    }
+
+    fn push(&mut self, code: u32, k: u32, jt: u8, jf: u8) -> Label {
+        let code = code as u16;
+        self.0.push(sock_filter { code, jt, jf, k });
+        self.0.len() - 1
+    }
+
+    /// The program in the order in which it runs.
+    fn finish(mut self) -> Vec<sock_filter> {
+        self.0.reverse();
+        self.0
+    }
 }
