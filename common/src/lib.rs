@@ -8,7 +8,12 @@
 //! ([`rootless`]), a root file system to start with ([`rootfs`]), the
 //! scoreboard ([`probe`]), and errors that say what to do ([`report`]).
 
-use std::{path::Path, sync::OnceLock};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::OnceLock,
+};
 
 mod cli;
 mod gate;
@@ -39,4 +44,14 @@ pub fn program_name() -> &'static str {
         let name = Path::new(&argv0).file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     })
+}
+
+/// Reads a file below `/proc` or `/sys`.
+///
+/// The kernel writes such a file anew for each read(2), and says that its size
+/// is 0, so that fs::read would begin with 32 bytes at a time.
+pub fn read_kernel_file(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(16 * 1024);
+    File::open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    fs,
     os::fd::{AsRawFd, BorrowedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
@@ -22,7 +21,7 @@ use nix::{
 
 use crate::{
     gate::{self, Gate},
-    report, signals,
+    read_kernel_file, report, signals,
     terminal::Terminal,
 };
 
@@ -381,7 +380,7 @@ impl Stat {
     /// Reads those of the process `pid`, a number or `self`; `None` if `/proc`
     /// shows no such process.
     pub fn read(pid: &str) -> Option<Stat> {
-        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let text = read_kernel_file(format!("/proc/{pid}/stat")).ok()?;
         Stat::parse(&String::from_utf8_lossy(&text))
     }
 

@@ -6,11 +6,11 @@
 //! is the distribution's choice, so nothing here assumes `/sys/fs/cgroup`.
 
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use common::read_kernel_file;
 
 /// A tree of cgroups, as far as it is mounted where we can see it.
 #[derive(Debug, PartialEq)]
@@ -52,7 +52,7 @@ impl Layout {
     pub(crate) fn read() -> anyhow::Result<Layout> {
         let read = |path| {
             // A mount point need not be UTF-8; those of cgroups are.
-            let bytes = fs::read(path)
+            let bytes = read_kernel_file(path)
                 .with_context(|| format!("open({path:?}, O_RDONLY)"))?;
             anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
         };

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::directory::{Directory, write};
-use crate::limits::{Limit, PERIOD};
+use crate::limits::Limit;
 
 /// Writes `limit` into the files of the cgroup at `path`.
 ///
@@ -28,7 +28,7 @@ pub(crate) fn set(path: &Path, limit: Limit) -> anyhow::Result<()> {
             }
         }
         Limit::Cpu { quota } => {
-            write(&path.join("cpu.cfs_period_us"), &PERIOD.to_string())?;
+            // Its fellow, cpu.cfs_period_us, is PERIOD in a new cgroup.
             write(&path.join("cpu.cfs_quota_us"), &quota.to_string())
         }
         Limit::Pids { max } => write(&path.join("pids.max"), &max.to_string()),
