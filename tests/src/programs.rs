@@ -47,7 +47,7 @@ pub(crate) fn build() -> Result<(), ExitCode> {
     let (_, profile) = built();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--workspace", "--bins"])
+        .args(["build", "--quiet", "--bins"])
         .args(["--profile", &profile])
         .current_dir(workspace())
         .status();

@@ -1,0 +1,44 @@
+//! What mdBook calls before it renders the book: chapters go in by standard
+//! input and come out, expanded, on standard output.
+
+use std::{env, io, path::Path};
+
+use anyhow::Context;
+use book_preprocessor::Workspace;
+use mdbook_preprocessor::book::{Book, BookItem};
+
+fn main() -> anyhow::Result<()> {
+    // `supports RENDERER`: ours is HTML. Others get it too, and show it as it
+    // is.
+    if env::args().nth(1).as_deref() == Some("supports") {
+        return Ok(());
+    }
+    let (context, mut book) =
+        mdbook_preprocessor::parse_input(io::stdin().lock())?;
+    let top = context
+        .root
+        .parent()
+        .context("the book is in a workspace")?;
+    expand(&mut book, top)?;
+    serde_json::to_writer(io::stdout().lock(), &book)?;
+    Ok(())
+}
+
+fn expand(book: &mut Book, top: &Path) -> anyhow::Result<()> {
+    let workspace = Workspace::new(top);
+    let mut result = Ok(());
+    book.for_each_mut(|item| {
+        let BookItem::Chapter(chapter) = item else {
+            return;
+        };
+        match book_preprocessor::expand(&chapter.content, &workspace) {
+            Ok(expanded) => chapter.content = expanded,
+            Err(error) if result.is_ok() => {
+                let path = chapter.path.clone().unwrap_or_default();
+                result = Err(error.context(format!("book/src/{path:?}")));
+            }
+            Err(_) => {}
+        }
+    });
+    result
+}
