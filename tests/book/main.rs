@@ -1,1 +1,25 @@
-fn main() {}
+//! The book: that it is in order, and that what it shows is what happens.
+//!
+//! `cargo test -p book-tests` runs it. Three environment variables:
+//! - `SESSIONS=record`: what the sessions show is written into the chapters;
+//! - `SESSIONS_USER=NAME`: who types at `host$` when the tests run as root;
+//! - `STEPS_BIN_DIR`: as in the suite.
+
+use std::{process::ExitCode, sync::Arc};
+
+mod chapters;
+mod checks;
+mod reader;
+mod sessions;
+
+fn main() -> ExitCode {
+    let mut trials: Vec<_> = checks::TESTS
+        .iter()
+        .copied()
+        .map(tests::trial::of_test)
+        .collect();
+    // Directories that are gone when all trials have run.
+    let programs = Arc::new(sessions::Programs::new());
+    trials.extend(sessions::trials(&programs));
+    tests::trial::run(trials)
+}

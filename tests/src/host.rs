@@ -9,7 +9,7 @@ use std::{
 use crate::{needs::cgroup_mounts, wait_until};
 
 /// The environment variable that marks the processes of one run.
-pub(crate) const MARK: &str = "SUITE_RUN";
+pub const MARK: &str = "SUITE_RUN";
 
 /// What all containers share and none may change.
 #[derive(Debug, PartialEq)]
@@ -58,7 +58,7 @@ pub fn hostname() -> String {
 
 /// Waits until all processes of the run `mark` are gone. After a SIGKILL of the
 /// supervisor the kernel needs a moment for that.
-pub(crate) fn assert_no_process(mark: &str) {
+pub fn assert_no_process(mark: &str) {
     wait_until(&format!("the end of all processes of run {mark}"), || {
         processes(mark).is_empty().then_some(())
     });

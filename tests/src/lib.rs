@@ -20,7 +20,7 @@ pub mod programs;
 pub mod pty;
 mod run;
 mod step;
-mod trial;
+pub mod trial;
 mod wait;
 
 pub use run::{Finished, Run, Running};

@@ -25,7 +25,8 @@ pub fn workspace() -> &'static Path {
     tests.parent().expect("the package is in a workspace")
 }
 
-fn directory() -> &'static Path {
+/// The directory that they are in.
+pub fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| match env::var_os("STEPS_BIN_DIR") {
         Some(directory) => PathBuf::from(directory)

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     io::{self, Read, Write},
+    ops::Range,
     os::{
         fd::{AsFd, AsRawFd},
         unix::process::CommandExt,
@@ -13,12 +14,20 @@ use std::{
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    pty::openpty,
+    pty::{Winsize, openpty},
     sys::termios::{Termios, tcgetattr},
     unistd::setsid,
 };
 
 use crate::{LIMIT, host::MARK, trial::note, wait_until};
+
+/// The terminal's size. Programs fit their lines into it.
+const SIZE: Winsize = Winsize {
+    ws_row: 24,
+    ws_col: 80,
+    ws_xpixel: 0,
+    ws_ypixel: 0,
+};
 
 /// A program that runs in a session of its own, on a terminal of its own.
 pub struct Session {
@@ -41,8 +50,6 @@ impl Session {
     pub fn start<A: AsRef<OsStr>>(
         command: impl IntoIterator<Item = A>,
     ) -> Session {
-        let pty = openpty(None, None).expect("openpty()");
-        let terminal = || pty.slave.try_clone().expect("dup()");
         let mut arguments = command.into_iter();
         let program = arguments.next().expect("a program");
         let mut process = Command::new(program.as_ref());
@@ -50,7 +57,15 @@ impl Session {
             .args(arguments)
             .env("PS1", "host$ ")
             .env("TERM", "dumb")
-            .env(MARK, "pty")
+            .env(MARK, "pty");
+        Session::of(process)
+    }
+
+    /// Starts `process` in the same way.
+    pub fn of(mut process: Command) -> Session {
+        let pty = openpty(Some(&SIZE), None).expect("openpty()");
+        let terminal = || pty.slave.try_clone().expect("dup()");
+        process
             .stdin(terminal())
             .stdout(terminal())
             .stderr(terminal());
@@ -80,19 +95,30 @@ impl Session {
     /// Waits until `text` appears, and goes on reading behind it. Returns what
     /// came before it.
     pub fn expect(&mut self, text: &str) -> String {
+        self.expect_one(&format!("{text:?}"), |unread| {
+            unread.find(text).map(|at| at..at + text.len())
+        })
+        .0
+    }
+
+    /// Waits until `find` finds something in what was not read yet, and goes on
+    /// reading behind it. Returns what came before it, and it.
+    pub fn expect_one(
+        &mut self,
+        what: &str,
+        find: impl Fn(&str) -> Option<Range<usize>>,
+    ) -> (String, String) {
         let start = Instant::now();
         loop {
             let unread = &self.seen[self.read_up_to..];
-            if let Some(at) = unread.find(text) {
-                let before = unread[..at].to_owned();
-                self.read_up_to += at + text.len();
-                note(format!("read {before:?} and then {text:?}"));
-                return before;
+            if let Some(at) = find(unread) {
+                let before = unread[..at.start].to_owned();
+                let found = unread[at.clone()].to_owned();
+                self.read_up_to += at.end;
+                note(format!("read {before:?} and then {found:?}"));
+                return (before, found);
             }
-            assert!(
-                start.elapsed() < LIMIT,
-                "no {text:?} came, but {unread:?}"
-            );
+            assert!(start.elapsed() < LIMIT, "no {what} came, but {unread:?}");
             self.read_more();
         }
     }

@@ -5,7 +5,7 @@ use std::{
     any::Any,
     cell::RefCell,
     env,
-    panic::{self, catch_unwind, resume_unwind},
+    panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind},
     process::ExitCode,
 };
 
@@ -60,6 +60,11 @@ pub(crate) fn note(text: String) {
 
 /// The suite's `main`.
 pub fn main(tests: &[&[Test]]) -> ExitCode {
+    run(tests.concat().into_iter().map(of_test).collect())
+}
+
+/// Builds the programs and runs the trials.
+pub fn run(trials: Vec<Trial>) -> ExitCode {
     // SAFETY: nothing has been started yet, so this is the only thread.
     unsafe { tell_insta() };
     panic::set_hook(Box::new(|panic| note(panic.to_string())));
@@ -69,7 +74,6 @@ pub fn main(tests: &[&[Test]]) -> ExitCode {
     {
         return code;
     }
-    let trials = tests.concat().into_iter().map(trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -93,12 +97,17 @@ unsafe fn tell_insta() {
     }
 }
 
-fn trial(test: Test) -> Trial {
+/// The trial of a test. Its room is the module that it stands in.
+pub fn of_test(test: Test) -> Trial {
     let room = test.module.rsplit("::").next().unwrap_or_default();
-    let name = format!("{room}::{}", test.name);
+    trial(format!("{room}::{}", test.name), test.function)
+}
+
+/// A trial of `claim`, which panics if it is wrong.
+pub fn trial(name: String, claim: impl FnOnce() + Send + 'static) -> Trial {
     Trial::ignorable_test(name, move || {
         STORY.with_borrow_mut(Vec::clear);
-        match catch_unwind(test.function) {
+        match catch_unwind(AssertUnwindSafe(claim)) {
             Ok(()) => Ok(Completion::Completed),
             Err(payload) => outcome(&*payload),
         }

@@ -1,0 +1,417 @@
+//! That the book is in order: nothing pasted, nothing broken, nothing misspelt.
+
+use std::{
+    collections::HashSet,
+    fs,
+    io::Write,
+    path::{Component, Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use book_preprocessor::{
+    Workspace, diff, manual,
+    markdown::{self, Part, spans},
+};
+use tests::{ALL, Test, needs, programs::workspace, tests};
+
+use crate::chapters::{self, Chapter, source};
+
+pub(crate) const TESTS: &[Test] = tests![
+    each_directive_finds_what_it_shows,
+    each_diff_leads_from_one_step_to_the_next,
+    each_hunk_is_in_its_place,
+    no_code_is_pasted,
+    each_fence_has_a_language,
+    each_link_leads_somewhere,
+    each_picture_is_shown,
+    each_chapter_of_a_step_has_the_same_shape,
+    the_spelling_is_british,
+];
+
+/// Panics with everything that is wrong, not only with the first thing.
+fn assert_none(wrong: &[String], what: &str) {
+    assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
+}
+
+fn each_directive_finds_what_it_shows() {
+    let workspace = Workspace::new(workspace());
+    let wrong = chapters::all().into_iter().filter_map(|chapter| {
+        let expanded = book_preprocessor::expand(&chapter.text, &workspace);
+        let error = expanded.err()?;
+        Some(format!("{}: {error:#}", chapter.name))
+    });
+    assert_none(&wrong.collect::<Vec<_>>(), "directives");
+}
+
+/// The files of which the book shows the diffs.
+fn pairs() -> impl Iterator<Item = [String; 2]> {
+    let files = ["src/main.rs", "Cargo.toml"];
+    files.into_iter().flat_map(|file| {
+        ALL.windows(2).map(move |pair| {
+            [pair[0], pair[1]].map(|step| format!("{}/{file}", step.name))
+        })
+    })
+}
+
+/// What the reader sees of a diff, applied to the step below, is the step.
+fn each_diff_leads_from_one_step_to_the_next() {
+    let workspace = Workspace::new(workspace());
+    let read = |path: &str| workspace.read(path).expect("it is a source");
+    for [old, new] in pairs() {
+        let figure = diff::whole_file(&old, &new, &workspace);
+        let figure = figure.expect("the steps differ");
+        let (before, after) = diff::undo(&figure).expect("it is a figure");
+        assert!(before == read(&old), "{old} is not in its diff to {new}");
+        assert!(after == read(&new), "the diff from {old} gives no {new}");
+    }
+}
+
+/// So are the hunks, whatever their context is.
+fn each_hunk_is_in_its_place() {
+    let workspace = Workspace::new(workspace());
+    let read = |path: &str| workspace.read(path).expect("it is a source");
+    for ([old, new], context) in pairs()
+        .flat_map(|pair| (0..4).map(move |context| (pair.clone(), context)))
+    {
+        let (before, after) = (read(&old), read(&new));
+        let before: Vec<&str> = before.split_inclusive('\n').collect();
+        let (mut applied, mut next) = (String::new(), 0);
+        let old_text = before.concat();
+        for hunk in diff::hunks(&old_text, &after, context) {
+            applied += &before[next..hunk.start].concat();
+            next = hunk.start;
+            for line in hunk.lines {
+                let sign = line.change.to_string();
+                if sign != "+" {
+                    assert_eq!(before[next], line.text, "{old}:{next}");
+                    next += 1;
+                }
+                if sign != "-" {
+                    applied += line.text;
+                }
+            }
+        }
+        applied += &before[next..].concat();
+        assert!(applied == after, "{old} with its hunks is not {new}");
+    }
+}
+
+/// How many lines in a row must be those of a source to be called pasted.
+const PASTED: usize = 3;
+
+fn no_code_is_pasted() {
+    let mut sources = HashSet::new();
+    for directory in ALL.map(|step| step.name).iter().chain(&["common"]) {
+        let mut files = vec![workspace().join(directory).join("Cargo.toml")];
+        find_files(&workspace().join(directory).join("src"), &mut files);
+        for file in files {
+            let text = fs::read_to_string(file).expect("it is a source");
+            let lines = code_lines(text.lines());
+            sources.extend(lines.windows(PASTED).map(<[String]>::to_vec));
+        }
+    }
+    let mut wrong = Vec::new();
+    for chapter in chapters::all() {
+        for part in markdown::parts(&chapter.text) {
+            let Part::Fence(fence) = part else {
+                continue;
+            };
+            let lines = code_lines(fence.body.iter().copied());
+            let mut runs = lines.windows(PASTED);
+            if let Some(run) = runs.find(|run| sources.contains(*run)) {
+                wrong.push(format!(
+                    "{}:{}: {}",
+                    chapter.name, fence.line, run[0]
+                ));
+            }
+        }
+    }
+    assert_none(&wrong, "pasted code, where {{#item}} would do");
+}
+
+/// The lines in which something stands.
+fn code_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let lines = lines.map(str::trim).filter(|line| line.len() > 1);
+    lines.map(String::from).collect()
+}
+
+fn find_files(directory: &Path, files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(directory).expect("it is a directory");
+    for entry in entries.flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => find_files(&entry.path(), files),
+            _ => files.push(entry.path()),
+        }
+    }
+}
+
+/// The languages of fences. Commands are typed in `console` blocks, so that
+/// they are executed.
+const LANGUAGES: [&str; 8] = [
+    "console", "text", "rust", "c", "toml", "json", "ini", "diff",
+];
+
+fn each_fence_has_a_language() {
+    let mut wrong = Vec::new();
+    for chapter in chapters::all() {
+        for part in markdown::parts(&chapter.text) {
+            if let Part::Fence(fence) = part
+                && !LANGUAGES.contains(&fence.language())
+            {
+                let Chapter { name, .. } = &chapter;
+                wrong.push(format!("{name}:{}: {:?}", fence.line, fence.info));
+            }
+        }
+    }
+    assert_none(&wrong, "fences, which may be {LANGUAGES:?}");
+}
+
+/// A link of a chapter.
+struct Link {
+    line: usize,
+    target: String,
+}
+
+fn links(chapter: &Chapter) -> Vec<Link> {
+    let mut links = Vec::new();
+    for part in markdown::parts(&chapter.text) {
+        let Part::Prose { line, text } = part else {
+            continue;
+        };
+        for piece in spans(text).into_iter().step_by(2) {
+            let mut rest = piece;
+            let found = |rest: &str| {
+                let markers = ["](", "href=\"", "src=\""].iter();
+                let ends = markers
+                    .filter_map(|it| rest.find(it).map(|at| at + it.len()));
+                ends.min()
+            };
+            while let Some(start) = found(rest) {
+                rest = &rest[start..];
+                let end = rest.find([')', '"', ' ']).unwrap_or(rest.len());
+                let target = rest[..end].to_owned();
+                links.push(Link { line, target });
+            }
+        }
+    }
+    links
+}
+
+/// The anchors of a chapter: mdBook makes one of each heading.
+fn anchors(text: &str) -> HashSet<String> {
+    let mut anchors = HashSet::new();
+    for part in markdown::parts(text) {
+        let Part::Prose { text, .. } = part else {
+            continue;
+        };
+        if let Some(title) = text.strip_prefix('#') {
+            let title = title.trim_start_matches('#').trim();
+            let slug = title.chars().filter_map(|c| match c {
+                ' ' => Some('-'),
+                '-' | '_' => Some(c),
+                c => c.is_alphanumeric().then(|| c.to_ascii_lowercase()),
+            });
+            anchors.insert(slug.collect());
+        }
+        for piece in text.split(" id=\"").skip(1) {
+            anchors.extend(piece.split_once('"').map(|it| it.0.to_owned()));
+        }
+    }
+    anchors
+}
+
+fn each_link_leads_somewhere() {
+    let chapters = chapters::all();
+    let mut wrong = Vec::new();
+    for chapter in &chapters {
+        for Link { line, target } in links(chapter) {
+            if target.starts_with("https://") {
+                continue;
+            }
+            let (page, anchor) =
+                target.split_once('#').unwrap_or((&target, ""));
+            let path = match page {
+                "" => PathBuf::from(&chapter.name),
+                page => beside(Path::new(&chapter.name), page),
+            };
+            let found = chapters.iter().find(|it| Path::new(&it.name) == path);
+            let is_there = match found {
+                Some(page) => {
+                    anchor.is_empty() || anchors(&page.text).contains(anchor)
+                }
+                // A picture, for example.
+                None => {
+                    !page.ends_with(".md") && source().join(&path).is_file()
+                }
+            };
+            if !is_there {
+                wrong.push(format!("{}:{line}: {target}", chapter.name));
+            }
+        }
+    }
+    assert_none(&wrong, "links that lead nowhere");
+}
+
+/// The path of `target`, as it is written in `chapter`.
+fn beside(chapter: &Path, target: &str) -> PathBuf {
+    let directory = chapter.parent().unwrap_or(Path::new(""));
+    let mut path = PathBuf::new();
+    for component in directory.join(target).components() {
+        match component {
+            Component::ParentDir => {
+                path.pop();
+            }
+            component => path.push(component),
+        }
+    }
+    path
+}
+
+fn each_picture_is_shown() {
+    let chapters = chapters::all();
+    let mut wrong = Vec::new();
+    let mut pictures = Vec::new();
+    find_files(&source().join("pictures"), &mut pictures);
+    for picture in pictures {
+        let name = picture.file_name().expect("it is a file").to_string_lossy();
+        let directive = format!("{{{{#picture {name} ");
+        if !chapters.iter().any(|it| it.text.contains(&directive)) {
+            wrong.push(name.into_owned());
+        }
+    }
+    assert_none(&wrong, "pictures that no chapter shows");
+}
+
+/// The sections of a step's chapter, in order. Between them others may stand.
+const SHAPE: [&str; 9] = [
+    "## What still leaks",
+    "## The idea",
+    "## The diff",
+    "## The walk",
+    "## Run it",
+    "## The scoreboard",
+    "## Break it",
+    "## What Docker and runc do here",
+    "## Common errors",
+];
+
+/// What begins an exercise, and how many a chapter has at least.
+const EXERCISE: (&str, usize) = ("<div class=\"exercise\">", 4);
+
+fn each_chapter_of_a_step_has_the_same_shape() {
+    let mut wrong = Vec::new();
+    for chapter in chapters::all() {
+        // The sections of step 6 are pages of their own.
+        if !ALL[..5]
+            .iter()
+            .any(|it| chapter.name == format!("{}.md", it.name))
+        {
+            continue;
+        }
+        let headings =
+            chapter.text.lines().filter(|line| line.starts_with("## "));
+        let mut headings = headings.peekable();
+        for section in SHAPE {
+            if !headings.any(|it| it == section) {
+                wrong.push(format!("{}: no {section:?}", chapter.name));
+                break;
+            }
+        }
+        if headings.last() != Some("## What still leaks now") {
+            wrong.push(format!("{}: how it ends", chapter.name));
+        }
+        let (exercise, least) = EXERCISE;
+        let exercises = chapter.text.matches(exercise).count();
+        let answers = chapter.text.matches("<summary>").count();
+        if exercises < least || answers < exercises {
+            wrong.push(format!(
+                "{}: {exercises} exercises, {answers} answers",
+                chapter.name
+            ));
+        }
+    }
+    assert_none(&wrong, "the shape of chapters");
+}
+
+fn the_spelling_is_british() {
+    let hunspell = needs::tool("hunspell");
+    let words = workspace().join("book/words.txt");
+    let check = |text: &str| {
+        let mut process = Command::new(&hunspell)
+            .args(["-l", "-d", "en_GB", "-p"])
+            .arg(&words)
+            .env("LANG", "C.UTF-8")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("hunspell can be started");
+        let mut input = process.stdin.take().expect("it is a pipe");
+        // It may have ended for lack of a dictionary.
+        let _ = input.write_all(text.as_bytes());
+        drop(input);
+        let output = process.wait_with_output().expect("it is our child");
+        let unknown = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), unknown)
+    };
+    if !check("a word\n").0 {
+        tests::skip("needs the dictionary hunspell-en-gb");
+    }
+    let mut wrong = Vec::new();
+    for chapter in chapters::all() {
+        let (_, unknown) = check(&prose(&chapter));
+        let unknown: HashSet<&str> = unknown.lines().collect();
+        wrong.extend(
+            unknown
+                .iter()
+                .map(|word| format!("{}: {word}", chapter.name)),
+        );
+    }
+    wrong.sort();
+    assert_none(
+        &wrong,
+        "words that neither hunspell nor book/words.txt knows",
+    );
+}
+
+/// The words of a chapter, without code, tags and the targets of links. The
+/// names of man pages stay.
+fn prose(chapter: &Chapter) -> String {
+    let mut prose = String::new();
+    for part in markdown::parts(&chapter.text) {
+        let Part::Prose { text, .. } = part else {
+            continue;
+        };
+        if text.trim_start().starts_with("{{#") {
+            // Only what a picture says in words.
+            for quoted in text.split('"').skip(1).step_by(2) {
+                if text.contains("{{#picture") {
+                    prose += &format!("{quoted}\n");
+                }
+            }
+            continue;
+        }
+        for piece in spans(text).into_iter().step_by(2) {
+            let mut skipping = None;
+            let mut before = ' ';
+            for character in piece.chars() {
+                match (skipping, character) {
+                    (Some(end), character) if end == character => {
+                        skipping = None;
+                    }
+                    (Some(_), _) => {}
+                    (None, '<') => skipping = Some('>'),
+                    (None, '(') if before == ']' => skipping = Some(')'),
+                    (None, character) => prose.push(character),
+                }
+                before = character;
+            }
+            prose.push(' ');
+        }
+        prose.push('\n');
+        for reference in manual::references(text) {
+            prose += &format!("{}\n", reference.name);
+        }
+    }
+    prose
+}

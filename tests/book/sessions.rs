@@ -1,0 +1,282 @@
+//! Each console block is typed into a real shell, chapter by chapter, and what
+//! comes back is compared with what the book shows.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    env, fs,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use book_preprocessor::{
+    console::{self, Entry, Session},
+    markdown::{self, Part},
+};
+use libtest_mimic::Trial;
+use tests::trial::trial;
+
+pub(crate) use crate::reader::Programs;
+use crate::{
+    chapters::{self, Chapter},
+    reader::{Reader, User},
+};
+
+/// A console block.
+struct Block {
+    line: usize,
+    indent: String,
+    /// How many lines stand between its fences.
+    length: usize,
+    session: Session,
+}
+
+/// What became of a block.
+enum Outcome {
+    AsShown,
+    Skipped(String),
+    Failed(String),
+}
+
+/// A chapter's blocks, which are executed once, in order: a block goes on where
+/// the one above it has stopped.
+struct Run {
+    chapter: Chapter,
+    blocks: Vec<Block>,
+    programs: Arc<Programs>,
+    /// Of each block, and of the end.
+    outcomes: OnceLock<Vec<Outcome>>,
+}
+
+/// A trial for each block. The first one that is wanted runs its whole chapter.
+pub(crate) fn trials(programs: &Arc<Programs>) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for chapter in chapters::all() {
+        let blocks = blocks(&chapter);
+        if blocks.is_empty() {
+            continue;
+        }
+        let name = chapter.name.trim_end_matches(".md").to_owned();
+        let title = |block: &Block| {
+            let command = &block.session.entries[0].command[0];
+            format!("sessions::{name}:{} {command}", block.line)
+        };
+        let mut titles: Vec<String> = blocks.iter().map(title).collect();
+        titles.push(format!("sessions::{name} leaves no process behind"));
+        let run = Arc::new(Run {
+            chapter,
+            blocks,
+            programs: Arc::clone(programs),
+            outcomes: OnceLock::new(),
+        });
+        for (index, title) in titles.into_iter().enumerate() {
+            let run = Arc::clone(&run);
+            trials.push(trial(title, move || run.report(index)));
+        }
+    }
+    trials
+}
+
+fn blocks(chapter: &Chapter) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for part in markdown::parts(&chapter.text) {
+        let Part::Fence(fence) = part else {
+            continue;
+        };
+        if fence.language() != "console" {
+            continue;
+        }
+        let session = Session::parse(&fence).unwrap_or_else(|error| {
+            panic!("{}:{}: {error:#}", chapter.name, fence.line)
+        });
+        blocks.push(Block {
+            line: fence.line,
+            indent: fence.indent.to_owned(),
+            length: fence.body.len(),
+            session,
+        });
+    }
+    blocks
+}
+
+impl Run {
+    /// Ends the trial of the block `index` as it deserves.
+    fn report(&self, index: usize) {
+        // One reader at a time: the sessions look at all processes.
+        static TURN: Mutex<()> = Mutex::new(());
+        let outcomes = self.outcomes.get_or_init(|| {
+            let turn = TURN.lock();
+            let outcomes = self.execute();
+            drop(turn);
+            outcomes
+        });
+        match &outcomes[index] {
+            Outcome::AsShown => {}
+            Outcome::Skipped(reason) => tests::skip(reason),
+            Outcome::Failed(text) => panic!("{text}"),
+        }
+    }
+
+    fn execute(&self) -> Vec<Outcome> {
+        let mut reader = match caught(|| Reader::new(&self.programs)) {
+            Ok(reader) => reader,
+            Err(text) => {
+                let blocks = self.blocks.iter();
+                let failed = blocks.map(|_| Outcome::Failed(text.clone()));
+                return failed.chain([Outcome::Failed(text.clone())]).collect();
+            }
+        };
+        let recording = env::var("SESSIONS").is_ok_and(|it| it == "record");
+        let mut outcomes = Vec::new();
+        let mut recorded = Vec::new();
+        // Where a terminal was left by a block that was not executed.
+        let mut skipped = BTreeMap::new();
+        for block in &self.blocks {
+            let terminal = block.session.terminal;
+            let goes_on = !block.session.entries[0].prompt.starts_with("host");
+            let reason = match skipped.get(&terminal) {
+                Some(reason) if goes_on => Some(String::clone(reason)),
+                _ => why_not(&block.session, &reader),
+            };
+            if let Some(reason) = reason {
+                skipped.insert(terminal, reason.clone());
+                outcomes.push(Outcome::Skipped(reason));
+                continue;
+            }
+            skipped.remove(&terminal);
+            let what_came = caught(|| type_in(&block.session, &mut reader));
+            outcomes.push(match what_came {
+                Err(text) => Outcome::Failed(text),
+                Ok(outputs) if recording => {
+                    recorded.push((block, outputs));
+                    Outcome::AsShown
+                }
+                Ok(outputs) => compare(&block.session, &outputs),
+            });
+        }
+        self.record(&recorded);
+        outcomes.push(match caught(|| reader.leave()) {
+            Ok(()) => Outcome::AsShown,
+            Err(text) => Outcome::Failed(text),
+        });
+        outcomes
+    }
+
+    /// Writes what came back into the chapter.
+    fn record(&self, recorded: &[(&Block, Vec<Vec<String>>)]) {
+        let mut lines: Vec<String> =
+            self.chapter.text.lines().map(String::from).collect();
+        for (block, outputs) in recorded.iter().rev() {
+            let entries = block.session.entries.iter().zip(outputs);
+            let entries = entries.map(|(entry, output)| Entry {
+                prompt: entry.prompt.clone(),
+                command: entry.command.clone(),
+                output: console::update(&entry.output, output),
+            });
+            let session = Session {
+                ignored: None,
+                needs: Vec::new(),
+                terminal: block.session.terminal,
+                entries: entries.collect(),
+            };
+            let shown = session.markdown().into_iter();
+            let shown = shown.map(|line| match line.as_str() {
+                "" => line,
+                line => format!("{}{line}", block.indent),
+            });
+            lines.splice(block.line..block.line + block.length, shown);
+        }
+        let text = lines.join("\n") + "\n";
+        if !recorded.is_empty() && text != self.chapter.text {
+            fs::write(self.chapter.path(), text).expect("it is writable");
+        }
+    }
+}
+
+/// Why a block can't be executed here.
+fn why_not(session: &Session, reader: &Reader) -> Option<String> {
+    if let Some(reason) = &session.ignored {
+        return Some(reason.clone());
+    }
+    let users = session
+        .entries
+        .iter()
+        .map(|entry| reader.user(&entry.prompt, session.terminal));
+    let users: Vec<User> = users.flatten().collect();
+    let missing = users.iter().find_map(|user| Reader::why_not(*user));
+    if let Some(reason) = missing {
+        return Some(reason.to_owned());
+    }
+    let user = *users.first()?;
+    let mut needs = session.needs.iter();
+    needs.find_map(|what| reader.has(user, what).err())
+}
+
+/// Types all commands of a block and returns what came back of each.
+fn type_in(session: &Session, reader: &mut Reader) -> Vec<Vec<String>> {
+    let entries = session.entries.iter();
+    let outputs = entries.map(|entry| {
+        reader.type_in(
+            session.terminal,
+            &entry.prompt,
+            &entry.command,
+            &keys(&entry.output),
+        )
+    });
+    outputs.collect()
+}
+
+/// The keys that are pressed during a command, each with the number of lines
+/// that come before it.
+fn keys(output: &[String]) -> Vec<(usize, char)> {
+    let mut keys = Vec::new();
+    let mut lines = 0;
+    for line in output {
+        match line
+            .strip_prefix('^')
+            .map(|it| it.chars().collect::<Vec<_>>())
+        {
+            Some(key) if key.len() == 1 => {
+                keys.push((lines, key[0]));
+                lines = 0;
+            }
+            _ => lines += 1,
+        }
+    }
+    keys
+}
+
+fn compare(session: &Session, outputs: &[Vec<String>]) -> Outcome {
+    let mut text = String::new();
+    for (entry, output) in session.entries.iter().zip(outputs) {
+        if console::fits(&entry.output, output) {
+            continue;
+        }
+        text += &format!(
+            "{} {}\nthe book shows:\n  {}\nwhat came back:\n  {}\n",
+            entry.prompt,
+            entry.command.join("\n> "),
+            entry.output.join("\n  "),
+            output.join("\n  "),
+        );
+    }
+    if text.is_empty() {
+        return Outcome::AsShown;
+    }
+    text += "to take over what came back: \
+             SESSIONS=record cargo test -p book-tests -- sessions";
+    Outcome::Failed(text)
+}
+
+/// What `function` returns, or what it panics with. A skip goes on its way.
+fn caught<T>(function: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(function)).map_err(|panic| {
+        let message = message(&*panic);
+        message.unwrap_or_else(|| resume_unwind(panic))
+    })
+}
+
+fn message(panic: &(dyn Any + Send)) -> Option<String> {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+}
