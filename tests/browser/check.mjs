@@ -1,0 +1,194 @@
+// Looks at the built book in a browser, on a phone's width and on a desk's, in
+// each theme, with and without JavaScript.
+//
+// node check.mjs BOOK SCREENSHOTS [CHAPTER...]
+//
+// CHROMIUM names the browser; by default it is looked for in /usr/bin.
+
+import { createServer } from "node:http";
+import { mkdir, mkdtemp, readFile, readdir, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { chromium } from "playwright-core";
+
+const [book, screenshots, ...wanted] = process.argv.slice(2);
+const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const WIDTHS = [390, 1280];
+const THEMES = ["light", "rust", "coal", "navy", "ayu"];
+const TYPES = {
+    ".html": "text/html", ".js": "text/javascript", ".css": "text/css",
+    ".svg": "image/svg+xml", ".png": "image/png", ".woff2": "font/woff2",
+    ".json": "application/json",
+};
+
+const wrong = [];
+const complain = (where, what) => {
+    wrong.push(`${where}: ${what}`);
+    console.log(`WRONG ${where}: ${what}`);
+};
+
+const server = createServer(async (request, response) => {
+    let name = decodeURI(new URL(request.url, "http://book").pathname);
+    if (name.endsWith("/")) name += "index.html";
+    try {
+        const text = await readFile(path.join(book, name));
+        const type = TYPES[path.extname(name)] ?? "application/octet-stream";
+        response.writeHead(200, { "content-type": type });
+        response.end(text);
+    } catch {
+        response.writeHead(404);
+        response.end();
+    }
+});
+await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+const origin = `http://127.0.0.1:${server.address().port}`;
+
+async function pages(directory = "") {
+    const found = [];
+    for (const name of await readdir(path.join(book, directory))) {
+        const file = path.join(directory, name);
+        if ((await stat(path.join(book, file))).isDirectory()) {
+            found.push(...(await pages(file)));
+        } else if (name.endsWith(".html") && !/^(toc|404|print)/.test(name)) {
+            found.push(file);
+        }
+    }
+    return found.sort();
+}
+
+// What is wider than the page, and does not scroll within something.
+const overflowing = () => {
+    const width = document.documentElement.clientWidth;
+    const page = document.documentElement.scrollWidth;
+    const scrolls = (element) => {
+        for (let it = element.parentElement; it; it = it.parentElement) {
+            const how = getComputedStyle(it).overflowX;
+            if (["auto", "scroll", "hidden"].includes(how)) return true;
+        }
+        return false;
+    };
+    const found = [...document.querySelectorAll("main *")].filter(
+        (it) => it.getBoundingClientRect().right > width + 1 && !scrolls(it),
+    );
+    const names = found.slice(0, 3).map(
+        (it) => `<${it.localName} class="${it.getAttribute("class") ?? ""}"> ` +
+            `${it.textContent.trim().slice(0, 40)}`,
+    );
+    if (page > width + 1) names.push(`the page is ${page} wide`);
+    return names;
+};
+
+const profile = await mkdtemp(path.join(tmpdir(), "book-browser-"));
+const launch = (options) =>
+    chromium.launchPersistentContext(profile, {
+        executablePath,
+        headless: true,
+        args: [
+            "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync",
+        ],
+        ...options,
+    });
+
+await mkdir(screenshots, { recursive: true });
+const all = await pages();
+const chosen = wanted.length
+    ? all.filter((it) => wanted.some((name) => it.includes(name)))
+    : all;
+const shot = (page, name) =>
+    page.screenshot({ path: path.join(screenshots, name), fullPage: true });
+
+let context = await launch({ viewport: { width: 1280, height: 900 } });
+let page = context.pages()[0] ?? (await context.newPage());
+let here = "";
+page.on("console", (it) => {
+    if (it.type() === "error") complain(here, `console: ${it.text()}`);
+});
+page.on("pageerror", (error) => complain(here, `error: ${error.message}`));
+page.on("requestfailed", (it) => {
+    // What a page still loads when we leave it is no mistake.
+    const why = it.failure()?.errorText;
+    if (why !== "net::ERR_ABORTED") complain(here, `${why}: ${it.url()}`);
+});
+
+// Each page, in both widths, with all its folds open.
+for (const name of chosen) {
+    const stem = name.replace(/\.html$/, "").replaceAll("/", "-");
+    for (const width of WIDTHS) {
+        here = `${name} at ${width}`;
+        await page.setViewportSize({ width, height: 900 });
+        await page.goto(`${origin}/${name}`);
+        for (const theme of ["light", "navy"]) {
+            await page.evaluate((it) => {
+                localStorage.setItem("mdbook-theme", it);
+                localStorage.setItem("mdbook-sidebar", "hidden");
+            }, theme);
+            await page.reload();
+            const closed = await page.locator("main details:not([open])").count();
+            const folds = page.locator("main details > summary");
+            for (let index = 0; index < (await folds.count()); index++) {
+                const fold = folds.nth(index);
+                if (await fold.isVisible()) await fold.click();
+            }
+            const left = await page.locator("main details:not([open])").count();
+            if (left > 0) complain(here, `${left} of ${closed} folds stay shut`);
+            for (const it of await page.evaluate(overflowing)) {
+                complain(here, `too wide: ${it}`);
+            }
+            await shot(page, `${stem}-${width}-${theme}.png`);
+        }
+    }
+}
+
+// The themes, by their menu: each has colours of its own.
+here = "themes";
+await page.setViewportSize({ width: 1280, height: 900 });
+await page.goto(`${origin}/${chosen[0]}`);
+const backgrounds = new Set();
+for (const theme of THEMES) {
+    const button = page.locator(`#mdbook-theme-${theme}`);
+    if (!(await button.isVisible())) await page.click("#mdbook-theme-toggle");
+    await button.click();
+    backgrounds.add(
+        await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor),
+    );
+}
+if (backgrounds.size < THEMES.length) {
+    complain(here, `only ${[...backgrounds].join(", ")}`);
+}
+
+// The search.
+here = "search";
+await page.keyboard.press("s");
+await page.locator("#mdbook-searchbar").pressSequentially("pivot_root");
+try {
+    await page.waitForSelector("#mdbook-searchresults li", { timeout: 5000 });
+} catch {
+    complain(here, 'finds no "pivot_root"');
+}
+await context.close();
+await rm(profile, { recursive: true });
+
+// Without JavaScript everything is there to be read.
+context = await launch({
+    viewport: { width: 390, height: 900 },
+    javaScriptEnabled: false,
+});
+page = context.pages()[0] ?? (await context.newPage());
+for (const name of chosen) {
+    here = `${name} without JavaScript`;
+    await page.goto(`${origin}/${name}`);
+    if (!(await page.locator("main h1").first().isVisible())) {
+        complain(here, "there is nothing to read");
+    }
+    const stem = name.replace(/\.html$/, "").replaceAll("/", "-");
+    await shot(page, `${stem}-390-no-javascript.png`);
+}
+await page.goto(`${origin}/${chosen[0]}`);
+await context.close();
+await rm(profile, { recursive: true, force: true });
+server.close();
+
+console.log(`${chosen.length} pages, ${wrong.length} complaints`);
+process.exit(wrong.length ? 1 : 0);
