@@ -163,7 +163,7 @@ fn each_fence_has_a_language() {
             }
         }
     }
-    assert_none(&wrong, "fences, which may be {LANGUAGES:?}");
+    assert_none(&wrong, &format!("fences, which may be {LANGUAGES:?}"));
 }
 
 /// A link of a chapter.

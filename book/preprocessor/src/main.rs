@@ -1,13 +1,24 @@
 //! What mdBook calls before it renders the book: chapters go in by standard
 //! input and come out, expanded, on standard output.
 
-use std::{env, io, path::Path};
+use std::{env, io, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use book_preprocessor::Workspace;
 use mdbook_preprocessor::book::{Book, BookItem};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What is wrong in a chapter, and no backtrace of ours.
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     // `supports RENDERER`: ours is HTML. Others get it too, and show it as it
     // is.
     if env::args().nth(1).as_deref() == Some("supports") {
@@ -35,7 +46,8 @@ fn expand(book: &mut Book, top: &Path) -> anyhow::Result<()> {
             Ok(expanded) => chapter.content = expanded,
             Err(error) if result.is_ok() => {
                 let path = chapter.path.clone().unwrap_or_default();
-                result = Err(error.context(format!("book/src/{path:?}")));
+                result =
+                    Err(error.context(format!("book/src/{}", path.display())));
             }
             Err(_) => {}
         }
