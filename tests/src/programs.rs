@@ -19,10 +19,18 @@ pub fn helper() -> PathBuf {
     path("suite-helper")
 }
 
-/// The top of the checkout.
+/// The top of the checkout: where it was when the suite was built, unless
+/// `INSTA_WORKSPACE_ROOT` says where it is now. insta looks there, too.
 pub fn workspace() -> &'static Path {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("the package is in a workspace")
+    static WORKSPACE: OnceLock<PathBuf> = OnceLock::new();
+    WORKSPACE.get_or_init(|| match env::var_os("INSTA_WORKSPACE_ROOT") {
+        Some(workspace) => PathBuf::from(workspace),
+        None => {
+            let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let workspace = tests.parent();
+            workspace.expect("the package is in a workspace").to_owned()
+        }
+    })
 }
 
 /// The directory that they are in.
