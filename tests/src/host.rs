@@ -114,8 +114,8 @@ pub fn cgroups_of(pid: u32) -> Vec<PathBuf> {
     let number = namespace.trim_matches(|c: char| !c.is_ascii_digit());
     let name = format!("container-in-six-steps.{number}.{pid}.");
     let mut found = Vec::new();
-    for (mount_point, _) in cgroup_mounts() {
-        find_directories(&mount_point, &name, &mut found);
+    for mount in cgroup_mounts() {
+        find_directories(&mount.mount_point, &name, &mut found);
     }
     found
 }
@@ -153,11 +153,11 @@ pub fn cgroup_of(pid: i32, controller: &str) -> (PathBuf, u32) {
         Some(path) => (path, 1),
         None => (path_of("").expect("a cgroup of version 2"), 2),
     };
-    let file_system = if version == 1 { "cgroup" } else { "cgroup2" };
-    let directories = cgroup_mounts().into_iter();
-    let mut directories = directories
-        .filter(|(_, kind)| kind == file_system)
-        .map(|(mount_point, _)| mount_point.join(path.trim_matches('/')))
+    let mounts = cgroup_mounts().into_iter();
+    let mut directories = mounts
+        .filter(|it| it.version == version)
+        .filter(|it| version == 2 || it.has(controller))
+        .map(|it| it.mount_point.join(path.trim_matches('/')))
         .filter(|directory| has_process(directory, pid));
     let directory = directories.next();
     (directory.expect("its cgroup is mounted somewhere"), version)

@@ -2,13 +2,18 @@
 //! and says why.
 
 use std::{
-    env, fs,
+    env,
+    ffi::CString,
+    fs,
     path::PathBuf,
     process::{Command, Stdio},
     sync::OnceLock,
 };
 
-use nix::unistd::geteuid;
+use nix::{
+    sys::statfs::{TMPFS_MAGIC, statfs},
+    unistd::geteuid,
+};
 
 use crate::skip;
 
@@ -95,18 +100,85 @@ pub fn why_no_limits() -> Option<String> {
         .clone()
 }
 
-/// The mount points of the cgroup file systems, with the type of each:
-/// `cgroup` is version 1, `cgroup2` version 2.
-pub fn cgroup_mounts() -> Vec<(PathBuf, String)> {
+/// The test needs temporary files to be on a disk, not in memory.
+pub fn disk() {
+    let directory = env::temp_dir();
+    let status = statfs(&directory).expect("statfs()");
+    if status.filesystem_type() == TMPFS_MAGIC {
+        skip("needs temporary files on a disk");
+    }
+}
+
+/// The test needs temporary files to have extended attributes of the kind that
+/// overlay uses. A tmpfs before Linux 6.6 has none that everybody may set.
+pub fn extended_attributes() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let path = file.path().as_os_str().as_encoded_bytes();
+    let path = CString::new(path).expect("a path has no NUL");
+    let name = c"user.overlay.opaque";
+    // SAFETY: the strings end with a NUL, and there is one byte of value.
+    let result = unsafe {
+        let value = c"y".as_ptr().cast();
+        libc::setxattr(path.as_ptr(), name.as_ptr(), value, 1, 0)
+    };
+    if result != 0 {
+        skip("needs extended attributes on temporary files");
+    }
+}
+
+/// The test needs an image that can be id-mapped. For a plain user there is
+/// nothing to map.
+pub fn id_mapping() {
+    if is_root() && !can_map_ids() {
+        skip("needs an image that can be id-mapped");
+    }
+}
+
+/// Whether root in step 6 is somebody else outside. A tmpfs can't be id-mapped
+/// before Linux 6.3; the program says so.
+pub fn can_map_ids() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let tried = crate::FULL.run().command(["true"]);
+        !tried.stderr.contains("MOUNT_ATTR_IDMAP")
+    })
+}
+
+/// A tree of cgroups that is mounted.
+pub struct CgroupMount {
+    /// The directory of the topmost cgroup.
+    pub mount_point: PathBuf,
+    /// 1 or 2.
+    pub version: u32,
+    /// The options of the file system; on version 1 the controllers are among
+    /// them.
+    options: String,
+}
+
+impl CgroupMount {
+    /// Whether this is the tree of version 1 that has `controller`.
+    pub fn has(&self, controller: &str) -> bool {
+        self.options.split(',').any(|name| name == controller)
+    }
+}
+
+/// The cgroup file systems. See proc_pid_mountinfo(5).
+pub fn cgroup_mounts() -> Vec<CgroupMount> {
     let mountinfo =
         fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
     let mounts = mountinfo.lines().filter_map(|line| {
         let (before, after) = line.split_once(" - ")?;
-        let file_system = after.split(' ').next()?;
-        let mount_point = before.split(' ').nth(4)?;
-        file_system
-            .starts_with("cgroup")
-            .then(|| (PathBuf::from(mount_point), file_system.to_owned()))
+        let mut after = after.split(' ');
+        let version = match after.next()? {
+            "cgroup" => 1,
+            "cgroup2" => 2,
+            _ => return None,
+        };
+        Some(CgroupMount {
+            mount_point: before.split(' ').nth(4)?.into(),
+            version,
+            options: after.nth(1)?.to_owned(),
+        })
     });
     mounts.collect()
 }

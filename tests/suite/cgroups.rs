@@ -89,8 +89,8 @@ fn membership_is_inherited() {
     }
 }
 
-/// With a fifth of a processor, 100 ms of work take 400 ms at least: 20 ms in
-/// each period of 100 ms.
+/// With a fifth of a processor, 100 ms of work take 20 ms in each of five
+/// periods of 100 ms: from the first to the last it is 300 ms at least.
 fn a_cpu_quota_makes_a_busy_process_wait() {
     let image = Image::minimal();
     let burn = ["burn-cpu", "100"];
@@ -99,7 +99,7 @@ fn a_cpu_quota_makes_a_busy_process_wait() {
     let throttled = limited("--cpus", "0.2");
     let throttled = image.helper_with(throttled, CGROUPS, &burn).finish();
     let throttled = milliseconds(throttled.ok());
-    assert!(throttled >= 350, "it took {throttled} ms");
+    assert!(throttled >= 300, "it took {throttled} ms");
 
     // Other tests use the processors too: once is enough.
     let free =

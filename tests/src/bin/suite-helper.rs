@@ -100,14 +100,17 @@ fn fork_bomb(limit: u64) -> io::Result<()> {
 /// Uses so much processor time, and prints how many milliseconds passed.
 fn burn_cpu(time: Duration) -> io::Result<()> {
     let start = Instant::now();
-    loop {
-        let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-        let used = usage.user_time() + usage.system_time();
-        if used.num_milliseconds() as u128 >= time.as_millis() {
-            println!("{}", start.elapsed().as_millis());
-            return Ok(());
-        }
-    }
+    let used_before = cpu_time()?;
+    while cpu_time()? - used_before < time {}
+    println!("{}", start.elapsed().as_millis());
+    Ok(())
+}
+
+/// The processor time that this process has used.
+fn cpu_time() -> io::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let used = usage.user_time() + usage.system_time();
+    Ok(Duration::from_micros(used.num_microseconds() as u64))
 }
 
 /// Prints `connected`, or the errno of connect(2).
