@@ -1,0 +1,111 @@
+//! Runs the suite where readers are: as root and as a plain user, on this
+//! machine and on other kernels, and shows which test ran where.
+//!
+//! A test that is skipped on one row has to run on another one, or it says
+//! nothing. What a row needs and this machine does not have leaves the row out;
+//! the matrix says so, and with `--all-rows` it fails.
+
+mod kit;
+mod report;
+mod rows;
+
+use std::{
+    env,
+    process::ExitCode,
+    sync::Mutex,
+    thread::{self, available_parallelism},
+};
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+
+use kit::Kit;
+use report::{Outcome, Report};
+use rows::{ROWS, Row};
+
+/// Run the suite on several kernels, as root and as a plain user
+#[derive(Parser)]
+struct Args {
+    /// Rows to run [default: all; see --list]
+    rows: Vec<String>,
+    /// List the rows, and run nothing
+    #[arg(long)]
+    list: bool,
+    /// Fail if this machine can't run one of the rows
+    #[arg(long)]
+    all_rows: bool,
+    /// Plain user for the rows that need one, if this is run by root
+    /// [default: whoever ran sudo]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Arguments for the suite: the parts of test names, for example
+    #[arg(last = true)]
+    suite: Vec<String>,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    let rows = select(&args.rows)?;
+    if args.list {
+        for row in rows {
+            println!("{:16}{}", row.name, row.about);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let user = args.user.or_else(|| env::var("SUDO_USER").ok());
+    let kit = Kit::build()?;
+    let tests = kit.tests(&args.suite)?;
+    ensure!(!tests.is_empty(), "no test has such a name");
+    let run = |row: &'static Row| {
+        let outcome = rows::run(row, &kit, user.as_deref(), &args.suite);
+        eprintln!("{:16}{outcome}", row.name);
+        (row, outcome)
+    };
+
+    // The suite looks at its host, so on this machine there is one at a time.
+    // A VM uses one processor, and has a host of its own.
+    let (here, in_vm) = rows.into_iter().partition(|row| row.vm.is_none());
+    let mut outcomes: Vec<(&Row, Outcome)> =
+        Vec::<&Row>::into_iter(here).map(run).collect();
+    outcomes.extend(side_by_side(in_vm, run));
+    outcomes.sort_by_key(|(row, _)| ROWS.iter().position(|it| it == *row));
+
+    let report = Report {
+        tests,
+        outcomes,
+        is_complete: args.rows.is_empty(),
+    };
+    print!("{report}");
+    Ok(ExitCode::from(u8::from(!report.is_good(args.all_rows))))
+}
+
+/// The rows with these names; all if there are none.
+fn select(names: &[String]) -> anyhow::Result<Vec<&'static Row>> {
+    if names.is_empty() {
+        return Ok(ROWS.iter().collect());
+    }
+    let find = |name: &String| {
+        let row = ROWS.iter().find(|row| row.name == *name);
+        row.with_context(|| format!("there is no row {name:?}: see --list"))
+    };
+    names.iter().map(find).collect()
+}
+
+/// Calls `run` for each row, as many at a time as there are processors.
+fn side_by_side<T: Send>(
+    rows: Vec<&'static Row>,
+    run: impl Fn(&'static Row) -> T + Sync,
+) -> Vec<T> {
+    let rows = Mutex::new(rows.into_iter());
+    let next = || rows.lock().expect("no thread panics with it").next();
+    let work = || std::iter::from_fn(next).map(&run).collect::<Vec<T>>();
+    let processors = available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..processors).map(|_| scope.spawn(work)).collect();
+        let join = |it: thread::ScopedJoinHandle<Vec<T>>| {
+            it.join().expect("no row panics")
+        };
+        threads.into_iter().flat_map(join).collect()
+    })
+}

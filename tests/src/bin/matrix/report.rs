@@ -1,0 +1,199 @@
+//! What came out: a table of tests and rows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    process::ExitStatus,
+    time::Duration,
+};
+
+use crate::rows::Row;
+
+/// The end of a row.
+pub(crate) enum Outcome {
+    /// This machine can't run it, for this reason.
+    LeftOut(String),
+    Ran(Run),
+}
+
+/// A run of the suite.
+pub(crate) struct Run {
+    pub(crate) status: ExitStatus,
+    pub(crate) results: BTreeMap<String, TestResult>,
+    pub(crate) time: Duration,
+    /// All that it has printed.
+    pub(crate) log: PathBuf,
+}
+
+#[derive(Clone, PartialEq)]
+pub(crate) enum TestResult {
+    Passed,
+    Failed,
+    /// With the reason.
+    Skipped(String),
+}
+
+/// Finds the results in the output of the suite. A line is
+/// `test NAME ... ok`, `FAILED`, or `ignored (REASON)`.
+pub(crate) fn parse(output: &str) -> BTreeMap<String, TestResult> {
+    let results = output.lines().filter_map(|line| {
+        let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
+        let result = match result {
+            "ok" => TestResult::Passed,
+            "FAILED" => TestResult::Failed,
+            _ => {
+                let reason = result.strip_prefix("ignored (")?;
+                TestResult::Skipped(reason.strip_suffix(')')?.to_owned())
+            }
+        };
+        Some((name.trim_end().to_owned(), result))
+    });
+    results.collect()
+}
+
+impl Run {
+    fn count(&self, is_counted: impl Fn(&TestResult) -> bool) -> usize {
+        self.results.values().filter(|it| is_counted(it)).count()
+    }
+
+    fn passed(&self) -> usize {
+        self.count(|it| *it == TestResult::Passed)
+    }
+
+    fn failed(&self) -> usize {
+        self.count(|it| *it == TestResult::Failed)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::LeftOut(reason) => write!(f, "left out: {reason}"),
+            Outcome::Ran(run) => {
+                let (passed, failed) = (run.passed(), run.failed());
+                let skipped = run.results.len() - passed - failed;
+                let seconds = run.time.as_secs_f64();
+                write!(
+                    f,
+                    "{passed:4} ran {skipped:4} skipped {failed:4} failed \
+                     {seconds:7.1} s"
+                )?;
+                if !run.status.success() {
+                    write!(f, "   {}, see {}", run.status, run.log.display())?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// All rows that were to be run.
+pub(crate) struct Report {
+    /// The names of all tests, in the order of the suite.
+    pub(crate) tests: Vec<String>,
+    pub(crate) outcomes: Vec<(&'static Row, Outcome)>,
+    /// Whether nobody has picked rows by name.
+    pub(crate) is_complete: bool,
+}
+
+impl Report {
+    /// Whether each row is good, and together they ran each test.
+    pub(crate) fn is_good(&self, all_rows: bool) -> bool {
+        let is_good = |outcome: &Outcome| match outcome {
+            Outcome::LeftOut(_) => !all_rows,
+            Outcome::Ran(run) => {
+                let has_result = |test| run.results.contains_key(test);
+                run.status.success() && self.tests.iter().all(has_result)
+            }
+        };
+        self.outcomes.iter().all(|(_, outcome)| is_good(outcome))
+            && (self.rows_are_missing() || self.run_nowhere().is_empty())
+    }
+
+    fn rows_are_missing(&self) -> bool {
+        let is_left_out = |outcome| matches!(outcome, &Outcome::LeftOut(_));
+        !self.is_complete || self.outcomes.iter().any(|(_, it)| is_left_out(it))
+    }
+
+    /// The tests that were skipped on each row.
+    fn run_nowhere(&self) -> Vec<&str> {
+        let runs = |test: &str| {
+            self.runs().any(|run| {
+                let result = run.results.get(test);
+                result.is_some_and(|it| !matches!(it, TestResult::Skipped(_)))
+            })
+        };
+        let tests = self.tests.iter().map(String::as_str);
+        tests.filter(|test| !runs(test)).collect()
+    }
+
+    fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.outcomes
+            .iter()
+            .filter_map(|(_, outcome)| match outcome {
+                Outcome::LeftOut(_) => None,
+                Outcome::Ran(run) => Some(run),
+            })
+    }
+
+    /// Why tests were skipped, and the letter that stands for it in the table.
+    fn reasons(&self) -> BTreeMap<&str, char> {
+        let results = self.runs().flat_map(|run| run.results.values());
+        let reasons: BTreeSet<&str> = results
+            .filter_map(|result| match result {
+                TestResult::Skipped(reason) => Some(reason.as_str()),
+                _ => None,
+            })
+            .collect();
+        reasons.into_iter().zip('a'..).collect()
+    }
+}
+
+impl fmt::Display for Report {
+    /// One line a test, with a column for each row; then the rows, by number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons = self.reasons();
+        let width = self.tests.iter().map(String::len).max().unwrap_or(0);
+        write!(f, "\n{:width$}", "")?;
+        for number in 1..=self.outcomes.len() {
+            write!(f, " {number:>4}")?;
+        }
+        writeln!(f)?;
+        for test in &self.tests {
+            write!(f, "{test:width$}")?;
+            for (_, outcome) in &self.outcomes {
+                let cell = match outcome {
+                    Outcome::LeftOut(_) => "-".to_owned(),
+                    Outcome::Ran(run) => match run.results.get(test) {
+                        None => "?".to_owned(),
+                        Some(TestResult::Passed) => "ran".to_owned(),
+                        Some(TestResult::Failed) => "FAIL".to_owned(),
+                        Some(TestResult::Skipped(reason)) => {
+                            reasons[reason.as_str()].to_string()
+                        }
+                    },
+                };
+                write!(f, " {cell:>4}")?;
+            }
+            writeln!(f)?;
+        }
+        writeln!(f, "\nSkipped:")?;
+        for (reason, letter) in reasons {
+            writeln!(f, "{letter:>4} {reason}")?;
+        }
+        writeln!(f, "\nRows:")?;
+        for (index, (row, outcome)) in self.outcomes.iter().enumerate() {
+            writeln!(f, "{:>4} {:16}{outcome}", index + 1, row.name)?;
+        }
+        let run_nowhere = self.run_nowhere();
+        if !run_nowhere.is_empty() {
+            let which = match self.rows_are_missing() {
+                true => "Not run by these rows",
+                false => "Run by no row",
+            };
+            writeln!(f, "\n{which}: {}", run_nowhere.join(", "))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! The rows: who runs the suite, and where.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    fmt::Write as _,
+    fs::{self, DirBuilder},
+    os::unix::fs::{DirBuilderExt, chown},
+    path::Path,
+    process::Command,
+    sync::Mutex,
+    time::Instant,
+};
+
+use anyhow::{Context, Error, bail, ensure};
+use tests::{needs, programs};
+
+use crate::{
+    kit::Kit,
+    report::{self, Outcome},
+};
+
+/// Where and as whom the suite is run.
+#[derive(PartialEq)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    who: Who,
+    /// The options of `tests/vm/run`; without them it is this machine.
+    pub(crate) vm: Option<&'static [&'static str]>,
+}
+
+#[derive(PartialEq)]
+enum Who {
+    Root,
+    /// Root, with `/` as a shared mount: systemd does that, not every machine.
+    RootWithSharedMounts,
+    PlainUser,
+    /// A plain user in a cgroup that was delegated to it.
+    Delegated,
+}
+
+/// All rows. The first three are this machine as it is.
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: "root",
+        about: "this machine, as root",
+        who: Who::Root,
+        vm: None,
+    },
+    Row {
+        name: "user",
+        about: "this machine, as a plain user",
+        who: Who::PlainUser,
+        vm: None,
+    },
+    Row {
+        name: "shared",
+        about: "this machine, as root, where / is a shared mount",
+        who: Who::RootWithSharedMounts,
+        vm: None,
+    },
+    Row {
+        name: "6.12-root",
+        about: "Linux 6.12, cgroup v2, as root",
+        who: Who::Root,
+        vm: Some(&["--kernel", "6.12"]),
+    },
+    Row {
+        name: "6.12-delegated",
+        about: "Linux 6.12, cgroup v2, as a plain user with a cgroup",
+        who: Who::Delegated,
+        vm: Some(&["--kernel", "6.12"]),
+    },
+    Row {
+        name: "6.12-user",
+        about: "Linux 6.12, cgroup v2, as a plain user without a cgroup",
+        who: Who::PlainUser,
+        vm: Some(&["--kernel", "6.12"]),
+    },
+    Row {
+        name: "6.12-ext4",
+        about: "Linux 6.12, cgroup v2, as root, all files on ext4",
+        who: Who::Root,
+        vm: Some(&["--kernel", "6.12", "--ext4"]),
+    },
+    Row {
+        name: "6.1-root",
+        about: "Linux 6.1, cgroup v2, as root",
+        who: Who::Root,
+        vm: Some(&["--kernel", "6.1"]),
+    },
+    Row {
+        name: "6.1-user",
+        about: "Linux 6.1, cgroup v2, as a plain user, all files on ext4",
+        who: Who::PlainUser,
+        vm: Some(&["--kernel", "6.1", "--ext4"]),
+    },
+    Row {
+        name: "6.1-v1",
+        about: "Linux 6.1, cgroup v1 alone, as root, all files on ext4",
+        who: Who::Root,
+        vm: Some(&["--kernel", "6.1", "--cgroups", "v1", "--ext4"]),
+    },
+];
+
+/// How long a VM may take, in seconds: three times what it needs on a processor
+/// of its own.
+const LIMIT: &str = "400";
+
+/// Runs the suite on `row`, to its end.
+pub(crate) fn run(
+    row: &Row,
+    kit: &Kit,
+    user: Option<&str>,
+    arguments: &[String],
+) -> Outcome {
+    let start = Instant::now();
+    let command = match row.vm {
+        None => on_this_machine(row, kit, user, arguments),
+        Some(options) => in_a_vm(row, options, kit, arguments),
+    };
+    let mut command = match command {
+        Ok(command) => command,
+        Err(error) => return Outcome::LeftOut(format!("{error:#}")),
+    };
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => return Outcome::LeftOut(format!("{command:?}: {error}")),
+    };
+    let log = kit.logs.join(format!("{}.log", row.name));
+    let text = [output.stdout, output.stderr].concat();
+    // If the disk is full, the log is still in the report.
+    let _ = fs::write(&log, &text);
+    Outcome::Ran(report::Run {
+        status: output.status,
+        results: report::parse(&String::from_utf8_lossy(&text)),
+        time: start.elapsed(),
+        log,
+    })
+}
+
+fn on_this_machine(
+    row: &Row,
+    kit: &Kit,
+    user: Option<&str>,
+    arguments: &[String],
+) -> anyhow::Result<Command> {
+    let tmp = kit.path().join(row.name);
+    DirBuilder::new().mode(0o700).create(&tmp)?;
+    let mut line: Vec<String> = Vec::new();
+    let mut home = env::var("HOME").unwrap_or_default();
+    if row.who == Who::PlainUser && needs::is_root() {
+        let name = user.context("as whom? see --user")?;
+        let account = Account::find(name)?;
+        chown(&tmp, Some(account.uid), Some(account.gid))?;
+        line.push("setpriv".into());
+        line.push(format!("--reuid={}", account.uid));
+        line.push(format!("--regid={}", account.gid));
+        line.push("--init-groups".into());
+        home = account.home;
+    } else if row.who != Who::PlainUser {
+        ensure!(needs::is_root(), "this is not run by root");
+    }
+    if row.who == Who::RootWithSharedMounts {
+        line.extend(
+            ["unshare", "--mount", "--propagation=shared"].map(String::from),
+        );
+    }
+    line.extend(kit.suite(&home, &tmp));
+    let mut command = Command::new(&line[0]);
+    command
+        .args(&line[1..])
+        .args(arguments)
+        .current_dir(kit.path());
+    Ok(command)
+}
+
+/// A user of this machine.
+struct Account {
+    uid: u32,
+    gid: u32,
+    home: String,
+}
+
+impl Account {
+    /// Asks getent(1): a static program has no name service.
+    fn find(name: &str) -> anyhow::Result<Account> {
+        let output = Command::new("getent").args(["passwd", name]).output()?;
+        ensure!(output.status.success(), "there is no user {name:?}");
+        let line = String::from_utf8(output.stdout)?;
+        let fields: Vec<&str> = line.trim().split(':').collect();
+        let [_, _, uid, gid, _, home, _] = fields[..] else {
+            bail!("what is {line:?}? see passwd(5)");
+        };
+        let account = Account {
+            uid: uid.parse()?,
+            gid: gid.parse()?,
+            home: home.to_owned(),
+        };
+        ensure!(account.uid != 0, "{name} is no plain user");
+        Ok(account)
+    }
+}
+
+/// Makes the kernel `series` ready, once.
+fn prepare(series: &'static str) -> anyhow::Result<()> {
+    static DONE: Mutex<BTreeMap<&str, Result<(), String>>> =
+        Mutex::new(BTreeMap::new());
+    let mut done = DONE.lock().expect("no thread panics with it");
+    let prepare = || {
+        let script = programs::workspace().join("tests/vm/prepare");
+        let output = Command::new(script).arg(series).output();
+        let output = output.map_err(|error| error.to_string())?;
+        let message = String::from_utf8_lossy(&output.stderr);
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(message.trim().replace('\n', "; ")),
+        }
+    };
+    let result = done.entry(series).or_insert_with(prepare);
+    result.clone().map_err(Error::msg)
+}
+
+/// One test at a time: there is one processor, and the probe has to measure.
+fn in_a_vm(
+    row: &Row,
+    options: &[&'static str],
+    kit: &Kit,
+    arguments: &[String],
+) -> anyhow::Result<Command> {
+    prepare(options[1])?;
+    let mut script = String::new();
+    if row.who == Who::Delegated {
+        script += "echo $$ >/sys/fs/cgroup/user/session/cgroup.procs && ";
+    }
+    script += "exec ";
+    let mut home = "/root";
+    if row.who != Who::Root {
+        script += "setpriv --reuid=user --regid=user --clear-groups ";
+        home = "/home/user";
+    }
+    let threads = "--test-threads=1".to_owned();
+    for word in kit
+        .suite(home, Path::new("/tmp"))
+        .iter()
+        .chain([&threads])
+        .chain(arguments)
+    {
+        write!(script, "'{}' ", word.replace('\'', r"'\''"))?;
+    }
+    let mut command = Command::new(programs::workspace().join("tests/vm/run"));
+    command
+        .args(options)
+        .args(["--limit", LIMIT, "--bring"])
+        .arg(kit.path())
+        .arg(script);
+    Ok(command)
+}
