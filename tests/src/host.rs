@@ -100,19 +100,29 @@ pub fn state(pid: i32) -> Option<char> {
 }
 
 fn state_and_parent(pid: i32) -> Option<(char, i32)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    let mut fields = after_name.split(' ');
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    let stat = stat(pid)?;
+    Some((stat[0].parse().ok()?, stat[1].parse().ok()?))
 }
 
-/// The cgroups that the supervisor `pid` made and that still exist. Its number
-/// is in their name.
-pub fn cgroups_of(pid: u32) -> Vec<PathBuf> {
+/// When a process started, in clock ticks after boot.
+pub(crate) fn start_time(pid: i32) -> Option<String> {
+    Some(stat(pid)?[22 - 3].clone())
+}
+
+/// The fields of `/proc/PID/stat` from the third on, which is the state.
+fn stat(pid: i32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    Some(after_name.split(' ').map(String::from).collect())
+}
+
+/// The cgroups that a supervisor made and that still exist. Its number and its
+/// start time are in their name: another one may have had the number before.
+pub(crate) fn cgroups_of(pid: i32, start_time: &str) -> Vec<PathBuf> {
     let namespace = fs::read_link("/proc/self/ns/pid").expect("/proc");
     let namespace = namespace.to_string_lossy().into_owned();
     let number = namespace.trim_matches(|c: char| !c.is_ascii_digit());
-    let name = format!("container-in-six-steps.{number}.{pid}.");
+    let name = format!("container-in-six-steps.{number}.{pid}.{start_time}");
     let mut found = Vec::new();
     for mount in cgroup_mounts() {
         find_directories(&mount.mount_point, &name, &mut found);

@@ -146,7 +146,9 @@ impl Run {
             .spawn()
             .expect("the step can be started");
         let stdin = child.stdin.take();
+        let start_time = host::start_time(child.id() as i32);
         Running {
+            start_time: start_time.expect("nobody has waited for it yet"),
             child,
             stdin,
             command_line,
@@ -197,6 +199,7 @@ impl Run {
 /// it is killed.
 pub struct Running {
     child: Child,
+    start_time: String,
     stdin: Option<ChildStdin>,
     command_line: String,
     mark: String,
@@ -219,6 +222,11 @@ impl Running {
     /// The command, as the host sees it: the init's child (from step 2 on).
     pub fn command(&self) -> i32 {
         only_child(self.init())
+    }
+
+    /// The cgroups that this run made and that still exist.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        host::cgroups_of(self.supervisor(), &self.start_time)
     }
 
     /// What came on standard output so far.
@@ -262,7 +270,7 @@ impl Running {
         }
         let finished = self.finished();
         host::assert_no_process(&self.mark);
-        let cgroups = host::cgroups_of(self.child.id());
+        let cgroups = self.cgroups();
         assert!(cgroups.is_empty(), "left behind: {cgroups:?}");
         self.assert_host_unchanged();
         finished
@@ -275,7 +283,7 @@ impl Running {
         self.finished();
         host::assert_no_process(&self.mark);
         self.assert_host_unchanged();
-        let cgroups = host::cgroups_of(self.child.id());
+        let cgroups = self.cgroups();
         for cgroup in &cgroups {
             wait_until(&format!("the end of all in {cgroup:?}"), || {
                 (host::count_processes(cgroup) == 0).then_some(())

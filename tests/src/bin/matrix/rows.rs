@@ -1,15 +1,8 @@
 //! The rows: who runs the suite, and where.
 
 use std::{
-    collections::BTreeMap,
-    env,
-    fmt::Write as _,
-    fs::{self, DirBuilder},
-    os::unix::fs::{DirBuilderExt, chown},
-    path::Path,
-    process::Command,
-    sync::Mutex,
-    time::Instant,
+    collections::BTreeMap, env, fmt::Write as _, fs, os::unix::fs::chown,
+    path::Path, process::Command, sync::Mutex, time::Instant,
 };
 
 use anyhow::{Context, Error, bail, ensure};
@@ -147,7 +140,7 @@ fn on_this_machine(
     arguments: &[String],
 ) -> anyhow::Result<Command> {
     let tmp = kit.path().join(row.name);
-    DirBuilder::new().mode(0o700).create(&tmp)?;
+    fs::create_dir(&tmp)?;
     let mut line: Vec<String> = Vec::new();
     let mut home = env::var("HOME").unwrap_or_default();
     if row.who == Who::PlainUser && needs::is_root() {
