@@ -64,9 +64,10 @@ fn main() -> anyhow::Result<ExitCode> {
 
     // The suite looks at its host, so on this machine there is one at a time.
     // A VM uses one processor, and has a host of its own.
-    let (here, in_vm) = rows.into_iter().partition(|row| row.vm.is_none());
+    let (here, in_vm): (Vec<&Row>, Vec<&Row>) =
+        rows.into_iter().partition(|row| row.vm.is_none());
     let mut outcomes: Vec<(&Row, Outcome)> =
-        Vec::<&Row>::into_iter(here).map(run).collect();
+        here.into_iter().map(run).collect();
     outcomes.extend(side_by_side(in_vm, run));
     outcomes.sort_by_key(|(row, _)| ROWS.iter().position(|it| it == *row));
 

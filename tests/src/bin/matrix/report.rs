@@ -22,7 +22,8 @@ pub(crate) struct Run {
     pub(crate) status: ExitStatus,
     pub(crate) results: BTreeMap<String, TestResult>,
     pub(crate) time: Duration,
-    /// All that it has printed.
+    /// All that it has printed, and the file in which it is kept.
+    pub(crate) output: String,
     pub(crate) log: PathBuf,
 }
 
@@ -64,6 +65,16 @@ impl Run {
     fn failed(&self) -> usize {
         self.count(|it| *it == TestResult::Failed)
     }
+
+    /// What the suite says about its failures; if it did not come that far, its
+    /// last lines.
+    fn failures(&self) -> &str {
+        let at = self
+            .output
+            .find("\nfailures:\n")
+            .or_else(|| Some(self.output.rmatch_indices('\n').nth(20)?.0));
+        &self.output[at.unwrap_or(0)..]
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -80,7 +91,7 @@ impl fmt::Display for Outcome {
                      {seconds:7.1} s"
                 )?;
                 if !run.status.success() {
-                    write!(f, "   {}, see {}", run.status, run.log.display())?;
+                    write!(f, "   {}: {}", run.status, run.log.display())?;
                 }
                 Ok(())
             }
@@ -186,6 +197,13 @@ impl fmt::Display for Report {
         for (index, (row, outcome)) in self.outcomes.iter().enumerate() {
             writeln!(f, "{:>4} {:16}{outcome}", index + 1, row.name)?;
         }
+        for (row, outcome) in &self.outcomes {
+            if let Outcome::Ran(run) = outcome
+                && !run.status.success()
+            {
+                writeln!(f, "\n== {}:\n{}", row.name, run.failures())?;
+            }
+        }
         let run_nowhere = self.run_nowhere();
         if !run_nowhere.is_empty() {
             let which = match self.rows_are_missing() {
@@ -195,5 +213,77 @@ impl fmt::Display for Report {
             writeln!(f, "\n{which}: {}", run_nowhere.join(", "))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+    use crate::rows::ROWS;
+
+    const ROOT: &str = "
+running 3 tests
+test uts::a_claim   ... ok
+test uts::another   ... ignored (needs a plain user)
+test mount::a_third ... FAILED
+";
+
+    fn ran(status: i32, output: &str) -> Outcome {
+        Outcome::Ran(Run {
+            status: ExitStatus::from_raw(status << 8),
+            results: parse(output),
+            time: Duration::ZERO,
+            output: output.to_owned(),
+            log: PathBuf::new(),
+        })
+    }
+
+    /// A report of two tests, on as many rows as there are outcomes.
+    fn report(outcomes: impl IntoIterator<Item = Outcome>) -> Report {
+        Report {
+            tests: vec!["one".into(), "two".into()],
+            outcomes: ROWS.iter().zip(outcomes).collect(),
+            is_complete: true,
+        }
+    }
+
+    #[test]
+    fn the_lines_of_the_suite_are_understood() {
+        let reason = "needs a plain user".to_owned();
+        let expected = [
+            ("mount::a_third".to_owned(), TestResult::Failed),
+            ("uts::a_claim".to_owned(), TestResult::Passed),
+            ("uts::another".to_owned(), TestResult::Skipped(reason)),
+        ];
+        assert!(parse(ROOT) == BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn what_one_row_skips_another_one_must_run() {
+        let one = "test one ... ok\ntest two ... ignored (a)\n";
+        let two = "test one ... ignored (b)\ntest two ... ok\n";
+        assert!(report([ran(0, one), ran(0, two)]).is_good(true));
+        let report = report([ran(0, one), ran(0, one)]);
+        assert!(!report.is_good(false));
+        assert!(report.to_string().ends_with("Run by no row: two\n"));
+    }
+
+    #[test]
+    fn a_row_that_is_left_out_is_good_unless_all_are_wanted() {
+        let one = "test one ... ok\ntest two ... ignored (a)\n";
+        let report = report([ran(0, one), Outcome::LeftOut("no QEMU".into())]);
+        assert!(report.is_good(false));
+        assert!(!report.is_good(true));
+        assert!(report.to_string().contains("left out: no QEMU"));
+    }
+
+    #[test]
+    fn a_row_that_fails_or_ends_early_is_not_good() {
+        let both = "test one ... ok\ntest two ... ok\n";
+        assert!(report([ran(0, both)]).is_good(true));
+        assert!(!report([ran(125, both)]).is_good(true));
+        assert!(!report([ran(0, "test one ... ok\n")]).is_good(true));
     }
 }

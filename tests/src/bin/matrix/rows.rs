@@ -123,12 +123,14 @@ pub(crate) fn run(
     };
     let log = kit.logs.join(format!("{}.log", row.name));
     let text = [output.stdout, output.stderr].concat();
-    // If the disk is full, the log is still in the report.
+    let text = String::from_utf8_lossy(&text).into_owned();
+    // The report does not depend on it.
     let _ = fs::write(&log, &text);
     Outcome::Ran(report::Run {
         status: output.status,
-        results: report::parse(&String::from_utf8_lossy(&text)),
+        results: report::parse(&text),
         time: start.elapsed(),
+        output: text,
         log,
     })
 }
