@@ -118,7 +118,7 @@ impl Session {
                 note(format!("read {before:?} and then {found:?}"));
                 return (before, found);
             }
-            assert!(start.elapsed() < LIMIT, "no {what} came, but {unread:?}");
+            assert!(start.elapsed() < *LIMIT, "no {what} came, but {unread:?}");
             self.read_more();
         }
     }

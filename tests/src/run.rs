@@ -318,15 +318,15 @@ impl Running {
         loop {
             match self.child.try_wait().expect("wait4()") {
                 Some(status) => return status,
-                None if start.elapsed() > LIMIT => {
+                None if start.elapsed() > *LIMIT => {
                     self.child.kill().expect("it is our child");
                     let stderr = self.read("stderr");
                     let line = &self.command_line;
-                    panic!("{line}\nruns for {LIMIT:?}\n{stderr}");
+                    panic!("{line}\nruns for {:?}\n{stderr}", *LIMIT);
                 }
                 None => {
                     std::thread::sleep(pause);
-                    pause = (pause * 2).min(LIMIT / 4000);
+                    pause = (pause * 2).min(*LIMIT / 4000);
                 }
             }
         }

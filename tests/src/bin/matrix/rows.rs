@@ -235,13 +235,10 @@ fn in_a_vm(
         script += "setpriv --reuid=user --regid=user --clear-groups ";
         home = "/home/user";
     }
-    let threads = "--test-threads=1".to_owned();
-    for word in kit
-        .suite(home, Path::new("/tmp"))
-        .iter()
-        .chain([&threads])
-        .chain(arguments)
-    {
+    let mut line = kit.suite(home, Path::new("/tmp"));
+    line.insert(2, "SUITE_TIME_FACTOR=3".into());
+    line.push("--test-threads=1".into());
+    for word in line.iter().chain(arguments) {
         write!(script, "'{}' ", word.replace('\'', r"'\''"))?;
     }
     let mut command = Command::new(programs::workspace().join("tests/vm/run"));
