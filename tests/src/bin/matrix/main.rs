@@ -38,7 +38,7 @@ struct Args {
     /// [default: whoever ran sudo]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Arguments for the suite: the parts of test names, for example
+    /// Arguments for the suite: a part of test names, for example
     #[arg(last = true)]
     suite: Vec<String>,
 }
