@@ -24,6 +24,7 @@ pub mod report;
 pub mod rootfs;
 pub mod rootless;
 pub mod signals;
+mod startup;
 mod terminal;
 mod workload;
 pub mod xattr;
