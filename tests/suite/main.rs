@@ -10,6 +10,7 @@ mod lifetime;
 mod mount;
 mod overlay;
 mod pid;
+mod refusals;
 mod scoreboard;
 mod terminal;
 mod uts;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         lifetime::TESTS,
         terminal::TESTS,
         bad_input::TESTS,
+        refusals::TESTS,
         house::TESTS,
     ])
 }
