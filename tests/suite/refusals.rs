@@ -1,7 +1,7 @@
 //! What a reader is told by a kernel that refuses: the real call, the real
 //! errno, and what to do.
 
-use tests::{ALL, CGROUPS, Run, Test, needs, programs, tests};
+use tests::{ALL, CGROUPS, Run, Test, host::cgroup_of, needs, programs, tests};
 
 pub(crate) const TESTS: &[Test] =
     tests![without_clone3_each_step_runs, without_clone3_limits_hold];
@@ -24,8 +24,16 @@ fn without_clone3_each_step_runs() {
 fn without_clone3_limits_hold() {
     needs::limits();
     for step in CGROUPS.and_later() {
-        let run = step.run().options(["--memory", "50m"]);
-        let run = filtered(run, "clone3").sh("memhog 100M");
-        assert_eq!((run.code, &*run.stdout), (137, "....."), "{}", step.name);
+        let run = filtered(step.run(), "clone3");
+        let mut container = run.start_sh("echo ready; read _");
+        container.wait_for("ready");
+        let (cgroup, _) = cgroup_of(container.init(), "pids");
+        let name = cgroup.file_name().expect("it is not the top");
+        let name = name.to_string_lossy();
+        assert!(name.starts_with("container-in-six-steps."), "{name}");
+        container.finish().ok();
     }
+    let run = CGROUPS.run().options(["--memory", "50m"]);
+    let run = filtered(run, "clone3").sh("memhog 100M");
+    assert_eq!((run.code, &*run.stdout), (137, "....."));
 }
