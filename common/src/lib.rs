@@ -15,6 +15,7 @@ use std::{
     sync::OnceLock,
 };
 
+pub mod cgroups;
 mod cli;
 mod gate;
 mod hints;

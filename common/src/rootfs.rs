@@ -21,8 +21,11 @@ use std::{
     env,
     fs::{self, DirBuilder, File, Permissions},
     io::ErrorKind,
-    os::unix::fs::{
-        DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{
+            DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+        },
     },
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -107,13 +110,18 @@ fn cache() -> anyhow::Result<PathBuf> {
 }
 
 /// Checks that `dir` is a directory and returns its canonical path.
-fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
-    // It says ENOTDIR for a file and ELOOP for a loop of symbolic links. With
-    // O_PATH no permission on the directory itself is needed. See open(2).
+pub fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
+    // It says ENOTDIR for a file and ELOOP for a loop of symbolic links.
+    open_directory(dir)?;
+    fs::canonicalize(dir).with_context(|| format!("realpath({dir:?})"))
+}
+
+/// Opens the directory `dir`, only to name it by the descriptor: O_PATH needs
+/// no permission on the directory itself. See open(2).
+pub fn open_directory(dir: &Path) -> anyhow::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     open(dir, flags, Mode::empty())
-        .with_context(|| format!("open({dir:?}, O_PATH|O_DIRECTORY)"))?;
-    fs::canonicalize(dir).with_context(|| format!("realpath({dir:?})"))
+        .with_context(|| format!("open({dir:?}, O_PATH|O_DIRECTORY)"))
 }
 
 /// Returns the canonical path of the default root file system `dir`, after

@@ -15,7 +15,6 @@
 #![forbid(unsafe_code)]
 
 mod directory;
-mod hierarchy;
 mod leftovers;
 mod limits;
 mod v1;
@@ -23,9 +22,9 @@ mod v2;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use common::cgroups::{Layout, Version};
 use common::report;
 use directory::Directory;
-use hierarchy::{Layout, Version};
 use leftovers::Name;
 use limits::Limit;
 pub use limits::Limits;

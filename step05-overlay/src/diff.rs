@@ -16,7 +16,7 @@ use std::{
 use anyhow::Context;
 use common::{rootfs, xattr};
 
-use crate::layers::directory;
+use common::rootfs::directory;
 
 /// List what a container has changed: A added, C changed, D deleted
 ///

@@ -24,6 +24,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use common::rootfs::open_directory;
 use nix::{
     mount::{MsFlags, mount},
     sys::statvfs::{FsFlags, statvfs},
@@ -33,7 +34,7 @@ use nix::{
 pub use diff::{Diff, diff};
 pub use layers::Layers;
 
-use layers::{make_directory, open_directory, workdir_of};
+use layers::{make_directory, workdir_of};
 
 /// mount(2) reads one page of options, the NUL at its end included, and cuts
 /// off the rest without a word.
