@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use common::read_kernel_file;
+use crate::read_kernel_file;
 
 /// A tree of cgroups, as far as it is mounted where we can see it.
 #[derive(Debug, PartialEq)]

@@ -361,10 +361,15 @@ pub(crate) fn vfork(
     .context("clone(CLONE_VM|CLONE_VFORK)")
 }
 
-/// Waits until `child` has ended.
-pub(crate) fn wait(child: Pid) -> anyhow::Result<()> {
-    waitpid(child, None).with_context(|| format!("wait4({child})"))?;
-    Ok(())
+/// Waits until `child` has ended, and returns its exit code; 128+n says that
+/// signal n killed it.
+pub(crate) fn wait(child: Pid) -> anyhow::Result<u8> {
+    let status = waitpid(child, None);
+    match status.with_context(|| format!("wait4({child})"))? {
+        WaitStatus::Signaled(_, signal, _) => Ok(128 + signal as u8),
+        WaitStatus::Exited(_, code) => Ok(code as u8),
+        status => unreachable!("without flags there is no {status:?}"),
+    }
 }
 
 /// Sends `signal` to the process `pid`; that it has ended is no error.

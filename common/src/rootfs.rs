@@ -58,12 +58,14 @@ pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
             .with_context(|| format!("using {dir:?} as the root file system")),
         None => {
             let dir = default_dir()?;
-            let dir = up_to_date(&dir)
-                .context("preparing the default root file system")?;
+            let dir = up_to_date(&dir).context(PREPARING)?;
             Ok(DEFAULT_IN_USE.get_or_init(|| dir).clone())
         }
     }
 }
+
+/// The aim of all that [`find`] does for the default root file system.
+pub(crate) const PREPARING: &str = "preparing the default root file system";
 
 /// The default root file system, once [`find`] has returned it.
 static DEFAULT_IN_USE: OnceLock<PathBuf> = OnceLock::new();
