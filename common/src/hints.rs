@@ -191,6 +191,19 @@ const HINTS: &[Hint] = &[
         "see user_namespaces(7), on uid_map",
     ),
     hint(
+        &[r#"execve("newuidmap"#, r#"execve("newgidmap"#],
+        Some(ENOENT),
+        "the programs that give a plain user more ids are not installed",
+        "install the package uidmap (Debian, Ubuntu) or shadow-utils (Fedora)",
+    ),
+    hint(
+        &["newuidmap can't"],
+        None,
+        "a set-uid program gains nothing under no_new_privs, which some \
+         editors' terminals, sandboxes and containers set",
+        "run it in a login shell",
+    ),
+    hint(
         &["newuidmap", "newgidmap"],
         None,
         "/etc/subuid or /etc/subgid doesn't grant the ids, or the program is \
@@ -549,7 +562,7 @@ const HINTS: &[Hint] = &[
         "use a local one: XDG_CACHE_HOME=/tmp/cache-of-$USER",
     ),
     hint(
-        &["mounted noexec"],
+        &["*is mounted noexec"],
         None,
         "no program can be executed on that file system",
         "XDG_CACHE_HOME can name a cache elsewhere",
@@ -619,12 +632,6 @@ const HINTS: &[Hint] = &[
         Some(EACCES),
         "the directory above is not yours to write",
         "use another one",
-    ),
-    hint(
-        &["no qemu-system"],
-        None,
-        "there are no virtual machines, in which the suite tests other kernels",
-        "install qemu-system-x86, if you want to change this project",
     ),
 ];
 

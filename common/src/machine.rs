@@ -6,7 +6,13 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use nix::{sys::statfs::statfs, unistd::geteuid};
+use nix::{
+    sys::{
+        statfs::statfs,
+        statvfs::{FsFlags, statvfs},
+    },
+    unistd::geteuid,
+};
 
 /// The inode number of the first user namespace, PROC_USER_INIT_INO in the
 /// kernel's sources. It is the same on every machine.
@@ -49,6 +55,11 @@ pub fn unfit_for_upper(path: &Path) -> Option<&'static str> {
     known
         .find(|(number, _)| *number == magic)
         .map(|(_, name)| name)
+}
+
+/// Whether `path` is on a file system that no program is executed on.
+pub(crate) fn is_noexec(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|it| it.flags().contains(FsFlags::ST_NOEXEC))
 }
 
 /// A setting of the kernel; `None` where this kernel has no such setting.

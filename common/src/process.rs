@@ -67,7 +67,8 @@ impl NewProcess<'_> {
         container: impl FnOnce() -> anyhow::Result<Infallible>,
     ) -> anyhow::Result<Child> {
         signals::block()?;
-        let (gate, childs_end) = gate::new()?;
+        let (gate, childs_end) =
+            gate::new().context("creating the container's process")?;
         let mut still_to_join = None;
         let process = match self.clone3() {
             // Docker refuses clone3(2) as if the kernel did not have it: its
@@ -85,7 +86,9 @@ impl NewProcess<'_> {
                 drop(gate);
                 run_to_end(|| {
                     gate::wait(childs_end)?;
-                    still_to_join.map_or(Ok(()), join)?;
+                    still_to_join
+                        .map_or(Ok(()), join)
+                        .context("joining the cgroup")?;
                     container()
                 })
             }
@@ -176,7 +179,8 @@ impl Child {
             terminal: None,
             running: true,
         };
-        child.terminal = Terminal::give_to(pid)?;
+        child.terminal = Terminal::give_to(pid)
+            .context("giving the terminal to the container")?;
         if child.terminal.is_some() {
             child.gate.listen()?;
         }
@@ -323,7 +327,8 @@ pub fn fork(
     child: impl FnOnce() -> anyhow::Result<Infallible>,
 ) -> anyhow::Result<Pid> {
     // SAFETY: we have one thread, so the child may do whatever we may.
-    match unsafe { nix::unistd::fork() }.context("fork()")? {
+    let process = unsafe { nix::unistd::fork() };
+    match process.context("fork()").context("creating a process")? {
         ForkResult::Child => run_to_end(child),
         ForkResult::Parent { child } => Ok(child),
     }

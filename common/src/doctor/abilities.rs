@@ -20,10 +20,7 @@ use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
-    sys::{
-        prctl,
-        statvfs::{FsFlags, statvfs},
-    },
+    sys::prctl,
     unistd::{AccessFlags, access, chdir, getuid, pivot_root, sethostname},
 };
 
@@ -231,43 +228,47 @@ fn image_place() -> anyhow::Result<()> {
     access(&directory, AccessFlags::W_OK)
         .with_context(|| format!("access({directory:?}, W_OK)"))
         .context(rootfs::PREPARING)?;
-    let status = statvfs(&directory)
-        .with_context(|| format!("statvfs({directory:?})"))?;
-    if status.flags().contains(FsFlags::ST_NOEXEC) {
-        let context = format!("{directory:?} is on it");
-        return Err(anyhow::anyhow!(context).context("mounted noexec"));
-    }
+    ensure!(
+        !machine::is_noexec(&directory),
+        "{directory:?} is mounted noexec"
+    );
     Ok(())
 }
 
 /// An overlay as step 5 mounts it: what is written goes to a tmpfs.
 fn overlay() -> anyhow::Result<()> {
     private_mounts()?;
-    let lowerdir = open_directory(&image_directory()?)?;
     let place = anywhere();
     mount_on(&place, "tmpfs", "")?;
-    mount_overlay(&lowerdir, &place, &place)
+    let upperdir = new_directory(&place, "upper")?;
+    mount_overlay(&upperdir, &new_directory(&place, "work")?)
 }
 
 /// The same with what is written in the current directory. Whatever happens,
 /// it is removed again.
 fn upper_here() -> anyhow::Result<()> {
     private_mounts()?;
-    let place = anywhere();
     let here = env::current_dir().context("getcwd()")?;
-    let ours = here.join(format!(".doctor.{}", std::process::id()));
-    make_directory(&ours)?;
-    let mounted = open_directory(&place)
-        .and_then(|lowerdir| mount_overlay(&lowerdir, &ours, &place))
-        .map_err(|error| match machine::unfit_for_upper(&here) {
+    let name = format!(".doctor.{}", std::process::id());
+    new_directory(&here, &name)?;
+    let ours = here.join(name);
+    let attempt = || {
+        let upperdir = new_directory(&ours, "upper")?;
+        let workdir = new_directory(&ours, "work")?;
+        mount_on(&anywhere(), "tmpfs", "")?;
+        let mounted = mount_overlay(&upperdir, &workdir);
+        // What is mounted may be in use, or hide what is to be removed.
+        let _ = umount2(&anywhere(), MntFlags::MNT_DETACH);
+        let _ = umount2(&anywhere(), MntFlags::MNT_DETACH);
+        mounted
+    };
+    let mounted =
+        attempt().map_err(|error| match machine::unfit_for_upper(&here) {
             Some(name) => error.context(format!("upperdir is on {name}")),
             None => error,
         });
-    if mounted.is_ok() {
-        umount2(&place, MntFlags::MNT_DETACH).context("umount2()")?;
-    }
     // The kernel has made a directory in its work directory.
-    for directory in ["work/work", "work/index", "work", "upper", ""] {
+    for directory in ["work/work", "work", "upper", ""] {
         match fs::remove_dir(ours.join(directory)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("rmdir({ours:?})"));
@@ -278,19 +279,11 @@ fn upper_here() -> anyhow::Result<()> {
     mounted
 }
 
-/// Mounts an overlay on `merged`, with `upper` and `work` made in `place`.
-fn mount_overlay(
-    lowerdir: &OwnedFd,
-    place: &Path,
-    merged: &Path,
-) -> anyhow::Result<()> {
-    let directory = |name| {
-        let path = place.join(name);
-        make_directory(&path)?;
-        open_directory(&path)
-    };
+/// Mounts an overlay on a tmpfs, with a directory in that as its lower layer.
+fn mount_overlay(upperdir: &OwnedFd, workdir: &OwnedFd) -> anyhow::Result<()> {
+    let merged = anywhere();
+    let lowerdir = new_directory(&merged, "lower")?;
     // By descriptors, as paths may hold characters that mean something here.
-    let (upperdir, workdir) = (directory("upper")?, directory("work")?);
     let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let xattr = match machine::in_initial_user_namespace() {
         true => "",
@@ -298,17 +291,18 @@ fn mount_overlay(
     };
     let options = format!(
         "lowerdir={},upperdir={},workdir={},index=off{xattr}",
-        path(lowerdir),
-        path(&upperdir),
-        path(&workdir)
+        path(&lowerdir),
+        path(upperdir),
+        path(workdir)
     );
-    mount_on(merged, "overlay", &options)
+    mount_on(&merged, "overlay", &options)
 }
 
-fn make_directory(path: &Path) -> anyhow::Result<()> {
-    fs::create_dir(path).with_context(|| format!("mkdir({path:?})"))
+fn new_directory(parent: &Path, name: &str) -> anyhow::Result<OwnedFd> {
+    let path = parent.join(name);
+    fs::create_dir(&path).with_context(|| format!("mkdir({path:?})"))?;
+    open_directory(&path)
 }
-
 /// A process in a new user namespace, which waits until it is dropped.
 fn process_in_user_namespace() -> anyhow::Result<Child> {
     let mut process = NewProcess::default();

@@ -53,9 +53,10 @@ pub(super) fn as_text(
         let cells = diagnoses.iter().map(|it| match &it.answers[index] {
             Answer::Works => "yes".into(),
             Answer::NotTried => "-".into(),
-            Answer::Fails(failure) => {
-                format!("no [{}]", notes.number(failure))
-            }
+            Answer::Fails(failure) => match ability.need(&it.caller) {
+                Need::Nice => "no".into(),
+                _ => format!("no [{}]", notes.number(failure)),
+            },
         });
         tried.push([ability.name.into()].into_iter().chain(cells).collect());
     }
