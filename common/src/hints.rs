@@ -79,6 +79,9 @@ const REFUSED_BY_DOCKER: &[&str] = &[
 /// The files that say which ids a user namespace has.
 const ID_MAP: &[&str] = &[r#"write("/proc/"#];
 
+const CACHE_ELSEWHERE: &str = "name a root file system by --rootfs; or, as a \
+                               plain user, another cache by XDG_CACHE_HOME";
+
 /// The aim of the calls that make the default root file system.
 const CACHE: &[&str] = &[crate::rootfs::PREPARING];
 
@@ -88,7 +91,7 @@ const HINTS: &[Hint] = &[
         NEW_USER_NAMESPACE,
         Some(EPERM),
         "this is a chroot, in which the kernel makes no user namespaces",
-        "run it outside, or as root",
+        "run it outside; steps 1 to 5 need none as root",
     )
     .when(machine::in_chroot),
     hint(
@@ -133,7 +136,8 @@ const HINTS: &[Hint] = &[
         NEW_USER_NAMESPACE,
         Some(ENOSPC),
         "user namespaces are switched off (user.max_user_namespaces is 0)",
-        "sudo sysctl -w user.max_user_namespaces=10000, or run as root",
+        "sudo sysctl -w user.max_user_namespaces=10000; steps 1 to 5 need none \
+         as root",
     )
     .when(machine::no_user_namespaces_at_all),
     hint(
@@ -565,7 +569,7 @@ const HINTS: &[Hint] = &[
         &["*is mounted noexec"],
         None,
         "no program can be executed on that file system",
-        "XDG_CACHE_HOME can name a cache elsewhere",
+        CACHE_ELSEWHERE,
     ),
     hint(
         &["mkdirat("],
@@ -601,25 +605,20 @@ const HINTS: &[Hint] = &[
         CACHE,
         Some(EDQUOT),
         "your quota on that disk is used up",
-        "set XDG_CACHE_HOME to a directory on another one, such as /tmp",
+        CACHE_ELSEWHERE,
     ),
-    hint(
-        CACHE,
-        Some(ENOSPC),
-        "the disk is full",
-        "set XDG_CACHE_HOME to a directory on another one",
-    ),
+    hint(CACHE, Some(ENOSPC), "the disk is full", CACHE_ELSEWHERE),
     hint(
         CACHE,
         Some(EROFS),
         "its place is on a read-only file system",
-        "set XDG_CACHE_HOME to a directory elsewhere",
+        CACHE_ELSEWHERE,
     ),
     hint(
         CACHE,
         Some(EACCES),
         "its place is not yours to write",
-        "set XDG_CACHE_HOME to a directory of yours",
+        CACHE_ELSEWHERE,
     ),
     hint(
         &["mkdir("],

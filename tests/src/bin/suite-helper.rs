@@ -63,7 +63,7 @@ fn main() -> ExitCode {
 
 /// Executes `command` under a filter of system calls that refuses as Docker's
 /// default profile does: `clone3` only that call, `docker` also whatever makes
-/// namespaces and mounts.
+/// namespaces and mounts; or as old versions of it do: `newer`.
 ///
 /// See profiles/seccomp/default_linux.go of github.com/moby/profiles.
 fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
@@ -100,7 +100,19 @@ fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
         rules.insert(libc::SYS_clone, clone.map_err(io::Error::other)?);
         refuse(rules, libc::EPERM)?;
     }
-    refuse([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS)?;
+    // A set of system calls that came later than others.
+    let missing = match filter {
+        "newer" => &[
+            libc::SYS_clone3,
+            libc::SYS_close_range,
+            libc::SYS_openat2,
+            libc::SYS_open_tree,
+            libc::SYS_mount_setattr,
+        ][..],
+        _ => &[libc::SYS_clone3],
+    };
+    let missing = missing.iter().map(|number| (*number, Vec::new()));
+    refuse(missing.collect(), libc::ENOSYS)?;
     Err(Command::new(command[0]).args(&command[1..]).exec())
 }
 
