@@ -76,6 +76,8 @@ const REFUSED_BY_DOCKER: &[&str] = &[
     "unshare(",
 ];
 
+const ANY_CALL: &[&str] = &[""];
+
 /// The files that say which ids a user namespace has.
 const ID_MAP: &[&str] = &[r#"write("/proc/"#];
 
@@ -254,20 +256,13 @@ const HINTS: &[Hint] = &[
         "see pid_namespaces(7)",
     ),
     hint(
-        &[
-            "open(",
-            "openat(",
-            "socketpair(",
-            "pipe2(",
-            "dup(",
-            "open_tree(",
-        ],
+        ANY_CALL,
         Some(EMFILE),
         "the limit on open files is too small",
         "raise it: ulimit -n 1024",
     ),
     hint(
-        &["open(", "openat(", "socketpair(", "pipe2("],
+        ANY_CALL,
         Some(ENFILE),
         "the whole machine has too many open files",
         "sudo sysctl -w fs.file-max=1000000",
@@ -345,6 +340,12 @@ const HINTS: &[Hint] = &[
         "remove a broken default one, and the next run builds it anew",
     ),
     hint(
+        &[r#"making "/" the root"#],
+        None,
+        "the new root is the root already",
+        "--rootfs takes any directory but /",
+    ),
+    hint(
         &["pivot_root("],
         Some(EINVAL),
         "the root is the initramfs, which nothing can replace",
@@ -356,12 +357,6 @@ const HINTS: &[Hint] = &[
         Some(EINVAL),
         "the new root must be a mount point in a private tree",
         "see pivot_root(2), ERRORS",
-    ),
-    hint(
-        &["pivot_root("],
-        Some(EBUSY),
-        "the new root is the root already",
-        "--rootfs takes any directory but /",
     ),
     hint(
         &["mount("],

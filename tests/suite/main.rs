@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 mod bad_input;
 mod cgroups;
+mod doctor;
 mod full;
 mod house;
 mod lifetime;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         terminal::TESTS,
         bad_input::TESTS,
         refusals::TESTS,
+        doctor::TESTS,
         house::TESTS,
     ])
 }

@@ -53,15 +53,18 @@ pub(super) const ABILITIES: &[Ability] = &[
     ability("limit on processes", || limit("pids"), NO_PIDS, NO_PIDS),
     ability("overlay file system", overlay, From(5), From(5)),
     ability("overlay with --upper here", upper_here, NOT_HERE, NOT_HERE),
+    ability("proc in a user namespace", proc, From(6), Never).inside(),
+    ability("overlay in a user namespace", overlay, From(6), Never).inside(),
     ability("network namespace", network_namespace, From(6), From(6)),
     ability("IPC namespace", ipc_namespace, From(6), From(6)),
     ability("cgroup namespace", cgroup_namespace, From(6), From(6)),
     ability("ids of an image", id_mapped_mount, SAME_ROOT, Never),
     ability("more than one id", newuidmap, Never, ONE_ID).by_caller(),
+    ability("closing of open files", close_range, From(6), From(6)),
     ability("session keyring", session_keyring, From(6), From(6)),
-    ability("sysfs", sysfs, From(6), From(6)),
-    ability("terminals (devpts)", devpts, From(6), From(6)),
-    ability("message queues (mqueue)", mqueue, From(6), From(6)),
+    ability("sysfs", sysfs, From(6), From(6)).inside(),
+    ability("terminals (devpts)", devpts, From(6), From(6)).inside(),
+    ability("message queues (mqueue)", mqueue, From(6), From(6)).inside(),
     ability("seccomp filter", seccomp_filter, From(6), From(6)),
     ability("QEMU (for contributors)", qemu, Nice, Nice).by_caller(),
 ];
@@ -92,6 +95,11 @@ const fn ability(
 }
 
 impl Ability {
+    const fn inside(self) -> Ability {
+        let tried = InUserNamespace;
+        Ability { tried, ..self }
+    }
+
     const fn by_caller(self) -> Ability {
         let tried = AsCaller;
         Ability { tried, ..self }
@@ -392,6 +400,18 @@ fn newuidmap() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Of no descriptor: the last one that there could be.
+fn close_range() -> anyhow::Result<()> {
+    let last = libc::c_uint::MAX;
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: the call takes three integers, and no such descriptor is open.
+    let done =
+        unsafe { libc::syscall(libc::SYS_close_range, last, last, flags) };
+    Errno::result(done)
+        .map(drop)
+        .context("close_range(~0, ~0, CLOSE_RANGE_CLOEXEC)")
 }
 
 fn session_keyring() -> anyhow::Result<()> {

@@ -46,8 +46,10 @@ struct Ability {
 enum Tried {
     /// As who one is.
     AsCaller,
-    /// As root, at least in a user namespace.
+    /// As root; a plain user is that in a user namespace.
     AsRoot,
+    /// As root of a user namespace, as in step 6.
+    InUserNamespace,
 }
 
 /// What an ability is needed for.
@@ -195,8 +197,10 @@ impl Ability {
             if let Some(user) = &caller.other {
                 become_user(user)?;
             }
-            if self.tried == Tried::AsRoot {
-                rootless::become_root()?;
+            match self.tried {
+                Tried::AsCaller => {}
+                Tried::AsRoot => rootless::become_root()?,
+                Tried::InUserNamespace => rootless::enter_user_namespace()?,
             }
             (self.attempt)()
         })

@@ -120,7 +120,7 @@ fn table(rows: &[Vec<String>]) -> String {
         cells
             .max()
             .unwrap_or(0)
-            .max(if column == 0 { 26 } else { 18 })
+            .max(if column == 0 { 27 } else { 18 })
     };
     let mut text = String::new();
     for row in rows {
