@@ -504,7 +504,7 @@ const HINTS: &[Hint] = &[
     hint(
         &["no memory controller"],
         None,
-        "the kernel was started without it",
+        "the kernel was started without it, or nobody hands it to this cgroup",
         "boot with cgroup_enable=memory (a Raspberry Pi), or \
          systemd.unified_cgroup_hierarchy=1 on an old system",
     ),

@@ -249,7 +249,7 @@ fn a_kernel_without_the_newer_calls() {
 
 fn too_few_open_files() {
     // What the suite was started with may be open, too.
-    let script = "ulimit -n 4; exec \"$0\" \"$@\" 3>&- 4>&- 5>&- 6>&-";
+    let script = "exec 3>&- 4>&- 5>&- 6>&-; ulimit -n 4; exec \"$0\" \"$@\"";
     let run = UTS.run().through(script).sh("true");
     assert_refused("open_files", [run]);
 }
