@@ -364,6 +364,7 @@ pub(crate) fn vfork(
         )
     }
     .context("clone(CLONE_VM|CLONE_VFORK)")
+    .context("creating a process")
 }
 
 /// Waits until `child` has ended, and returns its exit code; 128+n says that
