@@ -195,10 +195,8 @@ fn user_namespaces_that_are_switched_off() {
 fn user_namespaces_for_root_only() {
     needs::root();
     let path = Path::new("/proc/sys/kernel/unprivileged_userns_clone");
-    if !path.exists() {
-        tests::skip("needs Debian's kernel.unprivileged_userns_clone");
-    }
-    disposable_machine();
+    let disposable = env::var_os("SUITE_DISPOSABLE_MACHINE").is_some();
+    needs::virtual_machine(disposable && path.exists());
     needs::tool("setpriv");
     let before = fs::read_to_string(path).expect("it is there");
     fs::write(path, "0").expect("we are root");
@@ -217,13 +215,6 @@ fn user_namespaces_for_root_only() {
     let run = run(UTS);
     fs::write(path, before).expect("we are root");
     assert_refused("user_namespaces_for_root_only", [run]);
-}
-
-/// The test changes a setting of the machine.
-fn disposable_machine() {
-    if env::var_os("SUITE_DISPOSABLE_MACHINE").is_none() {
-        tests::skip("needs a machine whose settings may be changed");
-    }
 }
 
 fn a_limit_on_namespaces() {
@@ -416,9 +407,7 @@ fn in_the_topmost_cgroup(path: &str, script: &str) -> Finished {
     needs::root();
     needs::limits();
     let (own, version) = cgroup_of(std::process::id() as i32, "memory");
-    if version == 1 {
-        tests::skip("needs cgroup version 2");
-    }
+    needs::virtual_machine(version == 2);
     let mounts = needs::cgroup_mounts();
     let (top, _) = mounts.first().expect("our cgroup is on it");
     assert!(own.starts_with(top));
