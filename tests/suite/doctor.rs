@@ -136,7 +136,9 @@ fn without_writable_cgroups_it_is_right() {
     let mounts = needs::cgroup_mounts();
     let read_only: Vec<String> = mounts
         .iter()
-        .map(|(path, _)| format!("mount -o remount,bind,ro {}", path.display()))
+        .map(|it| {
+            format!("mount -o remount,bind,ro {}", it.mount_point.display())
+        })
         .collect();
     let read_only = read_only.join(" && ");
     assert_right(|run| in_namespaces(run, "--mount", &read_only));

@@ -381,7 +381,9 @@ fn read_only_cgroups() {
     let mounts = needs::cgroup_mounts();
     let read_only: Vec<String> = mounts
         .iter()
-        .map(|(path, _)| format!("mount -o remount,bind,ro {}", path.display()))
+        .map(|it| {
+            format!("mount -o remount,bind,ro {}", it.mount_point.display())
+        })
         .collect();
     let run = with_memory_limit(CGROUPS);
     let run = in_namespaces(run, "--mount", &read_only.join(" && ")).sh("true");
@@ -394,7 +396,7 @@ fn cgroups_that_are_not_mounted() {
     let mounts = needs::cgroup_mounts();
     let unmount: Vec<String> = mounts
         .iter()
-        .map(|(path, _)| format!("umount --lazy {}", path.display()))
+        .map(|it| format!("umount --lazy {}", it.mount_point.display()))
         .collect();
     let run = with_memory_limit(CGROUPS);
     let run = in_namespaces(run, "--mount", &unmount.join(" && ")).sh("true");
@@ -409,7 +411,7 @@ fn in_the_topmost_cgroup(path: &str, script: &str) -> Finished {
     let (own, version) = cgroup_of(std::process::id() as i32, "memory");
     needs::virtual_machine(version == 2);
     let mounts = needs::cgroup_mounts();
-    let (top, _) = mounts.first().expect("our cgroup is on it");
+    let top = &mounts.first().expect("our cgroup is on it").mount_point;
     assert!(own.starts_with(top));
     let ours = top.join(format!("suite-{}", std::process::id()));
     let cgroup = ours.join(path);
