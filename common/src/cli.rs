@@ -14,14 +14,14 @@ use clap::{
     value_parser,
 };
 
-use crate::{Workload, probe, program_name, report, signals};
+use crate::{Workload, doctor, probe, program_name, report, signals};
 
 /// What a step does with its options and a workload: the whole container, from
 /// the parent's view.
 type Run<A> = fn(&A, &Workload) -> anyhow::Result<ExitCode>;
 
 /// A step's program. Its `run` starts a container, its `probe` tells what is
-/// isolated in it.
+/// isolated in it, its `doctor` what will run on this machine.
 pub struct Program<A> {
     run: Run<A>,
     commands: Vec<(Command, Action)>,
@@ -85,6 +85,7 @@ impl<A: Args> Program<A> {
                 let run = |workload: &Workload| (self.run)(&options, workload);
                 probe::main(run, matches.get_flag("json"))
             }
+            Some(("doctor", matches)) => doctor::main(matches.get_flag("json")),
             Some((name, matches)) => {
                 let mut commands = self.commands.iter();
                 let found = commands.find(|(it, _)| it.get_name() == name);
@@ -108,12 +109,15 @@ impl<A: Args> Program<A> {
                         "Tries from inside a container what reaches the host, \
                          and shows what is isolated",
                     )
-                    .arg(
-                        Arg::new("json")
-                            .long("json")
-                            .action(ArgAction::SetTrue)
-                            .help("Print JSON instead of a table"),
-                    ),
+                    .arg(json()),
+            )
+            .subcommand(
+                Command::new("doctor")
+                    .about(
+                        "Tries what the steps need, and shows which of them \
+                         run here and what to change for the others",
+                    )
+                    .arg(json()),
             )
             .subcommands(self.commands.iter().map(|(command, _)| command))
     }
@@ -149,6 +153,13 @@ impl<A: Args> Program<A> {
     fn no_options(&self) -> Result<ArgMatches, Error> {
         self.run_command().try_get_matches_from(["run"])
     }
+}
+
+fn json() -> Arg {
+    Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .help("Print JSON instead of a table")
 }
 
 fn workload(matches: &ArgMatches) -> Workload {

@@ -1,233 +1,648 @@
-//! What to do about the failures that readers meet: one table for all steps.
+//! What to do about the failures that readers meet: one table for all steps and
+//! for the doctor.
+//!
+//! A row says which calls it is about, as errors print them, and with which
+//! errno; some also under which circumstances, since an errno like `EPERM` has
+//! many causes. The first row that fits is taken, so what needs a circumstance
+//! comes before what is usual.
+//!
+//! The suite meets most rows on a real kernel (`tests/suite/refusals.rs`). Where
+//! no kernel at hand can be made to refuse like that, a comment names the
+//! source.
 
 use nix::errno::Errno::{self, *};
 
-use crate::report;
+use crate::{machine, report};
 
-/// Advice for a call that failed with an errno which has one usual cause.
-struct Hint {
-    /// How the failed call begins, as the error prints it.
-    call: &'static str,
+/// A row of the table.
+pub(crate) struct Hint {
+    /// How the failed call begins, or the context around it, as the error
+    /// prints it: one of these. What is behind a `*` comes somewhere later.
+    calls: &'static [&'static str],
     /// `None`: whatever the errno is.
     errno: Option<Errno>,
-    advice: &'static str,
+    when: fn() -> bool,
+    /// What is behind it.
+    pub(crate) cause: &'static str,
+    /// What to do about it.
+    pub(crate) fix: &'static str,
 }
 
-const fn hint(call: &'static str, errno: Errno, advice: &'static str) -> Hint {
+const fn hint(
+    calls: &'static [&'static str],
+    errno: Option<Errno>,
+    cause: &'static str,
+    fix: &'static str,
+) -> Hint {
+    let when = always;
     Hint {
-        call,
-        errno: Some(errno),
-        advice,
+        calls,
+        errno,
+        when,
+        cause,
+        fix,
     }
 }
 
-const fn hint_for_any_errno(call: &'static str, advice: &'static str) -> Hint {
-    Hint {
-        call,
-        errno: None,
-        advice,
+const fn always() -> bool {
+    true
+}
+
+impl Hint {
+    /// The same, but only under this circumstance.
+    const fn when(self, when: fn() -> bool) -> Hint {
+        Hint { when, ..self }
     }
 }
+
+/// A user namespace is made by one call in steps 1 to 5, by another in step 6.
+const NEW_USER_NAMESPACE: &[&str] = &[
+    "unshare(CLONE_NEWUSER",
+    "clone3(*CLONE_NEWUSER",
+    "clone(*CLONE_NEWUSER",
+];
+
+/// The calls of ours that Docker's default profile refuses. See
+/// profiles/seccomp/default_linux.go of github.com/moby/profiles.
+const REFUSED_BY_DOCKER: &[&str] = &[
+    "clone3(",
+    "clone(",
+    "keyctl(",
+    "mount(",
+    "open_tree(",
+    "pivot_root(",
+    "sethostname(",
+    "umount2(",
+    "unshare(",
+];
+
+const ANY_CALL: &[&str] = &[""];
+
+/// The files that say which ids a user namespace has.
+const ID_MAP: &[&str] = &[r#"write("/proc/"#];
+
+const CACHE_ELSEWHERE: &str = "name a root file system by --rootfs; or, as a \
+                               plain user, another cache by XDG_CACHE_HOME";
+
+/// The aim of the calls that make the default root file system.
+const CACHE: &[&str] = &[crate::rootfs::PREPARING];
 
 const HINTS: &[Hint] = &[
+    // User namespaces. In a chroot and under a sysctl the errno is the same.
     hint(
-        "unshare(CLONE_NEWUSER)",
-        EPERM,
-        "this system lets only root make user namespaces (or this is a \
-         chroot): run as root; see user_namespaces(7)",
+        NEW_USER_NAMESPACE,
+        Some(EPERM),
+        "this is a chroot, in which the kernel makes no user namespaces",
+        "run it outside; steps 1 to 5 need none as root",
+    )
+    .when(machine::in_chroot),
+    hint(
+        NEW_USER_NAMESPACE,
+        Some(EPERM),
+        "this kernel lets only root make user namespaces \
+         (kernel.unprivileged_userns_clone is 0)",
+        "sudo sysctl -w kernel.unprivileged_userns_clone=1, or run as root",
+    )
+    .when(machine::only_root_makes_user_namespaces),
+    hint(
+        REFUSED_BY_DOCKER,
+        Some(EPERM),
+        "a filter of system calls refuses it, such as Docker's default \
+         profile",
+        "docker run --security-opt seccomp=unconfined --security-opt \
+         apparmor=unconfined --security-opt systempaths=unconfined, or docker \
+         run --privileged",
+    )
+    .when(machine::seccomp_filters),
+    hint(
+        REFUSED_BY_DOCKER,
+        Some(EPERM),
+        "root has not all of root's power here, as in a container",
+        "docker run --privileged, or run as a plain user",
+    )
+    .when(machine::root_lacks_power),
+    hint(
+        NEW_USER_NAMESPACE,
+        Some(EPERM),
+        "this system lets only root make user namespaces",
+        "run as root; see user_namespaces(7)",
+    ),
+    // Not run here; source: man page of Ubuntu's apparmor.d(5) (`deny userns`).
+    hint(
+        NEW_USER_NAMESPACE,
+        Some(EACCES),
+        "a security module forbids user namespaces (AppArmor or SELinux)",
+        "run as root; `sudo dmesg | tail` shows which one",
     ),
     hint(
-        "unshare(CLONE_NEWUSER)",
-        ENOSPC,
-        "the limit on user namespaces is reached: sysctl -w \
-         user.max_user_namespaces=10000",
+        NEW_USER_NAMESPACE,
+        Some(ENOSPC),
+        "user namespaces are switched off (user.max_user_namespaces is 0)",
+        "sudo sysctl -w user.max_user_namespaces=10000; steps 1 to 5 need none \
+         as root",
+    )
+    .when(machine::no_user_namespaces_at_all),
+    hint(
+        NEW_USER_NAMESPACE,
+        Some(ENOSPC),
+        "the limit on user namespaces is reached, or there are 32 around this \
+         one",
+        "sudo sysctl -w user.max_user_namespaces=10000",
     ),
     hint(
-        r#"write("/proc/self/uid_map""#,
-        EPERM,
-        "AppArmor restricts user namespaces here (Ubuntu 23.10 and \
-         later): run with sudo, or give the program a profile that \
-         allows userns",
+        NEW_USER_NAMESPACE,
+        Some(EINVAL),
+        "this kernel is built without user namespaces (CONFIG_USER_NS)",
+        "run steps 1 to 5 as root, or use a distribution's kernel",
     ),
     hint(
-        r#"write("/proc/self/setgroups""#,
-        EACCES,
-        "AppArmor restricts user namespaces here (Ubuntu 23.10 and \
-         later): run with sudo, or give the program a profile that \
-         allows userns",
+        &["clone3(", "clone(", "unshare("],
+        Some(ENOSPC),
+        "the limit on a kind of namespace is reached",
+        "see /proc/sys/user and namespaces(7)",
+    ),
+    // Tables of ids. Ubuntu refuses only here: the namespace itself is made.
+    // Source: Ubuntu's wiki and the AppArmor project, unprivileged_userns_restriction.
+    hint(
+        ID_MAP,
+        Some(EPERM),
+        "AppArmor lets no program without a profile have rights in a user \
+         namespace (Ubuntu 23.10 and later)",
+        "run with sudo, or allow it until the next boot: sudo sysctl -w \
+         kernel.apparmor_restrict_unprivileged_userns=0 (the book's page on \
+         Linux has a profile)",
+    )
+    .when(machine::apparmor_restricts_user_namespaces),
+    hint(
+        ID_MAP,
+        Some(EACCES),
+        "AppArmor lets no program without a profile have rights in a user \
+         namespace (Ubuntu 23.10 and later)",
+        "run with sudo, or allow it until the next boot: sudo sysctl -w \
+         kernel.apparmor_restrict_unprivileged_userns=0 (the book's page on \
+         Linux has a profile)",
+    )
+    .when(machine::apparmor_restricts_user_namespaces),
+    hint(
+        ID_MAP,
+        Some(EPERM),
+        "this is itself a user namespace, in which those ids don't exist",
+        "run it outside, or as a plain user",
+    )
+    .when(machine::in_user_namespace),
+    hint(
+        ID_MAP,
+        Some(EPERM),
+        "the ids are not ours to give, or the table is written already",
+        "see user_namespaces(7), on uid_map",
     ),
     hint(
-        "clone3(",
-        EPERM,
-        "new namespaces need root or a user namespace; inside Docker: \
-         --security-opt seccomp=unconfined --cap-add SYS_ADMIN",
+        &[r#"execve("newuidmap"#, r#"execve("newgidmap"#],
+        Some(ENOENT),
+        "the programs that give a plain user more ids are not installed",
+        "install the package uidmap (Debian, Ubuntu) or shadow-utils (Fedora)",
     ),
     hint(
-        "clone3(",
-        ENOSYS,
-        "this kernel is older than 5.3, or a seccomp filter refuses \
-         clone3 (inside Docker: --security-opt seccomp=unconfined)",
+        &["newuidmap can't"],
+        None,
+        "a set-uid program gains nothing under no_new_privs, which some \
+         editors' terminals, sandboxes and containers set",
+        "run it in a login shell",
     ),
     hint(
-        "clone3(",
-        ENOSPC,
-        "the limit on a kind of namespace is reached: see \
-         /proc/sys/user and namespaces(7)",
+        &["newuidmap", "newgidmap"],
+        None,
+        "/etc/subuid or /etc/subgid doesn't grant the ids, or the program is \
+         not set-uid root (a nosuid mount?)",
+        "see newuidmap(1) and subuid(5)",
     ),
     hint(
-        "sethostname(",
-        EPERM,
-        "the UTS namespace is not ours: the process must be created \
-         with CLONE_NEWUTS, by root or in a user namespace",
+        &["setgroups(", "setresuid(", "setresgid("],
+        Some(EINVAL),
+        "the id is not in the table of this user namespace",
+        "see user_namespaces(7)",
+    ),
+    // Processes.
+    hint(
+        &["clone3(", "clone("],
+        Some(EPERM),
+        "new namespaces need root or a user namespace",
+        "run as root; see namespaces(7)",
     ),
     hint(
-        "pivot_root(",
-        EINVAL,
-        "the new root must be a mount point in a private tree, and the \
-         old root no initramfs; see pivot_root(2), ERRORS",
+        &["clone3(", "clone("],
+        Some(EINVAL),
+        "this kernel lacks one of the namespaces",
+        "zgrep _NS /proc/config.gz shows which it has",
     ),
     hint(
-        "pivot_root(",
-        EBUSY,
-        "the new root is the root already: --rootfs takes any directory but /",
+        &["clone3(", "clone("],
+        Some(ENOSYS),
+        "a filter of system calls refuses to make processes",
+        "run it outside of this sandbox",
     ),
     hint(
-        r#"mount("proc""#,
-        EPERM,
-        "a proc file system needs a new PID namespace, and the /proc \
-         here must be visible in full (inside Docker: --security-opt \
-         systempaths=unconfined)",
+        &["clone3(", "clone(", "fork("],
+        Some(EAGAIN),
+        "a limit on the number of processes is reached",
+        "raise --pids-limit, or `ulimit -u`; the container's init is a \
+         process, too",
     ),
     hint(
-        r#"mount("proc""#,
-        ENOENT,
-        "the root file system has no directory for it; remove a broken \
-         default one, and the next run builds it anew",
+        &["clone3(", "clone(", "fork("],
+        Some(ENOMEM),
+        "the first process of the PID namespace has ended, and the namespace \
+         with it; it is not about memory",
+        "see pid_namespaces(7)",
     ),
     hint(
-        r#"mount("sysfs""#,
-        EPERM,
-        "sysfs needs a network namespace of its own, and the /sys here \
-         must be visible in full (inside Docker: --security-opt \
-         systempaths=unconfined)",
+        ANY_CALL,
+        Some(EMFILE),
+        "the limit on open files is too small",
+        "raise it: ulimit -n 1024",
     ),
     hint(
-        r#"mount("overlay""#,
-        EINVAL,
-        "the upper directory can't be on overlay, NFS or FUSE: name one \
-         on a local file system, or leave --upper away; `dmesg | tail` \
-         says more",
+        ANY_CALL,
+        Some(ENFILE),
+        "the whole machine has too many open files",
+        "sudo sysctl -w fs.file-max=1000000",
     ),
     hint(
-        r#"mount("overlay""#,
-        ELOOP,
+        &["sethostname("],
+        Some(EPERM),
+        "the UTS namespace is not ours",
+        "the process must be created with CLONE_NEWUTS, by root or in a user \
+         namespace",
+    ),
+    // Mounts.
+    // Not run here; source: nsjail #236, moby's profiles/apparmor.
+    hint(
+        &[
+            "mount(",
+            "umount2(",
+            "pivot_root(",
+            "open_tree(",
+            "move_mount(",
+        ],
+        Some(EACCES),
+        "AppArmor's profile refuses mounts, such as Docker's (docker-default)",
+        "docker run --security-opt apparmor=unconfined",
+    )
+    .when(machine::apparmor_confines),
+    // Not run here; source: ausearch(8).
+    hint(
+        &[
+            "mount(",
+            "umount2(",
+            "pivot_root(",
+            "open_tree(",
+            "move_mount(",
+        ],
+        Some(EACCES),
+        "SELinux may refuse it",
+        "sudo ausearch -m avc -ts recent tells",
+    )
+    .when(machine::selinux_enforces),
+    hint(
+        &[r#"mount("proc""#],
+        Some(EPERM),
+        "parts of /proc are covered here (as in Docker), and the kernel shows \
+         no more of it in a user namespace",
+        "docker run --security-opt systempaths=unconfined",
+    )
+    .when(machine::proc_is_masked),
+    hint(
+        &[r#"mount("proc""#],
+        Some(EPERM),
+        "a proc file system needs a PID namespace of its own, and the one \
+         here must be visible",
+        "see user_namespaces(7)",
+    ),
+    hint(
+        &[r#"mount("sysfs""#],
+        Some(EPERM),
+        "parts of /sys are covered here (as in Docker), and the kernel shows \
+         no more of it in a user namespace",
+        "docker run --security-opt systempaths=unconfined",
+    )
+    .when(machine::sys_is_masked),
+    hint(
+        &[r#"mount("sysfs""#],
+        Some(EPERM),
+        "sysfs needs a network namespace of its own, and the one here must be \
+         visible",
+        "see user_namespaces(7)",
+    ),
+    hint(
+        &[r#"mount("proc""#],
+        Some(ENOENT),
+        "the root file system has no directory for it",
+        "remove a broken default one, and the next run builds it anew",
+    ),
+    hint(
+        &[r#"making "/" the root"#],
+        None,
+        "the new root is the root already",
+        "--rootfs takes any directory but /",
+    ),
+    hint(
+        &["pivot_root("],
+        Some(EINVAL),
+        "the root is the initramfs, which nothing can replace",
+        "let the machine's init move on to a real root first: switch_root(8)",
+    )
+    .when(machine::root_is_initramfs),
+    hint(
+        &["pivot_root("],
+        Some(EINVAL),
+        "the new root must be a mount point in a private tree",
+        "see pivot_root(2), ERRORS",
+    ),
+    hint(
+        &["mount("],
+        Some(EPERM),
+        "mounting needs root, or a user namespace and a mount namespace of \
+         its own",
+        "see mount_namespaces(7)",
+    ),
+    hint(
+        &["upperdir is on "],
+        Some(EINVAL),
+        "that file system can't hold what a container writes",
+        "leave --upper away, or name a directory on a local disk or a tmpfs: \
+         mount -t tmpfs tmpfs DIR",
+    ),
+    hint(
+        &[r#"mount("overlay""#],
+        Some(EINVAL),
+        "the upper directory must be on a local file system, with nothing \
+         else in its work directory",
+        "leave --upper away, or name another one; `sudo dmesg | tail` says \
+         more",
+    ),
+    hint(
+        &[r#"mount("overlay""#],
+        Some(ELOOP),
         "a layer is given twice, or lies inside another one",
+        "name different directories",
     ),
     hint(
-        r#"mount("overlay""#,
-        ENODEV,
-        "this kernel has no overlay file system: modprobe overlay",
+        &[r#"mount("overlay""#],
+        Some(ENODEV),
+        "this kernel has no overlay file system loaded",
+        "sudo modprobe overlay",
     ),
     hint(
-        r#"mount("overlay""#,
-        EPERM,
-        "a plain user may mount overlays since Linux 5.11: use a newer \
-         kernel, or root",
+        &[r#"mount("overlay""#],
+        Some(EPERM),
+        "a plain user may mount overlays since Linux 5.11",
+        "use a newer kernel, or root",
     ),
     hint(
-        "no delegated cgroup",
-        EROFS,
-        "the cgroup file systems are read-only here (as in Docker): \
-         limits can only be set outside",
-    ),
-    hint_for_any_errno(
-        "no delegated cgroup",
-        "limits need a cgroup of your own: systemd-run --user --scope -p \
-         Delegate=yes -- COMMAND, or run as root",
+        &[r#"mount("overlay""#],
+        Some(ESTALE),
+        "the upper directory was used with other layers",
+        "name an empty one",
     ),
     hint(
-        r#"open("/sys/fs/cgroup"#,
-        EACCES,
-        "this controller is not delegated to you: put Delegate=cpu memory \
-         pids into a drop-in for user@.service, or run as root",
+        &["open_tree("],
+        Some(EACCES),
+        "a directory above it lets only others pass",
+        "chmod o+x it, or use another place",
     ),
     hint(
-        r#"write("/sys/fs/cgroup"#,
-        EBUSY,
-        "a cgroup with processes in it can't hand out controllers: start the \
-         program alone in its scope, or move the others into a leaf first",
+        &["move_mount("],
+        Some(EACCES),
+        "the container's root is an unprivileged user outside, who can't pass \
+         through a directory above it (mode 0700?)",
+        "chmod o+x it, or use another place",
     ),
     hint(
-        "open_tree(",
-        EACCES,
-        "the directories above it let only others pass: chmod o+x them, \
-         or use another place",
+        &["move_mount("],
+        Some(EINVAL),
+        "a directory can only be shown as a directory, a file only as a file",
+        "look at both sides of --volume",
     ),
     hint(
-        "move_mount(",
-        EACCES,
-        "the container's root is an unprivileged user outside, who \
-         can't pass through a directory above it (mode 0700?): chmod \
-         o+x it, or use another place",
+        &[
+            "mount_setattr(",
+            "open_tree(",
+            "move_mount(",
+            "openat2(",
+            "close_range(",
+        ],
+        Some(ENOSYS),
+        "this kernel is older than 5.12, or a filter of system calls refuses \
+         it",
+        "use a newer kernel; in Docker: --security-opt seccomp=unconfined",
     ),
     hint(
-        "move_mount(",
-        EINVAL,
-        "a directory can only be shown as a directory, a file only as a \
-         file",
+        &["close_range("],
+        Some(EINVAL),
+        "this kernel is older than 5.11",
+        "use a newer kernel",
     ),
     hint(
-        "mkdirat(",
-        EEXIST,
-        "in the image, the destination is a symbolic link that leads \
-         nowhere",
+        &["mount_setattr("],
+        Some(EINVAL),
+        "this file system can't show its files with other ids (overlay, NFS; \
+         tmpfs since Linux 6.3)",
+        "use a directory on ext4, xfs or btrfs",
+    ),
+    // Control groups.
+    hint(
+        &["no delegated cgroup"],
+        Some(EROFS),
+        "the cgroup file systems are read-only here, as in Docker",
+        "limits can only be set outside, or with docker run --privileged",
     ),
     hint(
-        "openat2(",
-        ELOOP,
-        "in the image, the destination goes through a loop of symbolic \
-         links",
+        &["no delegated cgroup"],
+        None,
+        "no cgroup is yours",
+        "run as root; or, with systemd and cgroup version 2: systemd-run \
+         --user --scope -p Delegate=yes -- COMMAND",
     ),
     hint(
-        "openat2(",
-        ENOTDIR,
+        &["other processes are in"],
+        Some(EBUSY),
+        "a cgroup with processes in it can't hand out controllers",
+        "start the program alone in a scope: systemd-run --user --scope -p \
+         Delegate=yes -- COMMAND",
+    ),
+    hint(
+        &[
+            "the memory controller is not",
+            "the cpu controller is not",
+            "the pids controller is not",
+        ],
+        None,
+        "a controller is not delegated to you",
+        "put Delegate=cpu cpuset io memory pids into \
+         /etc/systemd/system/user@.service.d/delegate.conf and log in again, \
+         or run as root",
+    ),
+    hint(
+        &[r#"open("/sys/fs/cgroup"#],
+        Some(EACCES),
+        "this cgroup is somebody else's",
+        "systemd-run --user --scope -p Delegate=yes -- COMMAND, or run as \
+         root",
+    ),
+    // Not run here; source: Microsoft's release notes of WSL 2.5.1.
+    hint(
+        &[
+            "no memory controller",
+            "no cpu controller",
+            "no pids controller",
+        ],
+        None,
+        "this WSL is too old for it",
+        "wsl --update in Windows; see the book's page on WSL 2",
+    )
+    .when(machine::on_wsl),
+    hint(
+        &["no memory controller"],
+        None,
+        "the kernel was started without it, or nobody hands it to this cgroup",
+        "boot with cgroup_enable=memory (a Raspberry Pi), or \
+         systemd.unified_cgroup_hierarchy=1 on an old system",
+    ),
+    hint(
+        &["no cpu controller", "no pids controller"],
+        None,
+        "the kernel offers it in no tree of cgroups",
+        "boot with systemd.unified_cgroup_hierarchy=1; see cgroups(7)",
+    ),
+    hint(
+        &["the cgroup /"],
+        None,
+        "the tree of cgroups is not mounted here, or only a part of it",
+        "sudo mount -t cgroup2 none /sys/fs/cgroup, or run it outside of this \
+         container",
+    ),
+    // The rest of what step 6 does.
+    hint(
+        &["seccomp(", "prctl(PR_SET_NO_NEW_PRIVS"],
+        Some(EINVAL),
+        "this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)",
+        "use a distribution's kernel; steps 1 to 5 need none",
+    ),
+    hint(
+        &["seccomp("],
+        Some(EACCES),
+        "a filter needs no_new_privs or CAP_SYS_ADMIN",
+        "see seccomp(2)",
+    ),
+    hint(
+        &["seccomp("],
+        Some(EPERM),
+        "a filter of the sandbox around refuses another one",
+        "run it outside of that sandbox",
+    ),
+    hint(
+        &["prctl(PR_CAPBSET_DROP"],
+        Some(EPERM),
+        "this process may not drop capabilities: it lacks CAP_SETPCAP",
+        "it must be root of its user namespace; see capabilities(7)",
+    ),
+    hint(
+        &["keyctl("],
+        Some(EDQUOT),
+        "too many keyrings",
+        "sudo sysctl -w kernel.keys.maxkeys=2000",
+    ),
+    // Files.
+    // Not run here; source: flock(2).
+    hint(
+        &["flock("],
+        Some(ENOLCK),
+        "the file system has no locks to give (NFS without lockd?)",
+        "use a local one: XDG_CACHE_HOME=/tmp/cache-of-$USER",
+    ),
+    hint(
+        &["*is mounted noexec"],
+        None,
+        "no program can be executed on that file system",
+        CACHE_ELSEWHERE,
+    ),
+    hint(
+        &["mkdirat("],
+        Some(EEXIST),
+        "in the image, the destination is a symbolic link that leads nowhere",
+        "name another destination",
+    ),
+    hint(
+        &["openat2("],
+        Some(ELOOP),
+        "in the image, the destination goes through a loop of symbolic links",
+        "name another destination",
+    ),
+    hint(
+        &["openat2("],
+        Some(ENOTDIR),
         "in the image, a part of the destination is a file",
+        "name another destination",
     ),
     hint(
-        "open(",
-        ENOTDIR,
-        "it takes a directory; unpack an archive first",
+        &["open("],
+        Some(ENOTDIR),
+        "it takes a directory",
+        "unpack an archive first",
     ),
     hint(
-        "open(",
-        ELOOP,
-        "a symbolic link leads back to itself: namei -l shows where",
+        &["open("],
+        Some(ELOOP),
+        "a symbolic link leads back to itself",
+        "namei -l shows where",
     ),
     hint(
-        "mkdir(",
-        ENOSPC,
-        "the disk is full; XDG_CACHE_HOME can name a cache elsewhere",
+        CACHE,
+        Some(EDQUOT),
+        "your quota on that disk is used up",
+        CACHE_ELSEWHERE,
+    ),
+    hint(CACHE, Some(ENOSPC), "the disk is full", CACHE_ELSEWHERE),
+    hint(
+        CACHE,
+        Some(EROFS),
+        "its place is on a read-only file system",
+        CACHE_ELSEWHERE,
     ),
     hint(
-        "mkdir(",
-        EROFS,
-        "it is on a read-only file system; XDG_CACHE_HOME can name a \
-         cache elsewhere",
+        CACHE,
+        Some(EACCES),
+        "its place is not yours to write",
+        CACHE_ELSEWHERE,
     ),
     hint(
-        "keyctl(",
-        EDQUOT,
-        "too many keyrings: raise /proc/sys/kernel/keys/maxkeys",
+        &["mkdir("],
+        Some(EROFS),
+        "the directory is missing, and its file system is read-only",
+        "make it where that is not",
+    ),
+    hint(
+        &["mkdir("],
+        Some(EACCES),
+        "the directory above is not yours to write",
+        "use another one",
     ),
 ];
 
-/// The advice for `error`, when one cause is usual.
-pub(crate) fn find(error: &anyhow::Error) -> Option<&'static str> {
+/// The row for `error`, when one cause is usual.
+pub(crate) fn find(error: &anyhow::Error) -> Option<&'static Hint> {
     let errno = report::errno(error);
-    let calls: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let links: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let is_of = |call: &&str| {
+        let (beginning, part) = call.split_once('*').unwrap_or((call, ""));
+        links
+            .iter()
+            .any(|link| link.starts_with(beginning) && link.contains(part))
+    };
     let fits = |hint: &&Hint| {
         (hint.errno.is_none() || hint.errno == errno)
-            && calls.iter().any(|call| call.starts_with(hint.call))
+            && hint.calls.iter().any(is_of)
+            && (hint.when)()
     };
-    HINTS.iter().find(fits).map(|hint| hint.advice)
+    HINTS.iter().find(fits)
 }

@@ -5,8 +5,9 @@
 //! command line ([`Program`]), creating a process and holding it until its
 //! parent is ready ([`NewProcess`]), the command that runs inside
 //! ([`Workload`]), signals, the terminal, becoming root without being root
-//! ([`rootless`]), a root file system to start with ([`rootfs`]), the
-//! scoreboard ([`probe`]), and errors that say what to do ([`report`]).
+//! ([`rootless`]), a root file system to start with ([`rootfs`]), where the
+//! cgroups are ([`cgroups`]), the scoreboard ([`probe`]), the doctor, and errors
+//! that say what to do ([`report`]).
 
 use std::{
     fs::File,
@@ -15,9 +16,12 @@ use std::{
     sync::OnceLock,
 };
 
+pub mod cgroups;
 mod cli;
+mod doctor;
 mod gate;
 mod hints;
+pub mod machine;
 pub mod probe;
 pub mod process;
 pub mod report;

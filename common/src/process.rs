@@ -10,13 +10,15 @@ use std::{
 use anyhow::Context;
 use nix::{
     errno::Errno,
+    fcntl::{OFlag, openat},
     sched::{self, CloneFlags},
     sys::{
         prctl,
         signal::{Signal, kill},
+        stat::Mode,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Pid, getpid, getppid, pause},
+    unistd::{ForkResult, Pid, getpid, getppid, pause, write},
 };
 
 use crate::{
@@ -34,7 +36,8 @@ pub struct NewProcess<'fd> {
     /// The namespaces that are made for it. See namespaces(7).
     pub flags: CloneFlags,
     /// The cgroup that it is born in: an open directory of the cgroup v2 file
-    /// system. See CLONE_INTO_CGROUP in clone(2).
+    /// system. See CLONE_INTO_CGROUP in clone(2). Where clone3(2) is refused,
+    /// the process moves there before it runs anything else.
     pub cgroup: Option<BorrowedFd<'fd>>,
 }
 
@@ -64,13 +67,28 @@ impl NewProcess<'_> {
         container: impl FnOnce() -> anyhow::Result<Infallible>,
     ) -> anyhow::Result<Child> {
         signals::block()?;
-        let (gate, childs_end) = gate::new()?;
-        match self.clone3().context("creating the container's process")? {
+        let (gate, childs_end) =
+            gate::new().context("creating the container's process")?;
+        let mut still_to_join = None;
+        let process = match self.clone3() {
+            // Docker refuses clone3(2) as if the kernel did not have it: its
+            // filter can't see the flags. Then we do what every C library does;
+            // the old call has the flags of all namespaces, too.
+            Err(error) if error.downcast_ref() == Some(&Errno::ENOSYS) => {
+                still_to_join = self.cgroup;
+                self.clone()
+            }
+            process => process,
+        };
+        match process.context("creating the container's process")? {
             ForkResult::Child => {
                 // Or the hang-up would never come.
                 drop(gate);
                 run_to_end(|| {
                     gate::wait(childs_end)?;
+                    still_to_join
+                        .map_or(Ok(()), join)
+                        .context("joining the cgroup")?;
                     container()
                 })
             }
@@ -96,14 +114,17 @@ impl NewProcess<'_> {
         let result = unsafe {
             libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args))
         };
-        let pid = Errno::result(result)
-            .with_context(|| format!("clone3({})", self.describe()))?;
-        Ok(match pid {
-            0 => ForkResult::Child,
-            pid => ForkResult::Parent {
-                child: Pid::from_raw(pid as i32),
-            },
-        })
+        twice(result).with_context(|| format!("clone3({})", self.describe()))
+    }
+
+    /// The same by clone(2), which has no CLONE_INTO_CGROUP.
+    fn clone(&self) -> anyhow::Result<ForkResult> {
+        let flags = self.flags.bits() | libc::SIGCHLD;
+        // SAFETY: as above. The arguments behind the flags are in another order
+        // on each architecture; zeros mean "not used" on all of them.
+        let result =
+            unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        twice(result).with_context(|| format!("clone({})", names(self.flags)))
     }
 
     /// The flags as strace(1) prints them.
@@ -116,6 +137,27 @@ impl NewProcess<'_> {
 fn names(flags: CloneFlags) -> String {
     let names: Vec<&str> = flags.iter_names().map(|(name, _)| name).collect();
     names.join("|")
+}
+
+/// What a call has returned that returns twice.
+fn twice(result: libc::c_long) -> nix::Result<ForkResult> {
+    Ok(match Errno::result(result)? {
+        0 => ForkResult::Child,
+        pid => ForkResult::Parent {
+            child: Pid::from_raw(pid as i32),
+        },
+    })
+}
+
+/// Moves this process, "0", into `cgroup`. To be born there is better: on an
+/// idle machine this write waits for milliseconds, until no process is just
+/// being created.
+fn join(cgroup: BorrowedFd) -> anyhow::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    let procs = openat(cgroup, "cgroup.procs", flags, Mode::empty())
+        .context(r#"openat(cgroup, "cgroup.procs", O_WRONLY)"#)?;
+    write(procs, b"0").context(r#"write("cgroup.procs", "0")"#)?;
+    Ok(())
 }
 
 /// The container's process, seen from the parent.
@@ -137,7 +179,8 @@ impl Child {
             terminal: None,
             running: true,
         };
-        child.terminal = Terminal::give_to(pid)?;
+        child.terminal = Terminal::give_to(pid)
+            .context("giving the terminal to the container")?;
         if child.terminal.is_some() {
             child.gate.listen()?;
         }
@@ -284,7 +327,8 @@ pub fn fork(
     child: impl FnOnce() -> anyhow::Result<Infallible>,
 ) -> anyhow::Result<Pid> {
     // SAFETY: we have one thread, so the child may do whatever we may.
-    match unsafe { nix::unistd::fork() }.context("fork()")? {
+    let process = unsafe { nix::unistd::fork() };
+    match process.context("fork()").context("creating a process")? {
         ForkResult::Child => run_to_end(child),
         ForkResult::Parent { child } => Ok(child),
     }
@@ -320,12 +364,18 @@ pub(crate) fn vfork(
         )
     }
     .context("clone(CLONE_VM|CLONE_VFORK)")
+    .context("creating a process")
 }
 
-/// Waits until `child` has ended.
-pub(crate) fn wait(child: Pid) -> anyhow::Result<()> {
-    waitpid(child, None).with_context(|| format!("wait4({child})"))?;
-    Ok(())
+/// Waits until `child` has ended, and returns its exit code; 128+n says that
+/// signal n killed it.
+pub(crate) fn wait(child: Pid) -> anyhow::Result<u8> {
+    let status = waitpid(child, None);
+    match status.with_context(|| format!("wait4({child})"))? {
+        WaitStatus::Signaled(_, signal, _) => Ok(128 + signal as u8),
+        WaitStatus::Exited(_, code) => Ok(code as u8),
+        status => unreachable!("without flags there is no {status:?}"),
+    }
 }
 
 /// Sends `signal` to the process `pid`; that it has ended is no error.

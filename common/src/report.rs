@@ -55,14 +55,10 @@ impl fmt::Display for CannotRun {
 pub fn failure(error: &anyhow::Error) -> u8 {
     let hint = match error.downcast_ref::<Hint>() {
         Some(hint) => Some(hint.to_string()),
-        None => hints::find(error).map(String::from),
+        None => hints::find(error)
+            .map(|hint| format!("{}: {}", hint.cause, hint.fix)),
     };
-    let parts: Vec<String> = error
-        .chain()
-        .map(describe)
-        .filter(|part| Some(part) != hint.as_ref())
-        .collect();
-    say(&parts.join(": "));
+    say(&one_line(error));
     if let Some(hint) = hint {
         // A failure to print has nowhere left to go.
         let _ = writeln!(io::stderr(), "  hint: {hint}");
@@ -70,6 +66,18 @@ pub fn failure(error: &anyhow::Error) -> u8 {
     error
         .downcast_ref::<CannotRun>()
         .map_or(FAILED, |cannot_run| cannot_run.code)
+}
+
+/// The links of an error's chain, from the aim to the errno. A [`Hint`] among
+/// them is for a line of its own.
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
+    let hint = error.downcast_ref::<Hint>().map(Hint::to_string);
+    let parts: Vec<String> = error
+        .chain()
+        .map(describe)
+        .filter(|part| Some(part) != hint.as_ref())
+        .collect();
+    parts.join(": ")
 }
 
 /// Prints one line of warning: the container runs, but not as it should.

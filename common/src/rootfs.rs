@@ -21,8 +21,11 @@ use std::{
     env,
     fs::{self, DirBuilder, File, Permissions},
     io::ErrorKind,
-    os::unix::fs::{
-        DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{
+            DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+        },
     },
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -55,12 +58,14 @@ pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
             .with_context(|| format!("using {dir:?} as the root file system")),
         None => {
             let dir = default_dir()?;
-            let dir = up_to_date(&dir)
-                .context("preparing the default root file system")?;
+            let dir = up_to_date(&dir).context(PREPARING)?;
             Ok(DEFAULT_IN_USE.get_or_init(|| dir).clone())
         }
     }
 }
+
+/// The aim of all that [`find`] does for the default root file system.
+pub(crate) const PREPARING: &str = "preparing the default root file system";
 
 /// The default root file system, once [`find`] has returned it.
 static DEFAULT_IN_USE: OnceLock<PathBuf> = OnceLock::new();
@@ -107,13 +112,18 @@ fn cache() -> anyhow::Result<PathBuf> {
 }
 
 /// Checks that `dir` is a directory and returns its canonical path.
-fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
-    // It says ENOTDIR for a file and ELOOP for a loop of symbolic links. With
-    // O_PATH no permission on the directory itself is needed. See open(2).
+pub fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
+    // It says ENOTDIR for a file and ELOOP for a loop of symbolic links.
+    open_directory(dir)?;
+    fs::canonicalize(dir).with_context(|| format!("realpath({dir:?})"))
+}
+
+/// Opens the directory `dir`, only to name it by the descriptor: O_PATH needs
+/// no permission on the directory itself. See open(2).
+pub fn open_directory(dir: &Path) -> anyhow::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     open(dir, flags, Mode::empty())
-        .with_context(|| format!("open({dir:?}, O_PATH|O_DIRECTORY)"))?;
-    fs::canonicalize(dir).with_context(|| format!("realpath({dir:?})"))
+        .with_context(|| format!("open({dir:?}, O_PATH|O_DIRECTORY)"))
 }
 
 /// Returns the canonical path of the default root file system `dir`, after

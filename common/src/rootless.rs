@@ -18,10 +18,15 @@ use nix::{
 ///
 /// The process must have only one thread, or the kernel refuses (`EINVAL`).
 pub fn become_root() -> anyhow::Result<()> {
-    let (uid, gid) = (geteuid(), getegid());
-    if uid.is_root() {
+    if geteuid().is_root() {
         return Ok(());
     }
+    enter_user_namespace()
+}
+
+/// The same for whomever.
+pub(crate) fn enter_user_namespace() -> anyhow::Result<()> {
+    let (uid, gid) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER)
         .context("unshare(CLONE_NEWUSER)")
         .context("becoming root in a user namespace")?;

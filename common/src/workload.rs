@@ -14,6 +14,7 @@ use nix::{
 };
 
 use crate::{
+    machine,
     probe::Agent,
     process,
     report::{CannotRun, Hint},
@@ -192,9 +193,14 @@ impl Workload {
             Errno::EACCES if path.is_dir() => {
                 "it is a directory; name a program in it".to_owned()
             }
+            Errno::EACCES if machine::is_noexec(path) => {
+                "the file system that it is on is mounted noexec: use a \
+                 directory on another one"
+                    .to_owned()
+            }
             Errno::EACCES => {
-                "it needs the permission to be executed (chmod +x), on a \
-                 file system that is not mounted noexec"
+                "it needs the permission to be executed (chmod +x), and so \
+                 does its loader"
                     .to_owned()
             }
             Errno::ENOEXEC => {

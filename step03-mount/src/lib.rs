@@ -91,9 +91,9 @@ fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
 fn mount_point(root: &Path, name: &str) -> anyhow::Result<std::path::PathBuf> {
     let path = root.join(name);
     match fs::create_dir(&path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("mkdir({path:?})"))
-        }
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error)
+            .with_context(|| format!("mkdir({path:?})"))
+            .with_context(|| format!("making a place for /{name}")),
         _ => Ok(path),
     }
 }

@@ -8,9 +8,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Context;
+use common::cgroups::{Hierarchy, Version};
 use common::report;
 
-use crate::hierarchy::{Hierarchy, Version};
 use crate::leftovers::Name;
 use crate::limits::Limit;
 use crate::v2::Leaf;

@@ -15,7 +15,6 @@
 #![forbid(unsafe_code)]
 
 mod directory;
-mod hierarchy;
 mod leftovers;
 mod limits;
 mod v1;
@@ -23,9 +22,10 @@ mod v2;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use anyhow::Context;
+use common::cgroups::{Layout, Version};
 use common::report;
 use directory::Directory;
-use hierarchy::{Layout, Version};
 use leftovers::Name;
 use limits::Limit;
 pub use limits::Limits;
@@ -48,7 +48,7 @@ impl Cgroup {
     /// that was asked for and can't be set is an error. A default that can't be
     /// set is waived, with one warning for all of them.
     pub fn create(limits: &Limits) -> anyhow::Result<Cgroup> {
-        let layout = Layout::read()?;
+        let layout = Layout::read().context("finding the cgroups")?;
         let name = Name::of_this_process()?;
         let mut cgroup = Cgroup {
             directories: Vec::new(),
@@ -109,7 +109,7 @@ impl Cgroup {
     pub fn join(&self) -> anyhow::Result<()> {
         for directory in &self.directories {
             if directory.hierarchy.version == Version::V1 {
-                v1::join(directory)?;
+                v1::join(directory).context("joining the cgroup")?;
             }
         }
         Ok(())

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::{io, process};
 
 use anyhow::{Context, bail, ensure};
+use common::cgroups::Hierarchy;
 use common::report;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use crate::directory::{remove, write};
-use crate::hierarchy::Hierarchy;
 use crate::leftovers::{LEAF, Name};
 use crate::limits::{Limit, PERIOD};
 

@@ -16,8 +16,6 @@ use std::{
 use anyhow::Context;
 use common::{rootfs, xattr};
 
-use crate::layers::directory;
-
 /// List what a container has changed: A added, C changed, D deleted
 ///
 /// A directory is changed when something in it is. Of a deleted directory, or
@@ -45,11 +43,11 @@ pub struct Diff {
 /// A directory does not exist, is not one or can't be read; the output can't be
 /// written.
 pub fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
-    let upper = directory(&args.dir)
+    let upper = rootfs::directory(&args.dir)
         .with_context(|| format!("reading {:?}", args.dir))?;
     let mut below = Vec::new();
     for lower in &args.lower {
-        let lower = directory(lower)
+        let lower = rootfs::directory(lower)
             .with_context(|| format!("using {lower:?} as a layer"))?;
         below.push(lower);
     }

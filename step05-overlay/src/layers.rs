@@ -3,18 +3,12 @@
 use std::{
     fs::{self, DirBuilder, Permissions},
     io::ErrorKind,
-    os::{
-        fd::OwnedFd,
-        unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
-    },
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, ensure};
-use nix::{
-    fcntl::{OFlag, open},
-    sys::stat::Mode,
-};
+use common::rootfs::{directory, open_directory};
 
 /// The kernel stacks no more lower layers: OVL_MAX_STACK in its sources.
 const LOWER_MAX: usize = 500;
@@ -112,20 +106,6 @@ fn device(path: &Path) -> anyhow::Result<u64> {
     let metadata =
         fs::metadata(path).with_context(|| format!("stat({path:?})"))?;
     Ok(metadata.dev())
-}
-
-/// Checks that `dir` is a directory and returns its canonical path.
-pub(crate) fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
-    open_directory(dir)?;
-    fs::canonicalize(dir).with_context(|| format!("realpath({dir:?})"))
-}
-
-/// Opens the directory `dir`, only to name it by the descriptor: O_PATH needs
-/// no permission on the directory itself. See open(2).
-pub(crate) fn open_directory(dir: &Path) -> anyhow::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    open(dir, flags, Mode::empty())
-        .with_context(|| format!("open({dir:?}, O_PATH|O_DIRECTORY)"))
 }
 
 /// Creates the directory `dir`, with exactly this mode, if nothing is there.

@@ -24,6 +24,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use common::{machine, rootfs::open_directory};
 use nix::{
     mount::{MsFlags, mount},
     sys::statvfs::{FsFlags, statvfs},
@@ -33,15 +34,11 @@ use nix::{
 pub use diff::{Diff, diff};
 pub use layers::Layers;
 
-use layers::{make_directory, open_directory, workdir_of};
+use layers::{make_directory, workdir_of};
 
 /// mount(2) reads one page of options, the NUL at its end included, and cuts
 /// off the rest without a word.
 const OPTIONS_MAX: usize = 4095;
-
-/// The inode number of the first user namespace, PROC_USER_INIT_INO in the
-/// kernel's sources. It is the same on every machine.
-const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// Covers the directory `root` with an overlay of which it is the lowest layer.
 /// From then on `root` is `merged`.
@@ -77,11 +74,16 @@ pub fn mount_root(root: &Path, layers: &Layers) -> anyhow::Result<()> {
             }
             None => mount_tmpfs(root)?,
         };
+        let unfit = machine::unfit_for_upper(&upperdir);
         let upperdir = open_directory(&upperdir)?;
         let workdir = open_directory(&workdir)?;
 
         let options = options(&lowerdir, &upperdir, &workdir)?;
-        mount_overlay(root, &options)?;
+        // The kernel says why only in its log.
+        mount_overlay(root, &options).map_err(|error| match unfit {
+            Some(name) => error.context(format!("upperdir is on {name}")),
+            None => error,
+        })?;
         check_writable(root)
     };
     mount_layers().with_context(|| format!("mounting an overlay on {root:?}"))
@@ -147,7 +149,7 @@ fn options(
         .collect();
     let lowerdir = lowerdir.join(":");
     let (upperdir, workdir) = (upperdir.as_raw_fd(), workdir.as_raw_fd());
-    let features = if in_initial_user_namespace()? {
+    let features = if machine::in_initial_user_namespace() {
         // Some distributions turn this on. A directory that was renamed is then
         // only a reference in upperdir, which nobody can read without overlay.
         "redirect_dir=off"
@@ -171,12 +173,6 @@ fn options(
         options.len(),
     );
     Ok(options)
-}
-
-fn in_initial_user_namespace() -> anyhow::Result<bool> {
-    let namespace = fs::metadata("/proc/self/ns/user")
-        .context(r#"stat("/proc/self/ns/user")"#)?;
-    Ok(namespace.ino() == INITIAL_USER_NAMESPACE)
 }
 
 /// Mounts the overlay on `root`. There is no MS_NOSUID and no MS_NODEV, as with

@@ -44,23 +44,26 @@ const LINKS: [(&str, &str); 5] = [
 ///
 /// Errors: that of the call that failed. See tmpfs(5), mount(2).
 pub fn mount_dev(root: &Path) -> anyhow::Result<()> {
-    let dev = root.join("dev");
-    mount_api::make_mount_point(&dev)?;
+    fill(&root.join("dev")).context("mounting a minimal /dev")
+}
+
+fn fill(dev: &Path) -> anyhow::Result<()> {
+    mount_api::make_mount_point(dev)?;
 
     // As in Docker it stays writable, so it is small: a container that fills
     // it has spent 64 KiB of the host's memory.
     mount_file_system(
         "tmpfs",
-        &dev,
+        dev,
         MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
         "mode=755,size=64k,nr_inodes=64",
     )?;
     for name in DEVICES {
-        bind_device(name, &dev)?;
+        bind_device(name, dev)?;
     }
-    mount_pts(&dev)?;
-    mount_shm(&dev)?;
-    mount_mqueue(&dev)?;
+    mount_pts(dev)?;
+    mount_shm(dev)?;
+    mount_mqueue(dev)?;
     for (target, name) in LINKS {
         let link = dev.join(name);
         symlink(target, &link)

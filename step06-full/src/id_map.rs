@@ -3,6 +3,7 @@
 use std::{env, fmt, fs, path::Path};
 
 use anyhow::Context;
+use nix::sys::prctl;
 
 /// How many ids a container of root gets: what programs expect to exist.
 const COUNT: u32 = 65536;
@@ -68,14 +69,18 @@ pub(crate) fn of_root(kind: Kind) -> anyhow::Result<IdMap> {
 }
 
 /// For a plain user: 0 is the user; the ids from 1 on are those that
-/// `/etc/subuid` grants, if it does and the program that maps them is there.
+/// `/etc/subuid` grants, if it does and the program that maps them works.
 pub(crate) fn of_user(kind: Kind, id: u32) -> anyhow::Result<IdMap> {
     let mut map = vec![Extent {
         inside: 0,
         outside: id,
         count: 1,
     }];
-    let complete = is_installed("newuidmap") && is_installed("newgidmap");
+    // The program is set-uid root, which does nothing under no_new_privs (in
+    // some editors' terminals, for example).
+    let complete = is_installed("newuidmap")
+        && is_installed("newgidmap")
+        && !prctl::get_no_new_privs().context("prctl(PR_GET_NO_NEW_PRIVS)")?;
     // Both or neither: a range of groups goes with a range of users.
     let user = nix::unistd::geteuid().as_raw();
     let users = granted(Kind::User, user)?;

@@ -28,10 +28,13 @@ use nix::sys::stat::{Mode, SFlag, fstat, umask};
 /// call that failed. See close_range(2), signal(7), umask(2), keyctl(2).
 pub fn clear() -> anyhow::Result<()> {
     refuse_directories()?;
-    close_descriptors_at_exec()?;
-    reset_signals()?;
-    umask(Mode::from_bits_truncate(0o022));
-    join_new_session_keyring()
+    let clear = || {
+        close_descriptors_at_exec()?;
+        reset_signals()?;
+        umask(Mode::from_bits_truncate(0o022));
+        join_new_session_keyring()
+    };
+    clear().context("leaving behind what was inherited")
 }
 
 /// `run < /` would give the container the host's root directory: everything

@@ -58,7 +58,7 @@ const RESTRICTED: MsFlags = MsFlags::MS_NOSUID
 /// too. See sysfs(5), user_namespaces(7).
 pub fn mount_sys(root: &Path) -> anyhow::Result<()> {
     let sys = root.join("sys");
-    mount_api::make_mount_point(&sys)?;
+    mount_api::make_mount_point(&sys).context("making a place for /sys")?;
     mount(
         Some("sysfs"),
         &sys,
@@ -67,6 +67,7 @@ pub fn mount_sys(root: &Path) -> anyhow::Result<()> {
         None::<&str>,
     )
     .with_context(|| format!(r#"mount("sysfs", {sys:?}, "sysfs")"#))
+    .context("mounting a sysfs of its own")
 }
 
 /// Hides Docker's masked paths and makes its read-only paths read-only.
@@ -77,6 +78,10 @@ pub fn mount_sys(root: &Path) -> anyhow::Result<()> {
 ///
 /// Errors: that of the call that failed. See mount(2).
 pub fn protect(root: &Path) -> anyhow::Result<()> {
+    cover(root).context("covering what the kernel shows of the host")
+}
+
+fn cover(root: &Path) -> anyhow::Result<()> {
     for path in MASKED_FILES {
         skip_missing(bind(Path::new("/dev/null"), &root.join(path)))?;
     }

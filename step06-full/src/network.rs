@@ -30,6 +30,10 @@ nix::ioctl_write_ptr_bad!(
 /// Errors: `EPERM` without CAP_NET_ADMIN over the network namespace. See
 /// netdevice(7).
 pub fn loopback_up() -> anyhow::Result<()> {
+    turn_on("lo").context("turning on the loopback interface")
+}
+
+fn turn_on(interface: &str) -> anyhow::Result<()> {
     // Interfaces are configured through a socket, any socket: it only tells
     // the kernel which network namespace is meant.
     let socket = socket(
@@ -43,14 +47,14 @@ pub fn loopback_up() -> anyhow::Result<()> {
     // SAFETY: an ifreq holds only integers, and a pointer that may be null;
     // all zeroes is a value of each.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    for (byte, letter) in request.ifr_name.iter_mut().zip(b"lo") {
-        *byte = *letter as libc::c_char;
+    for (byte, letter) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *byte = letter as libc::c_char;
     }
 
     // SAFETY: the descriptor is open, and for SIOCGIFFLAGS the kernel reads
     // the name from an ifreq and writes the flags into it.
     unsafe { get_flags(socket.as_raw_fd(), &mut request) }
-        .context(r#"ioctl(SIOCGIFFLAGS, "lo")"#)?;
+        .with_context(|| format!("ioctl(SIOCGIFFLAGS, {interface:?})"))?;
 
     // The rest of the flags is written back as it was.
     // SAFETY: the kernel has just filled in this field of the union.
@@ -59,7 +63,8 @@ pub fn loopback_up() -> anyhow::Result<()> {
 
     // SAFETY: the descriptor is open, and for SIOCSIFFLAGS the kernel only
     // reads the name and the flags from an ifreq.
-    unsafe { set_flags(socket.as_raw_fd(), &request) }
-        .context(r#"ioctl(SIOCSIFFLAGS, "lo", IFF_UP)"#)?;
+    unsafe { set_flags(socket.as_raw_fd(), &request) }.with_context(|| {
+        format!("ioctl(SIOCSIFFLAGS, {interface:?}, IFF_UP)")
+    })?;
     Ok(())
 }

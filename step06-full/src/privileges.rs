@@ -45,6 +45,10 @@ pub const KEPT: [Capability; 12] = [
 /// of the lost capabilities, mounting above all. There is no way back. See
 /// capabilities(7).
 pub fn drop() -> anyhow::Result<()> {
+    reduce().context("dropping privileges")
+}
+
+fn reduce() -> anyhow::Result<()> {
     // The bounding set first: changing it takes CAP_SETPCAP. It decides what
     // execve(2) gives to a program that is run by uid 0, so without this the
     // command would get back all that is dropped below.

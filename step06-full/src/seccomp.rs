@@ -106,6 +106,7 @@ pub fn install() -> anyhow::Result<()> {
     Errno::result(result)
         .map(drop)
         .context("seccomp(SECCOMP_SET_MODE_FILTER, 0, …)")
+        .context("installing the filter of system calls")
 }
 
 /// The whole program: what it answers depends on the architecture, then on the

@@ -16,8 +16,9 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use common::rootfs::open_directory;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
 
 use crate::mount_api;
@@ -285,10 +286,4 @@ fn make_file(parent: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
         0,
     )
     .with_context(|| format!("mknodat({name:?}, S_IFREG)"))
-}
-
-fn open_directory(path: &Path) -> anyhow::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    open(path, flags, Mode::empty())
-        .with_context(|| format!("open({path:?}, O_PATH|O_DIRECTORY)"))
 }

@@ -23,6 +23,17 @@ pub(crate) const ROOT: &str = "needs root";
 /// Why a test is skipped for root.
 pub(crate) const PLAIN_USER: &str = "needs a plain user";
 
+/// Why a test is skipped on a machine that is not one of ours.
+pub(crate) const VM: &str = "needs one of the suite's virtual machines";
+
+/// The test needs what only a kernel or a layout of cgroups has that the suite
+/// brings along itself.
+pub fn virtual_machine(is_one: bool) {
+    if !is_one {
+        skip(VM);
+    }
+}
+
 /// Whether the suite runs as root.
 pub fn is_root() -> bool {
     geteuid().is_root()

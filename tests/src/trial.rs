@@ -12,7 +12,7 @@ use std::{
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::{
-    needs::{PLAIN_USER, ROOT},
+    needs::{PLAIN_USER, ROOT, VM},
     programs,
 };
 
@@ -121,7 +121,7 @@ fn outcome(panic: &(dyn Any + Send)) -> Result<Completion, Failed> {
         // What one user can't run, the other one does: both have their run.
         Some(Skipped(reason))
             if env::var_os("SUITE_NO_SKIPS").is_some()
-                && ![ROOT, PLAIN_USER].contains(&reason.as_str()) =>
+                && ![ROOT, PLAIN_USER, VM].contains(&reason.as_str()) =>
         {
             Err(format!("skipped, but SUITE_NO_SKIPS is set: {reason}").into())
         }

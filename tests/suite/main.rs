@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 mod bad_input;
 mod cgroups;
+mod doctor;
 mod full;
 mod house;
 mod lifetime;
 mod mount;
 mod overlay;
 mod pid;
+mod refusals;
 mod scoreboard;
 mod terminal;
 mod uts;
@@ -26,6 +28,8 @@ fn main() -> ExitCode {
         lifetime::TESTS,
         terminal::TESTS,
         bad_input::TESTS,
+        refusals::TESTS,
+        doctor::TESTS,
         house::TESTS,
     ])
 }

@@ -1,12 +1,13 @@
-//! Does inside a container what no tool of the system does. Linked statically,
-//! it needs nothing else there.
+//! Does inside a container, or around one, what no tool of the system does.
+//! Linked statically, it needs nothing else there.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::{self, BufRead},
     net::{SocketAddr, TcpStream},
-    os::unix::fs::chroot,
-    process::ExitCode,
+    os::unix::{fs::chroot, process::CommandExt},
+    process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
@@ -18,6 +19,10 @@ use nix::{
         wait::{WaitStatus, waitpid},
     },
     unistd::{ForkResult, fork, pause},
+};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
+    SeccompCondition, SeccompFilter, SeccompRule,
 };
 
 fn main() -> ExitCode {
@@ -40,6 +45,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["make-shared-memory", key] => make_shared_memory(number(key) as i32),
+        ["filtered", filter, ref command @ ..] => filtered(filter, command),
         ["system-calls", ref numbers @ ..] => {
             numbers.iter().for_each(|it| system_call(number(it) as i64));
             Ok(())
@@ -53,6 +59,78 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Executes `command` under a filter of system calls that refuses as Docker's
+/// default profile does: `clone3` only that call, `docker` also whatever makes
+/// namespaces and mounts; or as old versions of it do: `newer`.
+///
+/// See profiles/seccomp/default_linux.go of github.com/moby/profiles.
+fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
+    if filter == "docker" {
+        let mut rules: BTreeMap<i64, Vec<SeccompRule>> = [
+            libc::SYS_unshare,
+            libc::SYS_setns,
+            libc::SYS_mount,
+            libc::SYS_umount2,
+            libc::SYS_pivot_root,
+            libc::SYS_sethostname,
+            libc::SYS_keyctl,
+        ]
+        .into_iter()
+        .map(|number| (number, Vec::new()))
+        .collect();
+        // A rule for each flag: one is enough to be refused.
+        let namespaces = [
+            libc::CLONE_NEWNS,
+            libc::CLONE_NEWCGROUP,
+            libc::CLONE_NEWUTS,
+            libc::CLONE_NEWIPC,
+            libc::CLONE_NEWUSER,
+            libc::CLONE_NEWPID,
+            libc::CLONE_NEWNET,
+        ];
+        let is_set = |flag: i32| {
+            let (width, flag) = (SeccompCmpArgLen::Dword, flag as u64);
+            let operator = SeccompCmpOp::MaskedEq(flag);
+            SeccompCondition::new(0, width, operator, flag)
+                .and_then(|condition| SeccompRule::new(vec![condition]))
+        };
+        let clone: Result<_, _> = namespaces.into_iter().map(is_set).collect();
+        rules.insert(libc::SYS_clone, clone.map_err(io::Error::other)?);
+        refuse(rules, libc::EPERM)?;
+    }
+    // A set of system calls that came later than others.
+    let missing = match filter {
+        "newer" => &[
+            libc::SYS_clone3,
+            libc::SYS_close_range,
+            libc::SYS_openat2,
+            libc::SYS_open_tree,
+            libc::SYS_mount_setattr,
+        ][..],
+        _ => &[libc::SYS_clone3],
+    };
+    let missing = missing.iter().map(|number| (*number, Vec::new()));
+    refuse(missing.collect(), libc::ENOSYS)?;
+    Err(Command::new(command[0]).args(&command[1..]).exec())
+}
+
+/// From now on, calls that fit one of `rules` fail with `errno`.
+fn refuse(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    errno: i32,
+) -> io::Result<()> {
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno as u32),
+        env::consts::ARCH.try_into().map_err(io::Error::other)?,
+    );
+    let program: BpfProgram = filter
+        .and_then(BpfProgram::try_from)
+        .map_err(io::Error::other)?;
+    seccompiler::apply_filter(&program).map_err(io::Error::other)
 }
 
 fn number(text: &str) -> u64 {

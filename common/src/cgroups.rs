@@ -9,22 +9,23 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use crate::read_kernel_file;
 use anyhow::{Context, anyhow};
-use common::read_kernel_file;
 
 /// A tree of cgroups, as far as it is mounted where we can see it.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Hierarchy {
-    pub(crate) version: Version,
+pub struct Hierarchy {
+    /// Which files its cgroups have.
+    pub version: Version,
     /// The directory of the topmost cgroup that we can see.
-    pub(crate) mount_point: PathBuf,
+    pub mount_point: PathBuf,
     /// The directory of the cgroup that this process is in.
-    pub(crate) own: PathBuf,
+    pub own: PathBuf,
 }
 
 impl Hierarchy {
     /// The directory of the cgroup above `cgroup`, unless that is the topmost.
-    pub(crate) fn parent_of<'a>(&self, cgroup: &'a Path) -> Option<&'a Path> {
+    pub fn parent_of<'a>(&self, cgroup: &'a Path) -> Option<&'a Path> {
         if cgroup == self.mount_point {
             None
         } else {
@@ -33,14 +34,17 @@ impl Hierarchy {
     }
 }
 
+/// The version of a tree of cgroups. See cgroups(7).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Version {
+pub enum Version {
+    /// A tree for each controller.
     V1,
+    /// One tree for all controllers.
     V2,
 }
 
 /// The two files of the kernel that tell about cgroups.
-pub(crate) struct Layout {
+pub struct Layout {
     /// `/proc/self/cgroup`: which cgroup of each tree we are in.
     membership: String,
     /// `/proc/self/mountinfo`: where each tree is mounted.
@@ -49,7 +53,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Reads both files. See cgroups(7) and proc_pid_mountinfo(5).
-    pub(crate) fn read() -> anyhow::Result<Layout> {
+    pub fn read() -> anyhow::Result<Layout> {
         let read = |path| {
             // A mount point need not be UTF-8; those of cgroups are.
             let bytes = read_kernel_file(path)
@@ -64,7 +68,7 @@ impl Layout {
 
     /// The hierarchy that has `controller`: the one of version 1 that names it,
     /// else that of version 2, which may turn out not to offer it.
-    pub(crate) fn find(&self, controller: &str) -> anyhow::Result<Hierarchy> {
+    pub fn find(&self, controller: &str) -> anyhow::Result<Hierarchy> {
         let (version, path) = self
             .membership_of(controller)
             .ok_or_else(|| anyhow!("no {controller} controller"))?;

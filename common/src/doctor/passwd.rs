@@ -1,0 +1,48 @@
+//! The plain user whom root asks about.
+
+use std::{env, fs};
+
+/// A line of `/etc/passwd`, as far as it matters here. See passwd(5).
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) home: String,
+}
+
+/// The user that owns nothing, by convention.
+const NOBODY: u32 = 65534;
+
+impl User {
+    /// Who would run the steps without sudo(8), which says whom it has turned
+    /// into root; else nobody.
+    pub(super) fn without_sudo() -> User {
+        let uid = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+        let uid = uid.filter(|uid| *uid != 0).unwrap_or(NOBODY);
+        User::find(uid).unwrap_or(User {
+            name: "nobody".into(),
+            uid,
+            gid: uid,
+            home: "/nonexistent".into(),
+        })
+    }
+
+    /// The user with that number. From the file itself: a static program has no
+    /// name service.
+    pub(super) fn find(uid: u32) -> Option<User> {
+        let passwd = fs::read("/etc/passwd").ok()?;
+        let passwd = String::from_utf8_lossy(&passwd);
+        passwd.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let [name, _, id, group, _, home, ..] = fields[..] else {
+                return None;
+            };
+            (id.parse() == Ok(uid)).then_some(User {
+                name: name.into(),
+                uid,
+                gid: group.parse().ok()?,
+                home: home.into(),
+            })
+        })
+    }
+}

@@ -1,0 +1,449 @@
+//! What a reader is told by a kernel that refuses: the real call, the real
+//! errno, and what to do. Each message is a snapshot.
+//!
+//! A situation is made around the step, by a shell script or by the suite's
+//! helper, and is gone with it. Where a switch of the whole machine has to be
+//! thrown, the test runs only on one that says it may be ruined
+//! (`SUITE_DISPOSABLE_MACHINE=1`, which the suite's virtual machines do).
+
+use std::{env, fs, path::Path, process::Command};
+
+use insta::assert_snapshot;
+use tests::{
+    ALL, CGROUPS, FULL, Finished, MOUNT, OVERLAY, Run, Step, Test, UTS,
+    host::cgroup_of, image::Image, needs, programs, tests,
+};
+
+pub(crate) const TESTS: &[Test] = tests![
+    without_clone3_each_step_runs,
+    without_clone3_limits_hold,
+    under_docker_s_filter_the_filter_is_named,
+    in_a_chroot_there_is_no_user_namespace,
+    user_namespaces_that_are_switched_off,
+    user_namespaces_for_root_only,
+    a_limit_on_namespaces,
+    a_root_without_its_power,
+    a_kernel_without_the_newer_calls,
+    too_few_open_files,
+    room_for_one_process_only,
+    the_root_as_the_new_root,
+    a_masked_proc,
+    a_read_only_image_without_places_to_mount_on,
+    a_cache_that_is_read_only,
+    a_cache_on_a_full_disk,
+    a_program_on_a_file_system_without_execution,
+    a_program_for_another_processor,
+    a_program_without_its_loader,
+    an_upper_directory_on_an_overlay,
+    no_delegated_cgroup,
+    read_only_cgroups,
+    cgroups_that_are_not_mounted,
+    a_cgroup_with_other_processes,
+    a_cgroup_without_the_controller,
+];
+
+/// Under a filter that refuses system calls, as Docker's default profile does.
+pub(crate) fn filtered(run: Run, filter: &str) -> Run {
+    let helper = programs::helper();
+    let helper = helper.display();
+    run.through(&format!("exec '{helper}' filtered {filter} \"$0\" \"$@\""))
+}
+
+/// In namespaces of its own, made by unshare(1) with these options, after a
+/// script has changed something there.
+pub(crate) fn in_namespaces(run: Run, options: &str, script: &str) -> Run {
+    needs::tool("unshare");
+    run.through(&format!(
+        "exec unshare {options} sh -c '{script} && exec \"$0\" \"$@\"' \
+         \"$0\" \"$@\""
+    ))
+}
+
+/// The message of a step that fails, without what differs from run to run.
+fn assert_refused(name: &str, runs: impl IntoIterator<Item = Finished>) {
+    let mut text = String::new();
+    for run in runs {
+        text += &format!("exit code {}\n", run.code);
+        assert!(run.stderr.contains("\n  hint: "), "no hint: {}", run.stderr);
+        // A warning is about something else, and may come before.
+        let lines = run.stderr.lines();
+        for line in lines.filter(|line| !line.contains(": warning: ")) {
+            let ours = line.starts_with("step0") || line.starts_with("  hint");
+            assert!(ours, "whose message? {line}");
+            text += line;
+            text.push('\n');
+        }
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let temporary = env::temp_dir();
+    let temporary = temporary.to_str().expect("it is UTF-8");
+    for (pattern, replacement) in [
+        // Directories of a test, cgroups, processes.
+        (&*format!("{temporary}/[.]tmp[A-Za-z0-9]+"), "/DIR"),
+        (r#""[^"]*/[.]cache/"#, r#""CACHE/"#),
+        (r#""/var/cache/"#, r#""CACHE/"#),
+        (
+            r#""/sys/fs/cgroup[^"]*/(cgroup[.][a-z_]+)""#,
+            r#""CGROUP/$1""#,
+        ),
+        (r#""/sys/fs/cgroup[^"]*""#, r#""CGROUP""#),
+        ("the cgroup /[^ ]*", "the cgroup /PATH"),
+        ("/proc/[0-9]+/", "/proc/PID/"),
+        // What depends on the machine's tools and trees of cgroups.
+        (
+            r#"copying "[^"]*" to "[^"]*""#,
+            r#"copying "FILE" to "CACHE/FILE""#,
+        ),
+        ("[|]CLONE_INTO_CGROUP", ""),
+    ] {
+        settings.add_filter(pattern, replacement);
+    }
+    settings.bind(|| assert_snapshot!(format!("refused_{name}"), text));
+}
+
+/// The two kinds of users meet different calls.
+fn who() -> &'static str {
+    if needs::is_root() {
+        "root"
+    } else {
+        "plain_user"
+    }
+}
+
+fn without_clone3_each_step_runs() {
+    for step in ALL {
+        let run = filtered(step.run(), "clone3").sh("hostname");
+        assert_eq!(run.ok(), "box", "{}", step.name);
+    }
+}
+
+/// On cgroup v2 the process can't be born in its cgroup any more.
+fn without_clone3_limits_hold() {
+    needs::limits();
+    for step in CGROUPS.and_later() {
+        let run = filtered(step.run(), "clone3");
+        let mut container = run.start_sh("echo ready; read _");
+        container.wait_for("ready");
+        let (cgroup, _) = cgroup_of(container.init(), "pids");
+        let name = cgroup.file_name().expect("it is not the top");
+        let name = name.to_string_lossy();
+        assert!(name.starts_with("container-in-six-steps."), "{name}");
+        container.finish().ok();
+    }
+    let run = CGROUPS.run().options(["--memory", "50m"]);
+    let run = filtered(run, "clone3").sh("memhog 100M");
+    assert_eq!((run.code, &*run.stdout), (137, "....."));
+}
+
+fn under_docker_s_filter_the_filter_is_named() {
+    let run = |step: Step| filtered(step.run(), "docker").sh("true");
+    let name = format!("docker_{}", who());
+    assert_refused(&name, [UTS, FULL].map(run));
+}
+
+/// A chroot is the one place where the kernel refuses a user namespace without
+/// any setting.
+fn in_a_chroot_there_is_no_user_namespace() {
+    needs::root();
+    let image = Image::minimal();
+    let root = image.path();
+    fs::create_dir(root.join("proc")).expect("it is ours");
+    for step in [UTS, FULL] {
+        fs::copy(programs::path(step.name), root.join(step.name))
+            .expect("it is ours");
+    }
+    let run = |step: Step| {
+        let script = "mount -t proc proc \"$0/proc\" && \
+                      exec chroot --userspec=65534:65534 \"$0\" \"$@\"";
+        let rootfs = match step {
+            UTS => &[][..],
+            _ => &["--rootfs", "/"],
+        };
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .arg(root)
+            .arg(Path::new("/").join(step.name))
+            .arg("run")
+            .args(rootfs)
+            .args(["--", "/helper", "echo", "unreachable"])
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .output();
+        Finished::from(output.expect("unshare can be started"))
+    };
+    needs::tool("chroot");
+    needs::tool("unshare");
+    assert_refused("chroot", [UTS, FULL].map(run));
+}
+
+/// The switch is one of each user namespace, for those below it.
+fn user_namespaces_that_are_switched_off() {
+    let switch = "echo 0 >/proc/sys/user/max_user_namespaces";
+    let options = "--user --map-current-user --keep-caps";
+    let off =
+        |step: Step| in_namespaces(step.run(), options, switch).sh("true");
+    if needs::is_root() {
+        assert_refused("no_user_namespaces_root", [off(FULL)]);
+    } else {
+        assert_refused("no_user_namespaces_plain_user", [UTS, FULL].map(off));
+    }
+}
+
+/// Debian's switch, which is one of the whole machine.
+fn user_namespaces_for_root_only() {
+    needs::root();
+    let path = Path::new("/proc/sys/kernel/unprivileged_userns_clone");
+    let disposable = env::var_os("SUITE_DISPOSABLE_MACHINE").is_some();
+    needs::virtual_machine(disposable && path.exists());
+    needs::tool("setpriv");
+    let before = fs::read_to_string(path).expect("it is there");
+    fs::write(path, "0").expect("we are root");
+    let image = Image::minimal();
+    let run = |step: Step| {
+        let program = image.path().join(step.name);
+        fs::copy(programs::path(step.name), &program).expect("it is ours");
+        let output = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(program)
+            .args(["run", "--", "true"])
+            .env("HOME", image.path().join("tmp"))
+            .output();
+        Finished::from(output.expect("setpriv can be started"))
+    };
+    let run = run(UTS);
+    fs::write(path, before).expect("we are root");
+    assert_refused("user_namespaces_for_root_only", [run]);
+}
+
+fn a_limit_on_namespaces() {
+    let switch = "echo 0 >/proc/sys/user/max_uts_namespaces";
+    let options = "--user --map-root-user";
+    let run = in_namespaces(UTS.run(), options, switch).sh("true");
+    assert_refused("limit_on_namespaces", [run]);
+}
+
+fn a_root_without_its_power() {
+    needs::root();
+    needs::tool("setpriv");
+    let script = "exec setpriv --bounding-set=-sys_admin \"$0\" \"$@\"";
+    let run = UTS.run().through(script).sh("true");
+    assert_refused("root_without_its_power", [run]);
+}
+
+/// Older versions of Docker refuse what they don't know, as if it was not there.
+fn a_kernel_without_the_newer_calls() {
+    let run = filtered(FULL.run(), "newer").sh("true");
+    assert_refused("newer_calls", [run]);
+}
+
+fn too_few_open_files() {
+    // What the suite was started with may be open, too.
+    let script = "exec 3>&- 4>&- 5>&- 6>&-; ulimit -n 4; exec \"$0\" \"$@\"";
+    let run = UTS.run().through(script).sh("true");
+    assert_refused("open_files", [run]);
+}
+
+fn room_for_one_process_only() {
+    needs::limits();
+    let run = CGROUPS.run().options(["--pids-limit", "1"]).sh("true");
+    assert_refused("one_process", [run]);
+}
+
+fn the_root_as_the_new_root() {
+    let run = MOUNT.run().rootfs(Path::new("/")).sh("true");
+    assert_refused(&format!("root_as_new_root_{}", who()), [run]);
+}
+
+/// As Docker does it. Only what comes from outside of a user namespace counts,
+/// so this is step 6, which makes one.
+fn a_masked_proc() {
+    needs::root();
+    let mask = "mount --bind /dev/null /proc/interrupts";
+    let run = in_namespaces(FULL.run(), "--mount", mask).sh("true");
+    assert_refused("masked_proc", [run]);
+}
+
+fn a_read_only_image_without_places_to_mount_on() {
+    let image = Image::minimal();
+    let run = MOUNT.run().rootfs(image.path());
+    let run = run.env("IMAGE", image.path());
+    let mount = "mount --bind \"$IMAGE\" \"$IMAGE\" && \
+                 mount -o remount,bind,ro \"$IMAGE\"";
+    let options = "--user --map-root-user --mount";
+    let run = in_namespaces(run, options, mount).command(["/helper"]);
+    assert_refused("read_only_image", [run]);
+}
+
+/// With another file system for root's cache.
+fn with_cache_on(mount_options: &str) -> Finished {
+    needs::root();
+    let mount = format!("mount -t tmpfs -o {mount_options} none /var/cache");
+    in_namespaces(MOUNT.run(), "--mount", &mount).sh("true")
+}
+
+fn a_cache_that_is_read_only() {
+    assert_refused("read_only_cache", [with_cache_on("ro")]);
+}
+
+fn a_cache_on_a_full_disk() {
+    assert_refused("full_disk", [with_cache_on("size=64k")]);
+}
+
+fn a_program_on_a_file_system_without_execution() {
+    let image = Image::minimal();
+    for name in ["proc", "dev"] {
+        fs::create_dir(image.path().join(name)).expect("it is ours");
+    }
+    let run = MOUNT.run().rootfs(image.path());
+    let run = run.env("IMAGE", image.path());
+    let mount = "mount --bind \"$IMAGE\" \"$IMAGE\" && \
+                 mount -o remount,bind,noexec \"$IMAGE\"";
+    let options = "--user --map-root-user --mount";
+    let run = in_namespaces(run, options, mount).command(["/helper"]);
+    assert_refused("noexec", [run]);
+}
+
+/// The architecture is a number at offset 18 of an ELF file. See elf(5).
+fn a_program_for_another_processor() {
+    let image = Image::minimal();
+    let program = image.path().join("helper");
+    let mut elf = fs::read(&program).expect("it is there");
+    elf[18..20].copy_from_slice(&0xfeed_u16.to_le_bytes());
+    fs::write(&program, elf).expect("it is ours");
+    let run = MOUNT.run().rootfs(image.path()).command(["/helper"]);
+    assert_refused("another_processor", [run]);
+}
+
+/// The loader is named in an ELF file as a script names its interpreter; the
+/// kernel's answer is the same.
+fn a_program_without_its_loader() {
+    let image = Image::minimal();
+    let program = image.path().join("helper");
+    fs::write(program, "#!/no/such/loader\n").expect("it is ours");
+    let run = MOUNT.run().rootfs(image.path()).command(["/helper"]);
+    assert_refused("no_loader", [run]);
+}
+
+fn an_upper_directory_on_an_overlay() {
+    needs::root();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let script = "cd \"$DIRECTORY\" && mkdir lower upper work merged && \
+                  mount -t overlay -o \
+                  lowerdir=lower,upperdir=upper,workdir=work none merged && \
+                  mkdir merged/upper";
+    let upper = directory.path().join("merged/upper");
+    let run = OVERLAY
+        .run()
+        .env("DIRECTORY", directory.path())
+        .options(["--upper".as_ref(), upper.as_os_str()]);
+    let run = in_namespaces(run, "--mount", script).sh("true");
+    assert_refused("upper_on_overlay", [without_options(run)]);
+}
+
+/// The numbers of descriptors are nobody's business.
+fn without_options(run: Finished) -> Finished {
+    let stderr = run.stderr.split_inclusive('\n').map(|line| {
+        let Some((before, rest)) = line.split_once("\"lowerdir=") else {
+            return line.to_owned();
+        };
+        let (_, after) = rest.split_once('"').expect("it is quoted");
+        format!("{before}\"…\"{after}")
+    });
+    let stderr = stderr.collect();
+    Finished { stderr, ..run }
+}
+
+/// With limits that were asked for. What was not is a warning.
+fn with_memory_limit(step: Step) -> Run {
+    step.run().options(["--memory", "64m"])
+}
+
+fn no_delegated_cgroup() {
+    needs::plain_user();
+    if needs::why_no_limits().is_none() {
+        tests::skip("needs a user who may not set limits");
+    }
+    let run = with_memory_limit(CGROUPS).sh("true");
+    assert_refused(&format!("no_delegation_v{}", version()), [run]);
+}
+
+/// The version of the tree that limits memory.
+fn version() -> u32 {
+    cgroup_of(std::process::id() as i32, "memory").1
+}
+
+/// As in Docker.
+fn read_only_cgroups() {
+    needs::root();
+    needs::limits();
+    let mounts = needs::cgroup_mounts();
+    let read_only: Vec<String> = mounts
+        .iter()
+        .map(|it| {
+            format!("mount -o remount,bind,ro {}", it.mount_point.display())
+        })
+        .collect();
+    let run = with_memory_limit(CGROUPS);
+    let run = in_namespaces(run, "--mount", &read_only.join(" && ")).sh("true");
+    assert_refused(&format!("read_only_cgroups_v{}", version()), [run]);
+}
+
+fn cgroups_that_are_not_mounted() {
+    needs::root();
+    needs::limits();
+    let mounts = needs::cgroup_mounts();
+    let unmount: Vec<String> = mounts
+        .iter()
+        .map(|it| format!("umount --lazy {}", it.mount_point.display()))
+        .collect();
+    let run = with_memory_limit(CGROUPS);
+    let run = in_namespaces(run, "--mount", &unmount.join(" && ")).sh("true");
+    assert_refused("cgroups_not_mounted", [run]);
+}
+
+/// Runs step 4 in a cgroup of version 2 that is the topmost one it sees, so
+/// that it can't go beside it. `script` runs in the cgroup first.
+fn in_the_topmost_cgroup(path: &str, script: &str) -> Finished {
+    needs::root();
+    needs::limits();
+    let (own, version) = cgroup_of(std::process::id() as i32, "memory");
+    needs::virtual_machine(version == 2);
+    let mounts = needs::cgroup_mounts();
+    let top = &mounts.first().expect("our cgroup is on it").mount_point;
+    assert!(own.starts_with(top));
+    let ours = top.join(format!("suite-{}", std::process::id()));
+    let cgroup = ours.join(path);
+    fs::create_dir_all(&cgroup).expect("we are root");
+    let run = with_memory_limit(CGROUPS).env("CGROUP", &cgroup);
+    let run = run.env("TOP", top).through(&format!(
+        "echo $$ >\"$CGROUP/cgroup.procs\"; {script} \
+         exec unshare --mount --cgroup sh -c '\
+         umount --lazy \"$TOP\" && mount -t cgroup2 none \"$TOP\" && exec \"$0\" \"$@\"' \"$0\" \"$@\""
+    ));
+    let run = run.sh("true");
+    let _ = fs::write(ours.join("cgroup.kill"), "1");
+    tests::wait_until("the end of the cgroup", || {
+        let removed = fs::remove_dir(&cgroup).or_else(|error| {
+            cgroup
+                .exists()
+                .then_some(())
+                .map_or(Ok(()), |()| Err(error))
+        });
+        let above = !ours.exists() || fs::remove_dir(&ours).is_ok();
+        (removed.is_ok() && above).then_some(())
+    });
+    run
+}
+
+fn a_cgroup_with_other_processes() {
+    let run = in_the_topmost_cgroup("", "env -i sleep 60 >/dev/null 2>&1 &");
+    assert_refused("other_processes", [run]);
+}
+
+/// A cgroup has what the one above hands out, and that hands out nothing.
+fn a_cgroup_without_the_controller() {
+    let run = in_the_topmost_cgroup("below", "");
+    assert_refused("no_controller", [run]);
+}
