@@ -237,6 +237,7 @@ fn in_a_vm(
     }
     let mut line = kit.suite(home, Path::new("/tmp"));
     line.insert(2, "SUITE_TIME_FACTOR=3".into());
+    line.insert(2, "SUITE_DISPOSABLE_MACHINE=1".into());
     line.push("--test-threads=1".into());
     for word in line.iter().chain(arguments) {
         write!(script, "'{}' ", word.replace('\'', r"'\''"))?;
