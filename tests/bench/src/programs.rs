@@ -1,0 +1,83 @@
+//! Builds what is measured: the six steps in release, the C programs beside
+//! them.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+
+/// The steps' programs, by number.
+pub(crate) const STEPS: [&str; 6] = [
+    "step01-uts",
+    "step02-pid",
+    "step03-mount",
+    "step04-cgroups",
+    "step05-overlay",
+    "step06-full",
+];
+
+const C_PROGRAMS: [&str; 5] = ["true", "wait", "memory", "limit", "steps"];
+
+/// The directory `target/bench`, with all programs in it: the C programs, and
+/// links to the steps.
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = env::current_exe().context("readlink(\"/proc/self/exe\")")?;
+    // We are target/TRIPLE/PROFILE/bench.
+    let directory = here
+        .ancestors()
+        .nth(3)
+        .context("Cargo has put us in its target directory")?
+        .join("bench");
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("mkdir({directory:?})"))?;
+
+    for step in build_steps(package)? {
+        let name = step.file_name().context("a program has a name")?;
+        let link = directory.join(name);
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(&step, &link)
+            .with_context(|| format!("symlink({step:?}, {link:?})"))?;
+    }
+    for name in C_PROGRAMS {
+        let source = package.join("c").join(name).with_extension("c");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-O2", "-Wall", "-static", "-o"]);
+        run(compiler.arg(directory.join(name)).arg(source))?;
+    }
+    Ok(directory)
+}
+
+/// Has Cargo build the steps, and tell where it has put them.
+fn build_steps(package: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release", "--message-format=json"]);
+    for step in STEPS {
+        command.args(["--package", step]);
+    }
+    command.stderr(std::process::Stdio::inherit());
+    let messages = run(command.current_dir(package))?;
+    let programs = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message.get("executable")?.as_str()?))
+    });
+    Ok(programs.collect())
+}
+
+/// Runs a command to its end and returns its output.
+fn run(command: &mut Command) -> anyhow::Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("execve({:?})", command.get_program()))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

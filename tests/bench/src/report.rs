@@ -1,0 +1,86 @@
+//! What a benchmark has found, as it is stored.
+
+use std::{fs, path::Path};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::{machine::Machine, statistics::Summary, subjects::Kind};
+
+/// All results of one benchmark.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) left_out: Vec<LeftOut>,
+    pub(crate) throughput: Vec<Throughput>,
+    pub(crate) layers: Vec<Layers>,
+}
+
+/// Start to exit of one subject.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) isolates: String,
+    pub(crate) burst: Option<Summary>,
+    pub(crate) cold: Option<Summary>,
+    /// In KiB, of the biggest process that was waited for.
+    pub(crate) peak_memory: Option<u64>,
+    /// In KiB, of a step's supervisor alone.
+    pub(crate) supervisor_memory: Option<u64>,
+    /// Why runs failed, one text for each that did: they are no samples.
+    pub(crate) failures: Vec<String>,
+}
+
+/// A subject that is not measured.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LeftOut {
+    pub(crate) name: String,
+    pub(crate) reason: String,
+}
+
+/// How many containers a second, by how many at a time.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Throughput {
+    pub(crate) name: String,
+    /// In the order of [`crate::throughput::AT_A_TIME`].
+    pub(crate) per_second: Vec<f64>,
+}
+
+/// Start to exit with so many overlay layers.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Layers {
+    pub(crate) layers: usize,
+    /// By the name of the subject.
+    pub(crate) burst: Vec<(String, Option<Summary>)>,
+}
+
+impl Report {
+    /// The row that a row is compared with: the limit's.
+    pub(crate) fn limit(&self) -> Option<&Row> {
+        self.rows.iter().find(|row| row.kind == Kind::Limit)
+    }
+
+    /// The row of the straight program that makes the same calls as `row`.
+    pub(crate) fn straight(&self, row: &Row) -> Option<&Row> {
+        let Kind::Step(number) = row.kind else {
+            return None;
+        };
+        let kind = Kind::Straight(number);
+        self.rows.iter().find(|row| row.kind == kind)
+    }
+
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Report> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("open({path:?}, O_RDONLY)"))?;
+        serde_json::from_str(&text).with_context(|| format!("in {path:?}"))
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let mut text = serde_json::to_string_pretty(self)
+            .context("a report has only strings as keys")?;
+        text.push('\n');
+        fs::write(path, text).with_context(|| format!("writing {path:?}"))
+    }
+}
