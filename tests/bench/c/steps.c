@@ -114,40 +114,53 @@ static void map_ids(pid_t pid)
 	write_file(path, uid ? map : "0 100000 65536");
 }
 
-/*
- * Step 6, as root: a copy of the mount at `path` that shows its files with the
- * container's ids. It takes a user namespace, for which a process must live.
- */
-static int map_files(const char *path)
+/* Step 6: a user namespace with the container's ids, for which a process must
+ * live while it is opened. */
+static int open_user_namespace(void)
 {
-	char namespace[64];
-	int ends[2], user, mount;
+	char path[64], byte;
+	int ends[2], user;
 
 	TRY(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
 	pid_t pid = new_process(CLONE_NEWUSER, -1);
 	if (pid == 0) {
 		close(ends[0]);
-		_exit(recv(ends[1], namespace, 1, 0) == 1);
+		_exit(recv(ends[1], &byte, 1, 0) == 1);
 	}
 	close(ends[1]);
 	map_ids(pid);
-	snprintf(namespace, sizeof namespace, "/proc/%d/ns/user", pid);
-	TRY(user = open(namespace, O_RDONLY | O_CLOEXEC));
+	snprintf(path, sizeof path, "/proc/%d/ns/user", pid);
+	TRY(user = open(path, O_RDONLY | O_CLOEXEC));
 	kill(pid, SIGKILL);
 	TRY(waitpid(pid, NULL, 0));
 	close(ends[0]);
+	return user;
+}
 
+/* Step 6, as root: copies of the mounts at `root` and at the layers that show
+ * their files with the container's ids. */
+static void map_files(char **lower, int *mounts)
+{
+	int user = open_user_namespace();
 	struct mount_attr private = { .propagation = MS_PRIVATE };
 	struct mount_attr mapped = { .attr_set = MOUNT_ATTR_IDMAP,
 				     .userns_fd = (uint64_t)user };
-	TRY(mount = (int)syscall(SYS_open_tree, AT_FDCWD, path,
-				 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-	TRY(syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | AT_RECURSIVE,
-		    &private, sizeof private));
-	TRY(syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | AT_RECURSIVE,
-		    &mapped, sizeof mapped));
+	const char *path = root;
+
+	do {
+		int mount;
+
+		TRY(mount = (int)syscall(SYS_open_tree, AT_FDCWD, path,
+					 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+		TRY(syscall(SYS_mount_setattr, mount, "",
+			    AT_EMPTY_PATH | AT_RECURSIVE, &private,
+			    sizeof private));
+		TRY(syscall(SYS_mount_setattr, mount, "",
+			    AT_EMPTY_PATH | AT_RECURSIVE, &mapped,
+			    sizeof mapped));
+		*mounts++ = mount;
+	} while ((path = *lower++));
 	close(user);
-	return mount;
 }
 
 /* ---- the child: its file system ---------------------------------------- */
@@ -254,7 +267,7 @@ static void mount_dev(void)
 		{ "/proc/self/fd/2", "dev/stderr" },
 		{ "pts/ptmx", "dev/ptmx" },
 	};
-	char host[64], name[64];
+	char host[64], name[32];
 
 	mkdir(below_root("dev"), 0755);
 	check_directory(below_root("dev"));
@@ -305,8 +318,7 @@ static void die_with_parent(void)
 
 static void become_container_root(void)
 {
-	if (getgroups(0, NULL) >= 0)
-		setgroups(0, NULL); /* EPERM for a plain user */
+	setgroups(0, NULL); /* EPERM where only one group is mapped */
 	TRY(syscall(SYS_setresgid, 0, 0, 0));
 	TRY(syscall(SYS_setresuid, 0, 0, 0));
 	die_with_parent();
@@ -450,11 +462,13 @@ int main(int argc, char **argv)
 	static const int all[] = { SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2,
 				   SIGTERM, SIGCHLD, SIGCONT, SIGTTOU, SIGIO };
 	struct cgroup cgroups[3];
-	int count = 0, image = -1;
+	static int mounts[500];
+	char **lower = argv + 7;
+	int count = 0;
 	uint64_t flags = CLONE_NEWUTS;
 	char byte;
 
-	if (argc < 7)
+	if (argc < 7 || argc > 6 + 500)
 		return 125;
 	step = atoi(argv[1]);
 	root = argv[2];
@@ -462,12 +476,12 @@ int main(int argc, char **argv)
 
 	if (step >= 3)
 		check_directory(root);
-	for (char **lower = argv + 7; *lower; lower++)
-		check_directory(*lower);
+	for (char **layer = lower; *layer; layer++)
+		check_directory(*layer);
 	if (step == 6 && geteuid() == 0) {
 		read_file("/etc/subuid");
 		read_file("/etc/subgid");
-		image = map_files(root);
+		map_files(lower, mounts);
 	}
 	if (step < 6)
 		become_root();
@@ -501,11 +515,12 @@ int main(int argc, char **argv)
 		TRY(sethostname("box", 3));
 		if (step >= 3)
 			TRY(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
-		if (image != -1)
-			TRY(syscall(SYS_move_mount, image, "", AT_FDCWD, root,
+		for (int i = 0; i < argc - 6 && mounts[i]; i++)
+			TRY(syscall(SYS_move_mount, mounts[i], "", AT_FDCWD,
+				    i == 0 ? root : lower[i - 1],
 				    MOVE_MOUNT_F_EMPTY_PATH));
 		if (step >= 5)
-			mount_overlay(argv + 7);
+			mount_overlay(lower);
 		else if (step >= 3)
 			bind_mount(root, root, MS_REC);
 		if (step >= 3) {

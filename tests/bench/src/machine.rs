@@ -1,6 +1,11 @@
 //! What the figures depend on: the machine and the versions of the tools.
 
-use std::{fs, process::Command, thread::available_parallelism};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread::available_parallelism,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +26,7 @@ impl Machine {
     pub(crate) fn describe(
         cgroups: &str,
         busybox: bool,
-        tools: impl Iterator<Item = String>,
+        tools: &[PathBuf],
     ) -> Machine {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let processor = read("/proc/cpuinfo")
@@ -41,20 +46,20 @@ impl Machine {
                 true => "static BusyBox".to_owned(),
                 false => "one static C program".to_owned(),
             },
-            versions: tools
-                .filter_map(|tool| version(&tool).map(|text| (tool, text)))
-                .collect(),
+            versions: tools.iter().filter_map(|tool| version(tool)).collect(),
         }
     }
 }
 
-/// The first number with a dot in what a tool says of its version.
-fn version(tool: &str) -> Option<String> {
+/// A tool's name, and the first number with a dot in what it says of its
+/// version.
+fn version(tool: &Path) -> Option<(String, String)> {
+    let name = tool.file_name()?.to_string_lossy().into_owned();
     let output = Command::new(tool).arg("--version").output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().next()?;
-    let number = line.split([' ', ',', '(', ')']).find(|word| {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let number = text.split_whitespace().find(|word| {
         word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit())
     });
-    Some(number.unwrap_or(line).to_owned())
+    let number = number.or_else(|| text.split_whitespace().nth(1))?;
+    Some((name, number.trim_matches(['(', ')', ',']).to_owned()))
 }

@@ -6,18 +6,29 @@
 //! `peers`; how it is measured, in `measure`.
 
 mod cgroups;
+mod layers;
 mod machine;
 mod measure;
+mod peers;
 mod place;
+mod private;
 mod programs;
 mod report;
 mod statistics;
 mod subjects;
+mod svg;
 mod table;
+mod throughput;
 mod trial;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    io::{IsTerminal, stderr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use anyhow::Context;
 use clap::Parser;
 
 use machine::Machine;
@@ -25,7 +36,8 @@ use measure::{Pace, Samples};
 use place::Place;
 use report::{Report, Row};
 use statistics::Summary;
-use subjects::Subject;
+use subjects::{Kind, Maker, Subject};
+use table::Format;
 
 /// Measure how fast containers start: the six steps, the limit that straight C
 /// sets, and what is installed of other tools
@@ -33,24 +45,35 @@ use subjects::Subject;
 struct Options {
     /// Runs of each subject, at each pace
     #[arg(long, default_value_t = 100, value_name = "NUMBER")]
-    runs: usize,
-    /// Measure only subjects with this in their names; may be given repeatedly
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Measure only what has this in its name, such as "step 6"; may be given
+    /// more than once. The limit is always measured
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// Only start to exit: neither several at a time nor many layers
+    #[arg(long)]
+    quick: bool,
     /// Do not build: all programs are in this directory
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
-    /// Print a stored report and measure nothing
+    /// Measure nothing: take the results from a file that --json has written
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// Store the report
+    /// Store the results
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw a chart
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Write the tables in Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
-        Ok(code) => code,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");
             ExitCode::from(125)
@@ -58,72 +81,120 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> anyhow::Result<ExitCode> {
+fn run(options: &Options) -> anyhow::Result<()> {
     let report = match &options.from {
         Some(file) => Report::read(file)?,
         None => benchmark(options)?,
     };
-    print!("{}", table::of(&report));
+    print!("{}", table::of(&report, Format::Terminal));
     if let Some(file) = &options.json {
         report.write(file)?;
     }
-    Ok(ExitCode::SUCCESS)
+    if let Some(file) = &options.svg {
+        write(file, &svg::of(&report))?;
+    }
+    if let Some(file) = &options.markdown {
+        write(file, &table::of(&report, Format::Markdown))?;
+    }
+    Ok(())
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    fs::write(file, text).with_context(|| format!("writing {file:?}"))
 }
 
 fn benchmark(options: &Options) -> anyhow::Result<Report> {
     let programs = match &options.programs {
-        Some(directory) => directory.canonicalize()?,
+        Some(directory) => fs::canonicalize(directory)
+            .with_context(|| format!("realpath({directory:?})"))?,
         None => programs::build()?,
     };
     measure::install_handlers()?;
+    // In this order: the last one is dropped first.
+    let _cgroups = private::Cgroups::remember()?;
+    private::enter()?;
     let place = Place::make(&programs)?;
     let cgroups = cgroups::parents()?;
+    let maker = Maker {
+        programs: &programs,
+        place: &place,
+        cgroups: &cgroups,
+    };
 
-    let mut subjects = subjects::own(&programs, &place, &cgroups);
-    subjects.retain(|subject| is_wanted(options, subject));
-    let mut left_out = Vec::new();
-    let mut working = Vec::new();
-    for subject in subjects {
-        match trial::works(&subject)? {
-            Ok(()) => working.push(subject),
-            Err(reason) => left_out.push(reason),
-        }
-    }
+    let runs = options.runs as usize;
+    let mut report = Report {
+        machine: Machine::describe(
+            cgroups::layout(&cgroups),
+            place.busybox,
+            &peers::programs(),
+        ),
+        rows: Vec::new(),
+        left_out: Vec::new(),
+        throughput: Vec::new(),
+        layers: Vec::new(),
+    };
+    let subjects = working(options, &maker, &mut report)?;
 
-    let mut samples = vec![Samples::default(); working.len()];
+    let mut samples = vec![Samples::default(); subjects.len()];
     for pace in [Pace::Burst, Pace::Cold] {
-        let progress = |round| eprint!("\r{pace:?} {round}/{} ", options.runs);
-        let runs = options.runs;
-        measure::by_turns(&working, &mut samples, pace, runs, progress)?;
+        let show = |round| progress(&format!("{pace:?} {round}/{runs}"));
+        measure::by_turns(&subjects, &mut samples, pace, runs, show)?;
     }
-    eprintln!();
-
-    let mut rows = Vec::new();
-    for (subject, samples) in working.iter().zip(samples) {
-        rows.push(Row {
+    progress("memory");
+    for (subject, samples) in subjects.iter().zip(samples) {
+        report.rows.push(Row {
             name: subject.name.clone(),
             kind: subject.kind,
             isolates: subject.isolates.clone(),
             burst: Summary::of(&samples.burst),
             cold: Summary::of(&samples.cold),
             peak_memory: trial::peak_memory(&programs, subject)?,
-            supervisor_memory: trial::supervisor_memory(
-                &programs, &place, subject,
-            )?,
+            supervisor_memory: trial::supervisor_memory(&maker, subject)?,
             failures: samples.failures,
         });
     }
-    let layout = cgroups::layout(&cgroups);
-    Ok(Report {
-        machine: Machine::describe(layout, place.busybox, [].into_iter()),
-        rows,
-        left_out,
-        throughput: Vec::new(),
-        layers: Vec::new(),
-    })
+    if !options.quick {
+        progress("several at a time");
+        report.throughput = throughput::measure(&subjects, 2 * runs)?;
+        progress("layers");
+        report.layers = layers::measure(&maker, runs.div_ceil(5))?;
+    }
+    progress("");
+    Ok(report)
 }
 
-fn is_wanted(options: &Options, subject: &Subject) -> bool {
-    options.only.is_empty()
-        || options.only.iter().any(|part| subject.name.contains(part))
+/// The wanted subjects that work here. The others are put down as left out.
+fn working(
+    options: &Options,
+    maker: &Maker,
+    report: &mut Report,
+) -> anyhow::Result<Vec<Subject>> {
+    let is_wanted = |name: &str| {
+        options.only.is_empty()
+            || options.only.iter().any(|part| name.contains(&**part))
+    };
+    let own = maker.own().into_iter().map(Ok);
+    let mut subjects = Vec::new();
+    for subject in own.chain(peers::all(maker.place)) {
+        let subject = match subject {
+            Ok(it) if it.kind != Kind::Limit && !is_wanted(&it.name) => {
+                continue;
+            }
+            Ok(it) => trial::works(&it)?.map(|()| it),
+            Err(left_out) if !is_wanted(&left_out.name) => continue,
+            Err(left_out) => Err(left_out),
+        };
+        match subject {
+            Ok(subject) => subjects.push(subject),
+            Err(left_out) => report.left_out.push(left_out),
+        }
+    }
+    Ok(subjects)
+}
+
+/// Tells a person who waits what is going on.
+fn progress(what: &str) {
+    if stderr().is_terminal() {
+        eprint!("\r\x1b[K{what}");
+    }
 }

@@ -27,7 +27,7 @@ use crate::subjects::{ID, Subject};
 const IDLE: Duration = Duration::from_millis(100);
 
 /// Seconds after which a run is killed.
-const TIMEOUT: u32 = 30;
+pub(crate) const TIMEOUT: u32 = 30;
 
 /// Set by Ctrl-C. What is running then runs to its end, so that it cleans up
 /// after itself, and nothing new is started.
@@ -123,7 +123,7 @@ pub(crate) fn wait(running: &Running) -> anyhow::Result<Outcome> {
     alarm::set(TIMEOUT);
     let status = loop {
         match waitpid(pid, None) {
-            Err(Errno::EINTR) if timed_out(running) => {
+            Err(Errno::EINTR) if timed_out(running.start) => {
                 kill_group(pid);
                 waitpid(pid, None).context("wait4()")?;
                 let hung = format!("hung for {TIMEOUT} s");
@@ -144,11 +144,12 @@ pub(crate) fn wait(running: &Running) -> anyhow::Result<Outcome> {
     })
 }
 
-fn timed_out(running: &Running) -> bool {
-    running.start.elapsed() >= Duration::from_secs(TIMEOUT.into())
+/// Whether what began at `start` takes too long.
+pub(crate) fn timed_out(start: Instant) -> bool {
+    start.elapsed() >= Duration::from_secs(TIMEOUT.into())
 }
 
-fn kill_group(leader: Pid) {
+pub(crate) fn kill_group(leader: Pid) {
     // It fails only if the group is gone.
     let _ = nix::sys::signal::killpg(leader, Signal::SIGKILL);
 }

@@ -46,6 +46,8 @@ pub(crate) struct Throughput {
     pub(crate) name: String,
     /// In the order of [`crate::throughput::AT_A_TIME`].
     pub(crate) per_second: Vec<f64>,
+    /// Why it ends there.
+    pub(crate) failure: Option<String>,
 }
 
 /// Start to exit with so many overlay layers.
@@ -82,5 +84,75 @@ impl Report {
             .context("a report has only strings as keys")?;
         text.push('\n');
         fs::write(path, text).with_context(|| format!("writing {path:?}"))
+    }
+}
+
+/// A report with something of everything.
+#[cfg(test)]
+pub(crate) fn example() -> Report {
+    let summary = |median| {
+        let p95 = median + 1000.0;
+        let runs = 100;
+        Some(Summary { runs, median, p95 })
+    };
+    let row = |name: &str, kind, median| Row {
+        name: name.to_owned(),
+        kind,
+        isolates: "everything".to_owned(),
+        burst: summary(median),
+        cold: summary(2.0 * median),
+        peak_memory: Some(1234),
+        supervisor_memory: None,
+        failures: Vec::new(),
+    };
+    let mut report = Report {
+        machine: Machine {
+            kernel: "6.18.0".to_owned(),
+            processors: 2,
+            processor: "example".to_owned(),
+            cgroups: "version 1".to_owned(),
+            user: "root".to_owned(),
+            rootfs: "static BusyBox".to_owned(),
+            versions: vec![("crun".to_owned(), "1.8.1".to_owned())],
+        },
+        rows: vec![
+            row("fork + exec", Kind::Floor, 500.0),
+            row("the limit", Kind::Limit, 2000.0),
+            row("straight 6", Kind::Straight(6), 2500.0),
+            row("step 6", Kind::Step(6), 3000.0),
+            row("crun", Kind::Peer, 123_456.0),
+        ],
+        left_out: vec![LeftOut {
+            name: "docker".to_owned(),
+            reason: "not installed".to_owned(),
+        }],
+        throughput: vec![Throughput {
+            name: "the limit".to_owned(),
+            per_second: vec![466.0, 766.0, 846.0],
+            failure: None,
+        }],
+        layers: vec![Layers {
+            layers: 500,
+            burst: vec![
+                ("straight 5".to_owned(), summary(4000.0)),
+                ("step 5".to_owned(), summary(5000.0)),
+            ],
+        }],
+    };
+    report.rows[4].failures.push("exit code 1".to_owned());
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_can_be_read_again() {
+        let report = example();
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        report.write(file.path()).expect("it can be written");
+        let read = Report::read(file.path()).expect("it can be read");
+        assert_eq!(read, report);
     }
 }

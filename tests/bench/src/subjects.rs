@@ -54,103 +54,106 @@ impl Subject {
     }
 }
 
-/// What each step adds, and the straight program with it.
+/// What the cgroups are called that are made for the benchmark.
+pub(crate) const CGROUP: &str = "container-in-six-steps-bench";
+
+const LIMIT: &str = "all namespaces but user; overlay; pivot_root; memory and \
+                     pids cgroup. Not: capabilities, seccomp, /dev, masks";
+
+/// What each step adds to the one before.
 const ADDS: [&str; 6] = [
-    "UTS namespace",
-    "+ PID namespace, init",
-    "+ mount namespace, pivot_root, /proc, the host's /dev",
-    "+ memory, CPU and pids cgroup",
-    "+ overlay",
-    "+ user, net, IPC, cgroup namespaces, /dev, masks, capabilities, seccomp",
+    "UTS namespace. Not: anything else",
+    "as step 1, PID namespace, init",
+    "as step 2, mount namespace, pivot_root, /proc. Not: /dev, limits",
+    "as step 3, memory, CPU and pids cgroup",
+    "as step 4, overlay. Not: user, net, IPC, cgroup namespaces",
+    "all namespaces; overlay; cgroup; init; capabilities; seccomp; /dev; masks",
 ];
 
-/// All subjects that are ours. `cgroups` are the parents of the straight
-/// programs' cgroups.
-pub(crate) fn own(
-    programs: &Path,
-    place: &Place,
-    cgroups: &[String; 3],
-) -> Vec<Subject> {
-    let rootfs = place.rootfs();
-    let host_true = rootfs.join("bin/true");
-    let [memory, _, pids] = cgroups;
-
-    let mut subjects = vec![
-        Subject::new("fork + exec", Kind::Floor, "nothing", [&host_true]),
-        Subject::new(
-            "the limit",
-            Kind::Limit,
-            "all namespaces but user; overlay; memory and pids cgroup",
-            [
-                programs.join("limit").into_os_string(),
-                rootfs.clone().into(),
-                "/bin/true".into(),
-                memory.into(),
-                pids.into(),
-            ],
-        ),
-    ];
-    for number in 1..=STEPS.len() {
-        subjects.push(Subject::new(
-            format!("straight {number}"),
-            Kind::Straight(number),
-            format!("as step {number}"),
-            straight(number, programs, place, cgroups, &[]),
-        ));
-        subjects.push(Subject::new(
-            format!("step {number}"),
-            Kind::Step(number),
-            ADDS[number - 1],
-            step(number, programs, place, "true", &[]),
-        ));
-    }
-    subjects
+/// Makes the command lines of what is ours.
+pub(crate) struct Maker<'a> {
+    pub(crate) programs: &'a Path,
+    pub(crate) place: &'a Place,
+    /// The parents of the straight programs' cgroups.
+    pub(crate) cgroups: &'a [String; 3],
 }
 
-/// The command line of the straight program for a step.
-pub(crate) fn straight(
-    number: usize,
-    programs: &Path,
-    place: &Place,
-    cgroups: &[String; 3],
-    lower: &[OsString],
-) -> Vec<OsString> {
-    let mut command: Vec<OsString> = vec![
-        programs.join("steps").into(),
-        number.to_string().into(),
-        place.rootfs().into(),
-        command_path(number, place, "true"),
-    ];
-    command.extend(cgroups.iter().map(OsString::from));
-    command.extend(lower.iter().cloned());
-    command
-}
-
-/// The command line of a step that runs a program of the root file system.
-pub(crate) fn step(
-    number: usize,
-    programs: &Path,
-    place: &Place,
-    program: &str,
-    lower: &[OsString],
-) -> Vec<OsString> {
-    let mut command: Vec<OsString> =
-        vec![programs.join(STEPS[number - 1]).into(), "run".into()];
-    if number >= 3 {
-        command.extend(["--rootfs".into(), place.rootfs().into()]);
+impl Maker<'_> {
+    /// All subjects that are ours.
+    pub(crate) fn own(&self) -> Vec<Subject> {
+        let rootfs = self.place.rootfs();
+        let host_true = rootfs.join("bin/true");
+        let [memory, _, pids] = self.cgroups;
+        let limit = [
+            self.programs.join("limit").into_os_string(),
+            rootfs.into(),
+            "/bin/true".into(),
+            memory.into(),
+            pids.into(),
+        ];
+        let mut subjects = vec![
+            Subject::new("fork + exec", Kind::Floor, "nothing", [host_true]),
+            Subject::new("the limit", Kind::Limit, LIMIT, limit),
+        ];
+        for number in 1..=STEPS.len() {
+            subjects.push(Subject::new(
+                format!("straight {number}"),
+                Kind::Straight(number),
+                format!("as step {number}"),
+                self.straight(number, &[]),
+            ));
+            subjects.push(Subject::new(
+                format!("step {number}"),
+                Kind::Step(number),
+                ADDS[number - 1],
+                self.step(number, "true", &[]),
+            ));
+        }
+        subjects
     }
-    for layer in lower {
-        command.extend(["--lower".into(), layer.clone()]);
-    }
-    command.extend(["--".into(), command_path(number, place, program)]);
-    command
-}
 
-/// Steps 1 and 2 have no root of their own: they see the host's files.
-fn command_path(number: usize, place: &Place, program: &str) -> OsString {
-    let inside = Path::new("/bin").join(program);
-    match number {
-        1 | 2 => place.rootfs().join("bin").join(program).into(),
-        _ => inside.into(),
+    /// The command line of the straight program for a step.
+    pub(crate) fn straight(
+        &self,
+        number: usize,
+        lower: &[OsString],
+    ) -> Vec<OsString> {
+        let mut command: Vec<OsString> = vec![
+            self.programs.join("steps").into(),
+            number.to_string().into(),
+            self.place.rootfs().into(),
+            self.command_path(number, "true"),
+        ];
+        command.extend(self.cgroups.iter().map(OsString::from));
+        command.extend(lower.iter().cloned());
+        command
+    }
+
+    /// The command line of a step that runs a program of the root file system.
+    pub(crate) fn step(
+        &self,
+        number: usize,
+        program: &str,
+        lower: &[OsString],
+    ) -> Vec<OsString> {
+        let step = self.programs.join(STEPS[number - 1]);
+        let mut command: Vec<OsString> = vec![step.into(), "run".into()];
+        if number >= 3 {
+            command.extend(["--rootfs".into(), self.place.rootfs().into()]);
+        }
+        for layer in lower {
+            command.extend(["--lower".into(), layer.clone()]);
+        }
+        command.extend(["--".into(), self.command_path(number, program)]);
+        command
+    }
+
+    /// Steps 1 and 2 have no root of their own: they see the host's files.
+    fn command_path(&self, number: usize, program: &str) -> OsString {
+        let path = Path::new("bin").join(program);
+        match number {
+            1 | 2 => self.place.rootfs().join(path).into(),
+            _ => Path::new("/").join(path).into(),
+        }
     }
 }

@@ -1,19 +1,43 @@
-//! A report as text for a terminal, 100 columns wide.
+//! A report as text: for a terminal, 100 columns wide, or in Markdown.
 
 use std::fmt::Write as _;
 
 use crate::{
     report::{Report, Row},
     statistics::Summary,
+    throughput::AT_A_TIME,
 };
 
+/// How the cells of a table are put together.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Format {
+    Terminal,
+    Markdown,
+}
+
 /// The whole report.
-pub(crate) fn of(report: &Report) -> String {
+pub(crate) fn of(report: &Report, format: Format) -> String {
     let mut text = String::new();
+    machine(&mut text, report);
+    if !report.rows.is_empty() {
+        times(&mut text, report, format);
+        isolation(&mut text, report, format);
+    }
+    if !report.throughput.is_empty() {
+        throughput(&mut text, report, format);
+    }
+    if !report.layers.is_empty() {
+        layers(&mut text, report, format);
+    }
+    left_out(&mut text, report);
+    text
+}
+
+fn machine(text: &mut String, report: &Report) {
     let machine = &report.machine;
     let _ = writeln!(
         text,
-        "Linux {}, {} x {}, cgroup {}, as {}, {}",
+        "Linux {}, {} × {}, cgroup {}; as {}, in {}",
         machine.kernel,
         machine.processors,
         machine.processor,
@@ -26,44 +50,45 @@ pub(crate) fn of(report: &Report) -> String {
         .iter()
         .map(|(tool, version)| format!("{tool} {version}"))
         .collect();
-    let _ = writeln!(text, "{}", versions.join(", "));
-    text.push('\n');
-    times(&mut text, report);
-    text
-}
-
-fn times(text: &mut String, report: &Report) {
-    let _ = writeln!(
-        text,
-        "{:18}{:^35}   {:^35}{:>8}\n{:18}{}   {}{:>8}",
-        "start to exit",
-        "back to back, ms",
-        "after 100 ms of rest, ms",
-        "peak",
-        "",
-        HEAD,
-        HEAD,
-        "MiB",
-    );
-    for row in &report.rows {
-        let burst = columns(report, row, |row| row.burst);
-        let cold = columns(report, row, |row| row.cold);
-        let memory = row.peak_memory.map(mebibytes).unwrap_or_default();
-        let name = &row.name;
-        let _ = writeln!(text, "{name:18}{burst}   {cold}{memory:>8}");
+    if !versions.is_empty() {
+        let _ = writeln!(text, "{}", versions.join(", "));
     }
 }
 
-const HEAD: &str = " median     p95  / limit / straight";
+/// Start to exit. The ratios are of medians.
+fn times(text: &mut String, report: &Report, format: Format) {
+    let mut table = Table::new(
+        "Start to exit in ms: back to back, and cold, after 100 ms of rest; \
+         peak memory in MiB",
+        [
+            "", "median", "p95", "/limit", "/same", "cold", "p95", "/limit",
+            "/same", "peak", "alone",
+        ],
+    );
+    for row in &report.rows {
+        let mut cells = vec![row.name.clone()];
+        cells.extend(times_of(report, row, |row| row.burst));
+        cells.extend(times_of(report, row, |row| row.cold));
+        cells.push(row.peak_memory.map(mebibytes).unwrap_or_default());
+        cells.push(row.supervisor_memory.map(mebibytes).unwrap_or_default());
+        table.rows.push(cells);
+    }
+    table.write(text, format);
+    text.push_str(
+        "/limit: ratio of the medians to the limit's. /same: to the straight \
+         program that makes the\nsame calls. peak: of the biggest process, \
+         the container's own included; alone: of the\nstep's supervisor.\n",
+    );
+}
 
 /// Median, p95, and the ratios to the limit and to the straight program.
-fn columns(
+fn times_of(
     report: &Report,
     row: &Row,
     pick: impl Fn(&Row) -> Option<Summary>,
-) -> String {
+) -> [String; 4] {
     let Some(summary) = pick(row) else {
-        return format!("{:35}", "");
+        return Default::default();
     };
     let ratio = |other: Option<&Row>| {
         let other = other.and_then(&pick);
@@ -71,13 +96,154 @@ fn columns(
             .map(|other| format!("{:.2}", summary.median / other.median))
             .unwrap_or_default()
     };
-    format!(
-        "{:>7}{:>8}{:>9}{:>11}",
+    [
         millis(summary.median),
         millis(summary.p95),
         ratio(report.limit()),
         ratio(report.straight(row)),
-    )
+    ]
+}
+
+fn isolation(text: &mut String, report: &Report, format: Format) {
+    let mut table = Table::new("What is isolated", ["", "isolates"]);
+    for row in &report.rows {
+        table
+            .rows
+            .push(vec![row.name.clone(), row.isolates.clone()]);
+    }
+    table.write(text, format);
+}
+
+fn throughput(text: &mut String, report: &Report, format: Format) {
+    let mut heads = vec!["".to_owned()];
+    heads.extend(AT_A_TIME.map(|number| format!("{number} at a time")));
+    let mut table = Table::new("Containers a second", heads);
+    for entry in &report.throughput {
+        let mut cells = vec![entry.name.clone()];
+        cells.extend(entry.per_second.iter().map(|it| format!("{it:.0}")));
+        cells.extend(entry.failure.clone());
+        table.rows.push(cells);
+    }
+    table.write(text, format);
+}
+
+fn layers(text: &mut String, report: &Report, format: Format) {
+    let mut heads = vec!["lower layers".to_owned()];
+    let first = report.layers.first();
+    for (name, _) in first.iter().flat_map(|entry| &entry.burst) {
+        heads.push(name.clone());
+        if name.starts_with("step") {
+            heads.push("/same".to_owned());
+        }
+    }
+    let mut table =
+        Table::new("Overlay layers: start to exit, back to back, ms", heads);
+    for entry in &report.layers {
+        let mut cells = vec![entry.layers.to_string()];
+        let mut straight = None;
+        for (name, summary) in &entry.burst {
+            let median = summary.map(|it| it.median);
+            cells.push(median.map(millis).unwrap_or_default());
+            if name.starts_with("step") {
+                let ratio = median.zip(straight).map(|(a, b)| a / b);
+                let ratio = ratio.map(|it| format!("{it:.2}"));
+                cells.push(ratio.unwrap_or_default());
+            }
+            straight = median;
+        }
+        table.rows.push(cells);
+    }
+    table.write(text, format);
+}
+
+fn left_out(text: &mut String, report: &Report) {
+    let failed: Vec<&Row> = report
+        .rows
+        .iter()
+        .filter(|row| !row.failures.is_empty())
+        .collect();
+    if !failed.is_empty() {
+        text.push_str("\nRuns that failed, and are not counted:\n");
+    }
+    for row in failed {
+        let (name, count) = (&row.name, row.failures.len());
+        let _ = writeln!(text, "- {name}: {count}: {}", row.failures[0]);
+    }
+    if !report.left_out.is_empty() {
+        text.push_str("\nLeft out:\n");
+    }
+    for entry in &report.left_out {
+        let _ = writeln!(text, "- {}: {}", entry.name, entry.reason);
+    }
+}
+
+/// Cells in rows; the first column is a name, the others are mostly numbers.
+struct Table {
+    title: String,
+    heads: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn new(
+        title: &str,
+        heads: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Table {
+        Table {
+            title: title.to_owned(),
+            heads: heads.into_iter().map(Into::into).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    fn write(&self, text: &mut String, format: Format) {
+        let _ = writeln!(text, "\n{}", self.title);
+        match format {
+            Format::Terminal => self.write_aligned(text),
+            Format::Markdown => self.write_markdown(text),
+        }
+    }
+
+    fn write_aligned(&self, text: &mut String) {
+        let lines = || [&self.heads].into_iter().chain(&self.rows);
+        let width = |column: usize| {
+            let cells = lines().filter_map(|line| line.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.heads.len()).map(width).collect();
+        for line in lines() {
+            let mut aligned = String::new();
+            for (column, cell) in line.iter().enumerate() {
+                let width = widths.get(column).copied().unwrap_or(0);
+                // Words are read from the left, numbers from the right.
+                let _ = match (column, self.heads.len()) {
+                    (0, _) => write!(aligned, "{cell:width$}"),
+                    (_, 2) => write!(aligned, "  {cell}"),
+                    _ => write!(aligned, "  {cell:>width$}"),
+                };
+            }
+            let _ = writeln!(text, "{}", aligned.trim_end());
+        }
+    }
+
+    fn write_markdown(&self, text: &mut String) {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        text.push('\n');
+        text.push_str(&line(&self.heads));
+        let rule = |column| match column {
+            0 => "---".to_owned(),
+            _ if self.heads.len() == 2 => "---".to_owned(),
+            _ => "--:".to_owned(),
+        };
+        let rules: Vec<String> = (0..self.heads.len()).map(rule).collect();
+        text.push_str(&line(&rules));
+        for row in &self.rows {
+            let mut cells = row.clone();
+            cells.resize(self.heads.len(), String::new());
+            text.push_str(&line(&cells));
+        }
+        text.push('\n');
+    }
 }
 
 fn millis(micros: f64) -> String {
@@ -86,4 +252,39 @@ fn millis(micros: f64) -> String {
 
 fn mebibytes(kibibytes: u64) -> String {
     format!("{:.1}", kibibytes as f64 / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::example;
+
+    #[test]
+    fn a_table_fits_into_100_columns() {
+        let text = of(&example(), Format::Terminal);
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_the_medians() {
+        let text = of(&example(), Format::Terminal);
+        let step = text.lines().find(|line| line.starts_with("step 6"));
+        let step = step.expect("the example has a step 6");
+        assert!(step.contains(" 3.00  4.00    1.50   1.20 "), "{step}");
+    }
+
+    #[test]
+    fn every_row_of_markdown_has_all_cells() {
+        let text = of(&example(), Format::Markdown);
+        let mut bars = 0;
+        for line in text.lines() {
+            match line.matches('|').count() {
+                0 => bars = 0,
+                count if bars == 0 => bars = count,
+                count => assert_eq!(count, bars, "{line}"),
+            }
+        }
+    }
 }

@@ -14,9 +14,8 @@ use nix::unistd::Pid;
 
 use crate::{
     measure::{self, Outcome, command},
-    place::Place,
     report::LeftOut,
-    subjects::{self, Kind, Subject},
+    subjects::{Kind, Maker, Subject},
 };
 
 /// Runs `subject` once. On failure the reason is what it said last.
@@ -68,14 +67,13 @@ pub(crate) fn peak_memory(
 /// The peak memory, in KiB, of a step's supervisor alone: the parent, while
 /// the command in its container waits.
 pub(crate) fn supervisor_memory(
-    programs: &Path,
-    place: &Place,
+    maker: &Maker,
     subject: &Subject,
 ) -> anyhow::Result<Option<u64>> {
     let Kind::Step(number) = subject.kind else {
         return Ok(None);
     };
-    let line = subjects::step(number, programs, place, "wait", &[]);
+    let line = maker.step(number, "wait", &[]);
     let (read, write) = nix::unistd::pipe().context("pipe()")?;
     let mut command = command(&line)?;
     command.stdin(Stdio::from(read));

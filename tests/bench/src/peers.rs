@@ -1,0 +1,277 @@
+//! Other tools, as far as they are installed: how each is told to do what is
+//! nearest to step 6, and what that isolates.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+use nix::unistd::geteuid;
+use serde_json::{Value, json};
+
+use crate::{
+    place::{Place, find_program, make_directory},
+    report::LeftOut,
+    subjects::{CGROUP, ID, Kind, Subject},
+};
+
+/// A tool, or why it can't be compared.
+type Peer = Result<Subject, LeftOut>;
+
+/// How to set up the tool `program` for the containers of a place.
+type SetUp = fn(&Path, &Place) -> anyhow::Result<Subject>;
+
+/// All tools, from the one that does least.
+pub(crate) fn all(place: &Place) -> Vec<Peer> {
+    let tools: [(&str, SetUp); 9] = [
+        ("unshare", unshare),
+        ("bwrap", bubblewrap),
+        ("crun", crun),
+        ("lxc-execute", lxc),
+        ("youki", youki),
+        ("runc", runc),
+        ("systemd-nspawn", nspawn),
+        ("podman", podman),
+        ("docker", docker),
+    ];
+    let peer = |(name, set_up): (&str, SetUp)| {
+        let subject = find_program(name)
+            .context("not installed")
+            .and_then(|program| set_up(&program, place));
+        subject.map_err(|error| LeftOut {
+            name: name.to_owned(),
+            reason: format!("{error:#}"),
+        })
+    };
+    tools.into_iter().map(peer).collect()
+}
+
+/// Puts a command line together.
+macro_rules! line {
+    ($($argument:expr),* $(,)?) => {
+        [$(OsString::from($argument)),*]
+    };
+}
+
+fn unshare(program: &Path, place: &Place) -> anyhow::Result<Subject> {
+    let rootfs = place.rootfs();
+    let mut command =
+        line![program, "--mount", "--uts", "--ipc", "--net"].to_vec();
+    if !geteuid().is_root() {
+        command.push("--map-root-user".into());
+    }
+    let mut proc = OsString::from("--mount-proc=");
+    proc.push(rootfs.join("proc"));
+    command.extend(line!["--pid", "--cgroup", "--fork", proc]);
+    command.extend(line!["chroot", rootfs, "/bin/true"]);
+    let isolates = "all namespaces but user; chroot. Not: overlay, cgroup, \
+                    capabilities, seccomp, /dev";
+    Ok(Subject::new(
+        "unshare + chroot",
+        Kind::Peer,
+        isolates,
+        command,
+    ))
+}
+
+fn bubblewrap(program: &Path, place: &Place) -> anyhow::Result<Subject> {
+    let mut command = line![program, "--ro-bind", place.rootfs(), "/"].to_vec();
+    command.extend(line!["--proc", "/proc", "--dev", "/dev"]);
+    command.extend(line!["--unshare-all", "--die-with-parent"]);
+    command.extend(line!["--hostname", "box", "--", "/bin/true"]);
+    let isolates = "all namespaces; /dev; read-only root; no_new_privs. Not: \
+                    overlay, cgroup limits, masks, seccomp";
+    Ok(Subject::new("bubblewrap", Kind::Peer, isolates, command))
+}
+
+/// An OCI runtime: the bundle is what its own `spec` writes, with the root
+/// file system and limits put in.
+fn oci(
+    name: &str,
+    program: &Path,
+    place: &Place,
+    options: &[&str],
+) -> anyhow::Result<Subject> {
+    let bundle = place.path().join(name);
+    make_directory(&bundle)?;
+    let root = geteuid().is_root();
+    let mut spec = Command::new(program);
+    spec.arg("spec").current_dir(&bundle);
+    if !root {
+        spec.arg("--rootless");
+    }
+    run(&mut spec)?;
+    let path = bundle.join("config.json");
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("open({path:?}, O_RDONLY)"))?;
+    let mut config: Value =
+        serde_json::from_str(&text).with_context(|| format!("in {path:?}"))?;
+    config["root"] = json!({ "path": place.rootfs(), "readonly": true });
+    config["process"]["terminal"] = false.into();
+    config["process"]["args"] = json!(["/bin/true"]);
+    if root {
+        let resources = &mut config["linux"]["resources"];
+        resources["memory"] = json!({ "limit": 64 << 20 });
+        resources["pids"] = json!({ "limit": 64 });
+    }
+    fs::write(&path, config.to_string())
+        .with_context(|| format!("writing {path:?}"))?;
+
+    let mut command =
+        line![program, "--root", place.path().join("state")].to_vec();
+    command.extend(options.iter().map(OsString::from));
+    command.extend(line!["run", "--bundle", bundle, ID]);
+    let isolates = match root {
+        true => {
+            "mount, UTS, PID, IPC, net namespaces; cgroup; capabilities; /dev; \
+             masks; read-only root. Not: user namespace, overlay, seccomp"
+        }
+        false => {
+            "all namespaces; capabilities; /dev; masks; read-only root. Not: \
+             cgroup limits, overlay, seccomp"
+        }
+    };
+    Ok(Subject::new(name, Kind::Peer, isolates, command))
+}
+
+fn crun(program: &Path, place: &Place) -> anyhow::Result<Subject> {
+    oci("crun", program, place, &[])
+}
+
+fn runc(program: &Path, place: &Place) -> anyhow::Result<Subject> {
+    oci("runc", program, place, &[])
+}
+
+fn youki(program: &Path, place: &Place) -> anyhow::Result<Subject> {
+    oci("youki", program, place, &["--log-level", "error"])
+}
+
+fn lxc(program: &Path, place: &Place) -> anyhow::Result<Subject> {
+    need_root()?;
+    let config = place.path().join("lxc.conf");
+    let rootfs = place.rootfs();
+    let text = format!(
+        "lxc.uts.name = box\n\
+         lxc.rootfs.path = dir:{}\n\
+         lxc.net.0.type = empty\n\
+         lxc.mount.auto = proc:mixed sys:ro\n\
+         lxc.cgroup.memory.limit_in_bytes = 67108864\n\
+         lxc.cgroup.pids.max = 64\n\
+         lxc.cgroup2.memory.max = 67108864\n\
+         lxc.cgroup2.pids.max = 64\n",
+        rootfs.display()
+    );
+    fs::write(&config, text).with_context(|| format!("writing {config:?}"))?;
+    let command = line![
+        program,
+        "--name",
+        ID,
+        "--lxcpath",
+        place.path().join("lxc"),
+        "--rcfile",
+        config,
+        "--",
+        "/bin/true",
+    ];
+    let isolates = "all namespaces but user; cgroup; init; /proc, /sys mixed. \
+                    Not: overlay, capabilities, seccomp, /dev";
+    Ok(Subject::new("lxc-execute", Kind::Peer, isolates, command))
+}
+
+fn nspawn(program: &Path, place: &Place) -> anyhow::Result<Subject> {
+    need_root()?;
+    // It asks for a directory that looks like an operating system.
+    make_directory(&place.rootfs().join("usr"))?;
+    let command = line![
+        program,
+        "--quiet",
+        "--register=no",
+        "--keep-unit",
+        "--as-pid2",
+        "--private-network",
+        "--volatile=overlay",
+        "--directory",
+        place.rootfs(),
+        "/bin/true",
+    ];
+    let isolates = "all namespaces but user; overlay; init; capabilities; \
+                    seccomp; /dev; masks. Not: cgroup limits";
+    Ok(Subject::new(
+        "systemd-nspawn",
+        Kind::Peer,
+        isolates,
+        command,
+    ))
+}
+
+fn podman(program: &Path, place: &Place) -> anyhow::Result<Subject> {
+    need_root()?;
+    let mut overlay = place.rootfs().into_os_string();
+    overlay.push(":O");
+    // Its state is in /run, which is ours and in memory.
+    let command = line![
+        program,
+        "--root=/run/podman/root",
+        "--runroot=/run/podman/run",
+        "--cgroup-manager=cgroupfs",
+        "--events-backend=none",
+        "run",
+        "--rm",
+        "--network=none",
+        format!("--cgroup-parent=/{CGROUP}"),
+        "--memory=64m",
+        "--pids-limit=64",
+        // Its own default is more than a container in a container may have.
+        "--ulimit=nofile=1024:1024",
+        "--ulimit=nproc=1024:1024",
+        "--rootfs",
+        overlay,
+        "/bin/true",
+    ];
+    let isolates = "mount, UTS, PID, IPC, net, cgroup namespaces; overlay; \
+                    cgroup; capabilities; seccomp; /dev; masks. Not: user \
+                    namespace";
+    Ok(Subject::new("podman", Kind::Peer, isolates, command))
+}
+
+fn docker(program: &Path, _: &Place) -> anyhow::Result<Subject> {
+    run(Command::new(program).args(["version", "--format", "{{.Server}}"]))
+        .context("its engine does not answer")?;
+    anyhow::bail!("it runs only images, and the benchmark leaves none behind")
+}
+
+fn need_root() -> anyhow::Result<()> {
+    ensure!(geteuid().is_root(), "set up here for root only");
+    Ok(())
+}
+
+/// Runs a command that prepares something.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("execve({:?})", command.get_program()))?;
+    let says = String::from_utf8_lossy(&output.stderr);
+    let last = says.lines().last().unwrap_or_default();
+    ensure!(output.status.success(), "{}: {last}", output.status);
+    Ok(())
+}
+
+/// Where the tools are whose versions belong in the report.
+pub(crate) fn programs() -> Vec<PathBuf> {
+    [
+        "bwrap",
+        "crun",
+        "runc",
+        "youki",
+        "podman",
+        "systemd-nspawn",
+        "lxc-execute",
+    ]
+    .into_iter()
+    .chain(["unshare"])
+    .filter_map(find_program)
+    .collect()
+}
