@@ -17,6 +17,11 @@ const COUNTS: [usize; 7] = [1, 8, 32, 64, 120, 250, 500];
 /// The steps with an overlay.
 const STEPS: [usize; 2] = [5, 6];
 
+/// Whether `subject` is one of the steps with an overlay.
+pub(crate) fn concerns(subject: &Subject) -> bool {
+    matches!(subject.kind, Kind::Step(step) if STEPS.contains(&step))
+}
+
 /// Measures both steps, and their straight programs, back to back.
 pub(crate) fn measure(
     maker: &Maker,

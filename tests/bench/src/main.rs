@@ -156,8 +156,10 @@ fn benchmark(options: &Options) -> anyhow::Result<Report> {
     if !options.quick {
         progress("several at a time");
         report.throughput = throughput::measure(&subjects, 2 * runs)?;
-        progress("layers");
-        report.layers = layers::measure(&maker, runs.div_ceil(5))?;
+        if subjects.iter().any(layers::concerns) {
+            progress("layers");
+            report.layers = layers::measure(&maker, runs.div_ceil(5))?;
+        }
     }
     progress("");
     Ok(report)

@@ -27,7 +27,7 @@ use crate::subjects::{ID, Subject};
 const IDLE: Duration = Duration::from_millis(100);
 
 /// Seconds after which a run is killed.
-pub(crate) const TIMEOUT: u32 = 30;
+pub(crate) const TIMEOUT: u32 = 10;
 
 /// Set by Ctrl-C. What is running then runs to its end, so that it cleans up
 /// after itself, and nothing new is started.

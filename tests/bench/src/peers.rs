@@ -13,6 +13,7 @@ use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
 use crate::{
+    cgroups,
     place::{Place, find_program, make_directory},
     report::LeftOut,
     subjects::{CGROUP, ID, Kind, Subject},
@@ -153,15 +154,18 @@ fn lxc(program: &Path, place: &Place) -> anyhow::Result<Subject> {
     need_root()?;
     let config = place.path().join("lxc.conf");
     let rootfs = place.rootfs();
+    // It takes the limits only of the version that there is.
+    let (memory, pids) = match cgroups::layout(&cgroups::parents()?) {
+        "version 2" => ("cgroup2.memory.max", "cgroup2.pids.max"),
+        _ => ("cgroup.memory.limit_in_bytes", "cgroup.pids.max"),
+    };
     let text = format!(
         "lxc.uts.name = box\n\
          lxc.rootfs.path = dir:{}\n\
          lxc.net.0.type = empty\n\
          lxc.mount.auto = proc:mixed sys:ro\n\
-         lxc.cgroup.memory.limit_in_bytes = 67108864\n\
-         lxc.cgroup.pids.max = 64\n\
-         lxc.cgroup2.memory.max = 67108864\n\
-         lxc.cgroup2.pids.max = 64\n",
+         lxc.{memory} = 67108864\n\
+         lxc.{pids} = 64\n",
         rootfs.display()
     );
     fs::write(&config, text).with_context(|| format!("writing {config:?}"))?;

@@ -76,8 +76,8 @@ fn times(text: &mut String, report: &Report, format: Format) {
     table.write(text, format);
     text.push_str(
         "/limit: ratio of the medians to the limit's. /same: to the straight \
-         program that makes the\nsame calls. peak: of the biggest process, \
-         the container's own included; alone: of the\nstep's supervisor.\n",
+         program that makes the\nsame calls. peak: of the biggest process \
+         that was waited for; alone: of the step's supervisor.\n",
     );
 }
 
