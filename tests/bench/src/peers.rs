@@ -152,6 +152,8 @@ fn youki(program: &Path, place: &Place) -> anyhow::Result<Subject> {
 
 fn lxc(program: &Path, place: &Place) -> anyhow::Result<Subject> {
     need_root()?;
+    let state = place.path().join("lxc");
+    make_directory(&state)?;
     let config = place.path().join("lxc.conf");
     let rootfs = place.rootfs();
     // It takes the limits only of the version that there is.
@@ -174,7 +176,7 @@ fn lxc(program: &Path, place: &Place) -> anyhow::Result<Subject> {
         "--name",
         ID,
         "--lxcpath",
-        place.path().join("lxc"),
+        state,
         "--rcfile",
         config,
         "--",

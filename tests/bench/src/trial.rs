@@ -18,7 +18,7 @@ use crate::{
     subjects::{Kind, Maker, Subject},
 };
 
-/// Runs `subject` once. On failure the reason is what it said last.
+/// Runs `subject` once. On failure the reason is what it said first.
 pub(crate) fn works(subject: &Subject) -> anyhow::Result<Result<(), LeftOut>> {
     let mut stderr = tempfile::tempfile().context("a temporary file")?;
     let mut command = command(&subject.command)?;
@@ -32,9 +32,9 @@ pub(crate) fn works(subject: &Subject) -> anyhow::Result<Result<(), LeftOut>> {
     stderr.rewind().context("lseek()")?;
     stderr.read_to_end(&mut text).context("read()")?;
     let text = String::from_utf8_lossy(&text);
-    let last = text.lines().rfind(|line| !line.trim().is_empty());
+    let first = text.lines().find(|line| !line.trim().is_empty());
     let name = subject.name.clone();
-    let reason = match last {
+    let reason = match first {
         Some(line) => format!("{reason}: {}", line.trim()),
         None => reason,
     };
