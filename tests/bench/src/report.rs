@@ -98,7 +98,7 @@ pub(crate) fn example() -> Report {
     let row = |name: &str, kind, median| Row {
         name: name.to_owned(),
         kind,
-        isolates: "everything".to_owned(),
+        isolates: "everything that there is to isolate; ".repeat(3),
         burst: summary(median),
         cold: summary(2.0 * median),
         peak_memory: Some(1234),

@@ -59,7 +59,7 @@ pub(crate) fn of(report: &Report) -> String {
     }
     let _ = writeln!(
         svg,
-        r#"<text x="{LEFT}" y="{:.1}">milliseconds, each line twice the one before or more</text>"#,
+        r#"<text x="{LEFT}" y="{:.1}">milliseconds; the axis is logarithmic</text>"#,
         bottom + 29.0,
     );
     for (index, row) in rows.iter().enumerate() {

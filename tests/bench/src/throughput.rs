@@ -5,10 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 use nix::{
     errno::Errno,
-    sys::wait::{WaitStatus, waitpid},
+    sys::{
+        signal::Signal,
+        wait::{WaitStatus, waitpid},
+    },
     unistd::{Pid, alarm},
 };
 
@@ -110,7 +113,15 @@ fn part(
     }
     alarm::cancel();
     check_interrupted()?;
-    ensure!(failure.is_none(), "{failure:?}");
+    if let Some(status) = failure {
+        match status {
+            WaitStatus::Exited(_, code) => bail!("exit code {code}"),
+            WaitStatus::Signaled(_, Signal::SIGKILL, _) if timed_out(start) => {
+                bail!("hung for {TIMEOUT} s")
+            }
+            status => bail!("{status:?}"),
+        }
+    }
     Ok((started as u32, start.elapsed()))
 }
 
