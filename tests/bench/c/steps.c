@@ -26,6 +26,8 @@
 #include <sys/vfs.h>
 
 static int step;
+/* A plain user, who becomes root only in a user namespace. */
+static int plain_user;
 static const char *root, *program;
 /* The gate: the parent's end and the child's. */
 static int gate[2];
@@ -205,7 +207,7 @@ static void mount_overlay(char **lower)
 	TRY(stat("/proc/self/ns/user", &status));
 	snprintf(options + length, sizeof options - (size_t)length,
 		 "%d,upperdir=%d,workdir=%d,index=off,%s", fd, upper, work,
-		 step == 6 || geteuid() ? "userxattr" : "redirect_dir=off");
+		 step == 6 || plain_user ? "userxattr" : "redirect_dir=off");
 	TRY(here = open(".", flags));
 	TRY(chdir("/proc/self/fd"));
 	TRY(mount("overlay", root, "overlay", 0, options));
@@ -473,12 +475,13 @@ int main(int argc, char **argv)
 	step = atoi(argv[1]);
 	root = argv[2];
 	program = argv[3];
+	plain_user = geteuid() != 0;
 
 	if (step >= 3)
 		check_directory(root);
 	for (char **layer = lower; *layer; layer++)
 		check_directory(*layer);
-	if (step == 6 && geteuid() == 0) {
+	if (step == 6 && !plain_user) {
 		read_file("/etc/subuid");
 		read_file("/etc/subgid");
 		map_files(lower, mounts);

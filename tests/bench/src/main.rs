@@ -123,17 +123,17 @@ fn benchmark(options: &Options) -> anyhow::Result<Report> {
 
     let runs = options.runs as usize;
     let mut report = Report {
-        machine: Machine::describe(
-            cgroups::layout(&cgroups),
-            place.busybox,
-            &peers::programs(),
-        ),
+        machine: Machine::describe(cgroups::layout(&cgroups), place.busybox),
         rows: Vec::new(),
         left_out: Vec::new(),
         throughput: Vec::new(),
         layers: Vec::new(),
     };
     let subjects = working(options, &maker, &mut report)?;
+    let tools = subjects.iter().filter(|it| it.kind == Kind::Peer);
+    report.machine.versions = tools
+        .filter_map(|it| machine::version(Path::new(it.command.first()?)))
+        .collect();
 
     let mut samples = vec![Samples::default(); subjects.len()];
     for pace in [Pace::Burst, Pace::Cold] {

@@ -21,7 +21,7 @@ use nix::{
     unistd::{Pid, alarm},
 };
 
-use crate::subjects::{ID, Subject};
+use crate::subjects::{ID, MARK, Subject};
 
 /// The machine is idle for so long before each cold start.
 const IDLE: Duration = Duration::from_millis(100);
@@ -98,7 +98,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<Outcome> {
 pub(crate) fn command(line: &[OsString]) -> anyhow::Result<Command> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let id = format!("six-steps-bench-{}-{count}", std::process::id());
+    let id = format!("{MARK}-{}-{count}", std::process::id());
     let (program, arguments) = line.split_first().context("no program")?;
     let mut command = Command::new(program);
     for argument in arguments {

@@ -1,12 +1,7 @@
 //! Other tools, as far as they are installed: how each is told to do what is
 //! nearest to step 6, and what that isolates.
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{ffi::OsString, fs, path::Path, process::Command};
 
 use anyhow::{Context, ensure};
 use nix::unistd::geteuid;
@@ -58,6 +53,7 @@ macro_rules! line {
 }
 
 fn unshare(program: &Path, place: &Place) -> anyhow::Result<Subject> {
+    let chroot = find_program("chroot").context("there is no chroot")?;
     let rootfs = place.rootfs();
     let mut command =
         line![program, "--mount", "--uts", "--ipc", "--net"].to_vec();
@@ -67,7 +63,7 @@ fn unshare(program: &Path, place: &Place) -> anyhow::Result<Subject> {
     let mut proc = OsString::from("--mount-proc=");
     proc.push(rootfs.join("proc"));
     command.extend(line!["--pid", "--cgroup", "--fork", proc]);
-    command.extend(line!["chroot", rootfs, "/bin/true"]);
+    command.extend(line![chroot, rootfs, "/bin/true"]);
     let isolates = "all namespaces but user; chroot. Not: overlay, cgroup, \
                     capabilities, seccomp, /dev";
     Ok(Subject::new(
@@ -263,21 +259,4 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     let last = says.lines().last().unwrap_or_default();
     ensure!(output.status.success(), "{}: {last}", output.status);
     Ok(())
-}
-
-/// Where the tools are whose versions belong in the report.
-pub(crate) fn programs() -> Vec<PathBuf> {
-    [
-        "bwrap",
-        "crun",
-        "runc",
-        "youki",
-        "podman",
-        "systemd-nspawn",
-        "lxc-execute",
-    ]
-    .into_iter()
-    .chain(["unshare"])
-    .filter_map(find_program)
-    .collect()
 }

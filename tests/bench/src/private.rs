@@ -7,27 +7,29 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 use anyhow::Context;
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
-    unistd::geteuid,
+    sys::signal::{Signal, kill},
+    unistd::{Pid, geteuid},
 };
 
-use crate::subjects::CGROUP;
+use crate::subjects::MARK;
 
 /// What tools call the cgroups that they leave behind empty, beside those that
 /// bear our name.
-const LEFT_BEHIND: [&str; 5] = [
+const LEFT_BEHIND: [&str; 4] = [
     "conmon",     // podman, below our own
     "lxc.pivot",  // lxc-execute
     "payload",    // systemd-nspawn
     "supervisor", // systemd-nspawn
-    "youki",
 ];
 
 /// Goes into a mount namespace of our own. A plain user can't.
@@ -77,11 +79,39 @@ impl Drop for Cgroups {
         let now = left_behind().unwrap_or_default();
         // From the bottom up.
         for cgroup in now.iter().rev().filter(|it| !self.before.contains(*it)) {
-            if let Err(error) = fs::remove_dir(cgroup) {
+            // A tool that hung was killed, but not what it had started.
+            kill_all(cgroup);
+            if let Err(error) = remove(cgroup) {
                 eprintln!("bench: rmdir({cgroup:?}): {error}");
             }
         }
     }
+}
+
+/// Kills the processes in a cgroup that bears our mark.
+fn kill_all(cgroup: &Path) {
+    let name = cgroup.file_name().unwrap_or_default().to_string_lossy();
+    let processes = fs::read_to_string(cgroup.join("cgroup.procs"));
+    if name.contains(MARK) {
+        for pid in processes.iter().flat_map(|text| text.lines()) {
+            if let Ok(pid) = pid.parse() {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// Removes a cgroup; a process that was killed may need a moment to end.
+fn remove(cgroup: &Path) -> io::Result<()> {
+    for _ in 0..100 {
+        match fs::remove_dir(cgroup) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+    fs::remove_dir(cgroup)
 }
 
 fn left_behind() -> anyhow::Result<BTreeSet<PathBuf>> {
@@ -97,7 +127,7 @@ fn search(directory: &Path, found: &mut BTreeSet<PathBuf>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|it| it.is_dir()) {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(CGROUP) || LEFT_BEHIND.contains(&&*name) {
+            if name.contains(MARK) || LEFT_BEHIND.contains(&&*name) {
                 found.insert(entry.path());
             }
             search(&entry.path(), found);

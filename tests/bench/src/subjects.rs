@@ -35,6 +35,9 @@ pub(crate) struct Subject {
     pub(crate) command: Vec<OsString>,
 }
 
+/// What is in the name of every container and cgroup of the benchmark.
+pub(crate) const MARK: &str = "six-steps-bench";
+
 /// Stands for the name of a container.
 pub(crate) const ID: &str = "{id}";
 

@@ -21,8 +21,8 @@ const LEFT: f64 = 118.0;
 /// To the right of the longest bar is its number.
 const RIGHT: f64 = WIDTH - 46.0;
 const TOP: f64 = 44.0;
-const BAR: f64 = 9.0;
-const ROW: f64 = 2.0 * BAR + 10.0;
+const BAR: f64 = 11.0;
+const ROW: f64 = 2.0 * BAR + 9.0;
 
 /// Blue and orange, told apart also by those who don't see red and green; both
 /// more than 3:1 against white and against black.
@@ -86,7 +86,7 @@ pub(crate) fn of(report: &Report) -> String {
 <text x="{:.1}" y="{:.1}" font-size="10">{}</text>"#,
                 end - LEFT,
                 end + 4.0,
-                y + BAR - 0.8,
+                y + BAR - 1.8,
                 digits(summary.median / 1e3),
             );
         }
