@@ -92,7 +92,6 @@ static int make_cgroups(struct cgroup cgroups[3], char **parents)
 	}
 	write_limit(&cgroups[0], "memory.limit_in_bytes", "67108864");
 	write_limit(&cgroups[0], "memory.memsw.limit_in_bytes", "67108864");
-	write_limit(&cgroups[1], "cpu.cfs_period_us", "100000");
 	write_limit(&cgroups[1], "cpu.cfs_quota_us", "50000");
 	write_limit(&cgroups[2], "pids.max", "64");
 	return 3;
@@ -116,26 +115,30 @@ static void map_ids(pid_t pid)
 	write_file(path, uid ? map : "0 100000 65536");
 }
 
+static int outlive(void *unused)
+{
+	(void)unused;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	getppid();
+	return pause();
+}
+
 /* Step 6: a user namespace with the container's ids, for which a process must
  * live while it is opened. */
 static int open_user_namespace(void)
 {
-	char path[64], byte;
-	int ends[2], user;
+	static char stack[16 * 1024] __attribute__((aligned(16)));
+	char path[64];
+	int user;
+	pid_t pid;
 
-	TRY(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
-	pid_t pid = new_process(CLONE_NEWUSER, -1);
-	if (pid == 0) {
-		close(ends[0]);
-		_exit(recv(ends[1], &byte, 1, 0) == 1);
-	}
-	close(ends[1]);
+	TRY(pid = clone(outlive, stack + sizeof stack,
+			CLONE_VM | CLONE_NEWUSER | SIGCHLD, NULL));
 	map_ids(pid);
 	snprintf(path, sizeof path, "/proc/%d/ns/user", pid);
 	TRY(user = open(path, O_RDONLY | O_CLOEXEC));
 	kill(pid, SIGKILL);
 	TRY(waitpid(pid, NULL, 0));
-	close(ends[0]);
 	return user;
 }
 
@@ -451,7 +454,7 @@ static int wait_for(pid_t child, pid_t which)
 /* Step 2. */
 static void init(void)
 {
-	pid_t command = fork();
+	pid_t command = vfork();
 
 	TRY(command);
 	if (command == 0)
