@@ -193,3 +193,12 @@ pub fn cgroup_mounts() -> Vec<CgroupMount> {
     });
     mounts.collect()
 }
+
+/// A shell script that runs `command` with each of their mount points.
+pub fn at_each_cgroup_mount(command: &str) -> String {
+    let lines: Vec<String> = cgroup_mounts()
+        .iter()
+        .map(|mount| format!("{command} {}", mount.mount_point.display()))
+        .collect();
+    lines.join(" && ")
+}

@@ -133,14 +133,7 @@ fn without_a_visible_proc_it_is_right() {
 fn without_writable_cgroups_it_is_right() {
     needs::root();
     needs::limits();
-    let mounts = needs::cgroup_mounts();
-    let read_only: Vec<String> = mounts
-        .iter()
-        .map(|it| {
-            format!("mount -o remount,bind,ro {}", it.mount_point.display())
-        })
-        .collect();
-    let read_only = read_only.join(" && ");
+    let read_only = needs::at_each_cgroup_mount("mount -o remount,bind,ro");
     assert_right(|run| in_namespaces(run, "--mount", &read_only));
 }
 

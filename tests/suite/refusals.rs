@@ -378,28 +378,18 @@ fn version() -> u32 {
 fn read_only_cgroups() {
     needs::root();
     needs::limits();
-    let mounts = needs::cgroup_mounts();
-    let read_only: Vec<String> = mounts
-        .iter()
-        .map(|it| {
-            format!("mount -o remount,bind,ro {}", it.mount_point.display())
-        })
-        .collect();
+    let read_only = needs::at_each_cgroup_mount("mount -o remount,bind,ro");
     let run = with_memory_limit(CGROUPS);
-    let run = in_namespaces(run, "--mount", &read_only.join(" && ")).sh("true");
+    let run = in_namespaces(run, "--mount", &read_only).sh("true");
     assert_refused(&format!("read_only_cgroups_v{}", version()), [run]);
 }
 
 fn cgroups_that_are_not_mounted() {
     needs::root();
     needs::limits();
-    let mounts = needs::cgroup_mounts();
-    let unmount: Vec<String> = mounts
-        .iter()
-        .map(|it| format!("umount --lazy {}", it.mount_point.display()))
-        .collect();
+    let unmount = needs::at_each_cgroup_mount("umount --lazy");
     let run = with_memory_limit(CGROUPS);
-    let run = in_namespaces(run, "--mount", &unmount.join(" && ")).sh("true");
+    let run = in_namespaces(run, "--mount", &unmount).sh("true");
     assert_refused("cgroups_not_mounted", [run]);
 }
 
