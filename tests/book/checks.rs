@@ -147,8 +147,8 @@ fn find_files(directory: &Path, files: &mut Vec<PathBuf>) {
 
 /// The languages of fences. Commands are typed in `console` blocks, so that
 /// they are executed.
-const LANGUAGES: [&str; 8] = [
-    "console", "text", "rust", "c", "toml", "json", "ini", "diff",
+const LANGUAGES: [&str; 9] = [
+    "console", "text", "rust", "c", "toml", "json", "ini", "diff", "yaml",
 ];
 
 fn each_fence_has_a_language() {
