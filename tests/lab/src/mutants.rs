@@ -95,20 +95,15 @@ impl Mutant {
             .context("its name begins with that of no step")
     }
 
-    /// Applies the change to the copy, and returns the files that it touched.
-    fn apply(&self, workshop: &Workshop) -> anyhow::Result<BTreeSet<String>> {
-        let mut files = BTreeSet::new();
+    /// Applies the change to the copy.
+    fn apply(&self, workshop: &Workshop) -> anyhow::Result<()> {
         for (file, before, after) in &self.hunks {
-            let mut text = match files.contains(file) {
-                true => read(&workshop.directory.join(file))?,
-                false => workshop.original(file)?,
-            };
+            let mut text = read(&workshop.directory.join(file))?;
             let place = edit::lines(&text, before).context(file.clone())?;
             text.replace_range(place, &(after.join("\n") + "\n"));
             workshop.write(file, &text)?;
-            files.insert(file.clone());
         }
-        Ok(files)
+        Ok(())
     }
 
     /// What this machine lacks for it.
@@ -329,10 +324,16 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<bool> {
     let workshop = Workshop::open("mutants", checkout(), &packages)?;
     let mut built = Vec::new();
     for mutant in here {
-        let program = build(&workshop, &mutant)
-            .with_context(|| format!("the mutant {}", mutant.name))?;
-        let programs = stage.with(&mutant, &program)?;
-        built.push((mutant, programs));
+        match build(&workshop, &mutant) {
+            Ok(program) => {
+                let programs = stage.with(&mutant, &program)?;
+                built.push((mutant, programs));
+            }
+            Err(error) => {
+                good = false;
+                println!("{}: {error:#}", mutant.name);
+            }
+        }
     }
 
     let next = AtomicUsize::new(0);
@@ -373,10 +374,11 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<bool> {
 }
 
 fn build(workshop: &Workshop, mutant: &Mutant) -> anyhow::Result<PathBuf> {
-    let files = mutant.apply(workshop)?;
-    let program = workshop.build(mutant.package()?);
-    for file in files {
-        workshop.write(&file, &workshop.original(&file)?)?;
+    let program = mutant
+        .apply(workshop)
+        .and_then(|()| workshop.build(mutant.package()?));
+    for (file, _, _) in &mutant.hunks {
+        workshop.write(file, &workshop.original(file)?)?;
     }
     program
 }
