@@ -6,6 +6,7 @@
 //! gets anywhere.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
@@ -99,7 +100,8 @@ pub(crate) fn main(
         Some(step) => step,
         None => which(directory)?,
     };
-    let grade = grade(directory, Lab::load(step)?, student)?;
+    let grade =
+        grade(directory, Lab::load(step)?, student, &Memory::default())?;
     grade.print();
     if let Some(json) = json {
         let text = format!("{:#}\n", grade.json());
@@ -128,6 +130,7 @@ pub(crate) fn grade(
     directory: &Path,
     lab: Lab,
     student: &str,
+    memory: &Memory,
 ) -> anyhow::Result<Grade> {
     let mut packages = vec!["common"];
     packages.extend(&STEPS[..lab.number()]);
@@ -155,82 +158,123 @@ pub(crate) fn grade(
         Err(error) => return all_fail(lab, &format!("{error:#}")),
     };
 
-    let programs = Programs::new(&workshop, &lab)?;
-    let whole = programs.build("whole", &students);
-    let mut outcomes = match &whole {
-        Ok(program) => {
-            let jobs = vec![(program.clone(), lab.checks.clone())];
-            run(student, jobs)?.remove(0)
-        }
-        Err(says) => {
-            let outcome = Outcome::failed(format!("{says:#}"));
-            vec![outcome; lab.checks.len()]
-        }
+    let job = Job {
+        workshop: &workshop,
+        step: &lab.step,
+        student,
+        memory,
     };
+    let mut outcomes = job.run(&[(students.clone(), lab.checks.clone())])?;
+    let mut outcomes = outcomes.remove(0);
 
     // Each hole alone, where the whole program shows too little of it.
-    let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut failed: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, check) in lab.checks.iter().enumerate() {
         if outcomes[index].verdict == Verdict::Failed {
-            places.entry(check.hole.clone()).or_default().push(index);
+            failed.entry(check.hole.clone()).or_default().push(index);
         }
     }
-    let mut jobs = Vec::new();
-    let mut indices = Vec::new();
-    for (hole, failed) in places {
-        let alone = lab
-            .fill(&students, &solution, |other| other.name != hole)
-            .and_then(|sources| programs.build(&hole, &sources));
-        match alone {
-            Ok(program) => {
-                let checks =
-                    failed.iter().map(|index| lab.checks[*index].clone());
-                jobs.push((program, checks.collect()));
-                indices.push(failed);
+    let mut versions = Vec::new();
+    let mut places = Vec::new();
+    for (hole, indices) in failed {
+        match lab.fill(&students, &solution, |other| other.name != hole) {
+            Ok(sources) => {
+                let checks = indices.iter().map(|at| lab.checks[*at].clone());
+                versions.push((sources, checks.collect()));
+                places.push(indices);
             }
             Err(error) => {
-                for index in failed {
+                for index in indices {
                     let says = format!("\nthe hole alone: {error:#}");
                     outcomes[index].says += &says;
                 }
             }
         }
     }
-    for (found, failed) in run(student, jobs)?.into_iter().zip(indices) {
-        for (outcome, index) in found.into_iter().zip(failed) {
+    for (found, indices) in job.run(&versions)?.into_iter().zip(places) {
+        for (outcome, index) in found.into_iter().zip(indices) {
             outcomes[index] = outcome;
         }
     }
     Ok(Grade { lab, outcomes })
 }
 
-/// Builds versions of a program, each in a place of its own.
-struct Programs<'a> {
-    workshop: &'a Workshop,
-    step: String,
-    directory: tempfile::TempDir,
-}
+/// What became of checks: of the same sources it is always the same.
+#[derive(Default)]
+pub(crate) struct Memory(RefCell<BTreeMap<(Sources, String), Outcome>>);
 
-impl Programs<'_> {
-    fn new<'a>(
-        workshop: &'a Workshop,
-        lab: &Lab,
-    ) -> anyhow::Result<Programs<'a>> {
-        Ok(Programs {
-            workshop,
-            step: lab.step.clone(),
-            directory: tempfile::tempdir()?,
-        })
+impl Memory {
+    fn get(&self, sources: &Sources, check: &Check) -> Option<Outcome> {
+        let key = (sources.clone(), check.name.clone());
+        self.0.borrow().get(&key).cloned()
     }
 
-    fn build(&self, name: &str, sources: &Sources) -> anyhow::Result<PathBuf> {
+    fn put(&self, sources: &Sources, check: &Check, outcome: Outcome) {
+        let key = (sources.clone(), check.name.clone());
+        self.0.borrow_mut().insert(key, outcome);
+    }
+}
+
+/// Builds versions of a program, and runs checks on each.
+struct Job<'a> {
+    workshop: &'a Workshop,
+    step: &'a str,
+    student: &'a str,
+    memory: &'a Memory,
+}
+
+impl Job<'_> {
+    fn run(
+        &self,
+        versions: &[(Sources, Vec<Check>)],
+    ) -> anyhow::Result<Vec<Vec<Outcome>>> {
+        let directory = tempfile::tempdir()?;
+        let mut jobs = Vec::new();
+        for (index, (sources, checks)) in versions.iter().enumerate() {
+            let mut checks = checks.clone();
+            checks.retain(|it| self.memory.get(sources, it).is_none());
+            if checks.is_empty() {
+                continue;
+            }
+            let place = directory.path().join(index.to_string());
+            match self.build(sources, &place) {
+                Ok(program) => jobs.push((sources, (program, checks))),
+                Err(error) => {
+                    let outcome = Outcome::failed(format!("{error:#}"));
+                    for check in &checks {
+                        self.memory.put(sources, check, outcome.clone());
+                    }
+                }
+            }
+        }
+        let (sources, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+        let found = run(self.student, jobs.clone())?;
+        for ((sources, (_, checks)), found) in
+            sources.into_iter().zip(&jobs).zip(found)
+        {
+            for (check, outcome) in checks.iter().zip(found) {
+                self.memory.put(sources, check, outcome);
+            }
+        }
+        let outcomes = |(sources, checks): &(Sources, Vec<Check>)| {
+            let found = checks.iter().map(|it| self.memory.get(sources, it));
+            found.collect::<Option<Vec<Outcome>>>()
+        };
+        let all = versions.iter().map(outcomes).collect::<Option<_>>();
+        all.context("a check has no outcome")
+    }
+
+    fn build(
+        &self,
+        sources: &Sources,
+        place: &Path,
+    ) -> anyhow::Result<PathBuf> {
         for (file, text) in sources {
             self.workshop.write(file, text)?;
         }
-        let program = self.workshop.build(&self.step)?;
-        let place = self.directory.path().join(name);
-        fs::create_dir(&place)?;
-        let copy = place.join(&self.step);
+        let program = self.workshop.build(self.step)?;
+        fs::create_dir(place)?;
+        let copy = place.join(self.step);
         fs::copy(program, &copy)?;
         Ok(copy)
     }
