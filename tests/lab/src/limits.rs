@@ -3,6 +3,7 @@
 //! which can set limits of its own below it.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::unix::fs::chown,
     path::{Path, PathBuf},
@@ -83,7 +84,8 @@ impl Drop for Cgroup {
     }
 }
 
-fn remove(directory: &Path) {
+/// Removes a cgroup in which no process is left, and those below it.
+pub(crate) fn remove(directory: &Path) {
     for path in directories(directory) {
         remove(&path);
     }
@@ -182,6 +184,21 @@ fn memberships() -> anyhow::Result<Vec<(u32, PathBuf)>> {
         found.retain(|(version, _)| *version == 1);
     }
     Ok(found)
+}
+
+/// The cgroups of containers beside our own and below it.
+pub(crate) fn of_containers() -> BTreeSet<PathBuf> {
+    let memberships = memberships().unwrap_or_default().into_iter();
+    let places = memberships.flat_map(|(_, own)| {
+        let parent = own.parent().map(Path::to_owned);
+        [Some(own), parent].into_iter().flatten()
+    });
+    let all = places.flat_map(|place| directories(&place));
+    let ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("container-in-six-steps.")
+    };
+    all.filter(ours).collect()
 }
 
 /// Why whoever runs this can set no limits; `None` if that works.

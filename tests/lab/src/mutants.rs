@@ -23,7 +23,7 @@ use anyhow::{Context, bail, ensure};
 use nix::unistd::geteuid;
 
 use crate::{
-    edit,
+    edit, limits,
     workshop::{STEPS, Workshop, cargo, checkout, read},
 };
 
@@ -288,6 +288,9 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<bool> {
     let mutants = load(names)?;
     ensure!(!mutants.is_empty(), "there is no such mutant");
     let stage = Stage::new()?;
+    let _sweeper = Sweeper {
+        before: limits::of_containers(),
+    };
 
     // A test that fails anyway, or can't run here, catches nothing.
     let mut claims = BTreeSet::new();
@@ -371,6 +374,33 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<bool> {
         begin.elapsed().as_secs()
     );
     Ok(good && survivors == 0)
+}
+
+/// Removes the cgroups that mutants have left behind: the next run of a step
+/// does not, as they are from other PID namespaces.
+struct Sweeper {
+    before: BTreeSet<PathBuf>,
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        let namespaces: BTreeSet<String> = fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|it| fs::read_link(it.path().join("ns/pid")).ok())
+            .map(|link| link.to_string_lossy().into_owned())
+            .collect();
+        for cgroup in limits::of_containers().difference(&self.before) {
+            let name = cgroup.file_name().unwrap_or_default();
+            let name = name.to_string_lossy();
+            let number = name.split('.').nth(1).unwrap_or_default();
+            // Somebody else's run may be going on.
+            if !namespaces.contains(&format!("pid:[{number}]")) {
+                limits::remove(cgroup);
+            }
+        }
+    }
 }
 
 fn build(workshop: &Workshop, mutant: &Mutant) -> anyhow::Result<PathBuf> {

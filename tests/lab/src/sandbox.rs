@@ -6,6 +6,7 @@
 //! `make_private` shows it, and reaches no further than this.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, process::CommandExt},
@@ -108,7 +109,10 @@ pub(crate) fn run(
         bail!("{}", stderr.trim());
     }
     let (stderr, left) = match stderr.split_once(LEFT) {
-        Some((stderr, left)) => (stderr.to_owned(), Some(left.trim().into())),
+        Some((stderr, left)) => (
+            stderr.to_owned(),
+            Some(format!("left behind: {}", left.trim())),
+        ),
         None => (stderr, None),
     };
     let cgroups = cgroup.map(|it| it.leftovers()).unwrap_or_default();
@@ -328,13 +332,14 @@ fn be_init(
         }
     };
     let after = mounts()?;
-    let left: Vec<&str> = after
+    let left: BTreeSet<&str> = after
         .lines()
         .filter(|line| !before.contains(line))
         .filter_map(|line| line.split(' ').nth(4))
         .collect();
-    if !left.is_empty() {
-        eprintln!("{LEFT}it is still mounted outside: {}", left.join(", "));
+    if let Some(first) = left.first() {
+        let count = left.len();
+        eprintln!("{LEFT}mounted outside: {first} ({count} in all)");
     }
     ensure!(
         code != REFUSED,
