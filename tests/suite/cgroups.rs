@@ -13,6 +13,7 @@ use crate::bad_input::assert_message;
 
 pub(crate) const TESTS: &[Test] = tests![
     fifty_mebibytes_are_52428800_bytes,
+    no_swap_beyond_the_limit,
     the_hog_is_killed_and_the_loop_around_it_goes_on,
     the_same_hog_finishes_without_a_limit,
     below_the_limit_the_hog_runs_normally,
@@ -42,6 +43,24 @@ fn fifty_mebibytes_are_52428800_bytes() {
     };
     let limit = fs::read_to_string(cgroup.join(file)).expect("it is there");
     assert_eq!(limit.trim(), "52428800");
+    container.finish().ok();
+}
+
+/// A machine that has no swap shows no other effect.
+fn no_swap_beyond_the_limit() {
+    let container = limited("--memory", "50M");
+    let mut container = container.start_sh("echo ready; read _");
+    container.wait_for("ready");
+    let (cgroup, version) = cgroup_of(container.command(), "memory");
+    let (file, limit) = match version {
+        // Memory and swap together.
+        1 => ("memory.memsw.limit_in_bytes", "52428800"),
+        _ => ("memory.swap.max", "0"),
+    };
+    // A kernel without the file does not count swap.
+    if let Ok(found) = fs::read_to_string(cgroup.join(file)) {
+        assert_eq!(found.trim(), limit, "{file}");
+    }
     container.finish().ok();
 }
 

@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_mount_inside_is_not_seen_outside,
     nothing_appears_under_a_shared_root,
     the_old_root_is_gone,
+    the_working_directory_is_in_the_new_root,
     a_chroot_can_be_escaped_but_not_a_container,
     what_is_written_into_the_image_stays_there_up_to_step_4,
 ];
@@ -89,8 +90,10 @@ fn nothing_appears_under_a_shared_root() {
     needs::tool("unshare");
     // It writes until nobody reads any more, so that it is still running when
     // the mounts are looked at.
-    let inside =
-        "mount -t tmpfs tmpfs /mnt 2>/dev/null; while echo running; do :; done";
+    // /dev is the host's up to step 5, and a mount of its own on most hosts.
+    let inside = "mount -t tmpfs tmpfs /mnt 2>/dev/null; \
+                  mount -t tmpfs tmpfs /dev/shm 2>/dev/null; \
+                  while echo running; do :; done";
     let outside = r#"
         before=$(cat /proc/self/mountinfo)
         echo "$before" | grep -q ' / / .* shared:' || echo "/ is not shared"
@@ -128,6 +131,18 @@ fn the_old_root_is_gone() {
             let ours = ["", "proc", "dev", "sys"].contains(&first);
             assert!(ours, "{}: {mount_point} is mounted", step.name);
         }
+    }
+}
+
+/// pwd(1) would say `/` in the old root as well.
+fn the_working_directory_is_in_the_new_root() {
+    for step in MOUNT.and_later() {
+        let numbers = step.sh("stat -c %d:%i . /");
+        numbers.ok();
+        let [here, root] = numbers.lines()[..] else {
+            panic!("not two lines");
+        };
+        assert_eq!(here, root, "{}", step.name);
     }
 }
 

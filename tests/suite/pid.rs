@@ -6,7 +6,10 @@ use std::{
     process::{Child, Command},
 };
 
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tests::{
     ALL, MOUNT, PID, Step, Test, UTS,
     host::{children, state, status},
@@ -23,6 +26,7 @@ pub(crate) const TESTS: &[Test] = tests![
     the_exit_code_is_that_of_the_command,
     a_command_killed_by_a_signal_gives_128_and_its_number,
     orphans_are_reaped,
+    orphans_of_a_crowd_are_reaped,
     the_end_of_the_init_is_the_end_of_all,
     signals_to_the_supervisor_reach_the_command,
     the_init_survives_what_would_kill_any_other_process,
@@ -194,6 +198,34 @@ fn orphans_are_reaped() {
             (children(container.init()).len() == 1).then_some(())
         });
         assert_eq!(state(container.command()), Some('S'));
+        container.finish().ok();
+    }
+}
+
+/// A signal that is pending already is not added: one SIGCHLD stands for all
+/// children that end while the init is stopped.
+fn orphans_of_a_crowd_are_reaped() {
+    for step in with_init() {
+        let script = "for i in 1 2 3 4 5; do \
+                          all=\"$all $(sh -c 'sleep 60 >&2 & echo $!')\"; \
+                      done; echo ready; read _; kill -KILL $all; read _";
+        let mut container = step.run().start_sh(script);
+        container.wait_for("ready");
+        let init = container.init();
+        let signal = |signal| {
+            kill(Pid::from_raw(init), signal).expect("the init is there");
+        };
+        signal(Signal::SIGSTOP);
+        container.type_line("end all others");
+        wait_until("the end of the others", || {
+            let children = children(init);
+            let zombies = children.iter().filter(|(_, state)| *state == 'Z');
+            (zombies.count() == 5).then_some(())
+        });
+        signal(Signal::SIGCONT);
+        wait_until("the init to reap all of them", || {
+            (children(init).len() == 1).then_some(())
+        });
         container.finish().ok();
     }
 }

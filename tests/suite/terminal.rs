@@ -4,12 +4,16 @@
 //! (`rea''dy`) and waits for the whole.
 
 use nix::sys::termios::LocalFlags;
-use tests::{ALL, Step, Test, programs, pty::Session, tests, wait_until};
+use tests::{
+    ALL, MOUNT, Step, Test, image::Image, programs, pty::Session, tests,
+    wait_until,
+};
 
 pub(crate) const TESTS: &[Test] = tests![
     an_interactive_shell_has_a_prompt_and_an_exit_code,
     an_interactive_shell_has_job_control,
     ctrl_c_arrives_once,
+    ctrl_c_comes_from_the_kernel_alone,
     the_terminal_comes_back_after_the_run,
     the_terminal_comes_back_in_the_modes_that_it_had,
     ctrl_z_stops_a_command_and_fg_continues_it,
@@ -100,6 +104,30 @@ fn ctrl_c_arrives_once() {
             session.expect("count=2");
             assert_eq!(session.end(), Some(0), "{} {input}", step.name);
         }
+    }
+}
+
+/// A second one may come while the first is still pending, and is then lost:
+/// only who has sent it tells for sure that nobody passes it on.
+fn ctrl_c_comes_from_the_kernel_alone() {
+    let image = Image::minimal();
+    let root = image.path().display();
+    for step in ALL {
+        let command = match step < MOUNT {
+            true => format!("run -- {root}/helper"),
+            false => format!("run --rootfs {root} -- /helper"),
+        };
+        let script =
+            format!("exec \"$0\" {command} count-interrupts 20 </dev/null");
+        let mut session = Session::start(["sh", "-c", &script, &program(step)]);
+        session.expect("ready");
+        for _ in 0..20 {
+            session.press(CTRL_C);
+            session.expect("interrupted by ");
+            let sender = session.expect(".");
+            assert_eq!(sender, "the kernel", "{}", step.name);
+        }
+        assert_eq!(session.end(), Some(0), "{}", step.name);
     }
 }
 

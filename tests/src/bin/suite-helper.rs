@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     env, fs,
     io::{self, BufRead},
+    mem::MaybeUninit,
     net::{SocketAddr, TcpStream},
     os::unix::{fs::chroot, process::CommandExt},
     process::{Command, ExitCode},
@@ -15,6 +16,7 @@ use nix::{
     errno::Errno,
     sys::{
         resource::{UsageWho, getrusage},
+        signal::{SigSet, Signal},
         time::TimeValLike,
         wait::{WaitStatus, waitpid},
     },
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         ["escape-chroot", file] => escape_chroot(file),
         ["fork-bomb", count] => fork_bomb(number(count)),
         ["burn-cpu", ms] => burn_cpu(Duration::from_millis(number(ms))),
+        ["count-interrupts", count] => count_interrupts(number(count)),
         ["connect", address] => {
             connect(address);
             Ok(())
@@ -189,6 +192,26 @@ fn cpu_time() -> io::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let used = usage.user_time() + usage.system_time();
     Ok(Duration::from_micros(used.num_microseconds() as u64))
+}
+
+/// Waits so often for a SIGINT, and says who has sent it.
+fn count_interrupts(count: u64) -> io::Result<()> {
+    let interrupt = SigSet::from(Signal::SIGINT);
+    interrupt.thread_block()?;
+    println!("ready");
+    for _ in 0..count {
+        let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+        // SAFETY: sigwaitinfo(2) reads the set and fills the siginfo.
+        let signal =
+            unsafe { libc::sigwaitinfo(interrupt.as_ref(), info.as_mut_ptr()) };
+        Errno::result(signal)?;
+        // SAFETY: it has succeeded, and so filled `info`.
+        match unsafe { info.assume_init() }.si_code {
+            libc::SI_KERNEL => println!("interrupted by the kernel."),
+            _ => println!("interrupted by a process."),
+        }
+    }
+    Ok(())
 }
 
 /// Prints `connected`, or the errno of connect(2).

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Gradescope runs this once, when the image of the autograder is built, and has
+# unpacked the archive in /autograder/source: the repository in
+# /autograder/source/repository, these two files beside it.
+set -euo pipefail
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends \
+    ca-certificates curl gcc libc6-dev procps tar util-linux uidmap
+curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+    sh -s -- -y --profile minimal
+# shellcheck disable=SC1091
+. "$HOME/.cargo/env"
+
+cd /autograder/source/repository
+# Everything is compiled now, so that grading takes seconds and no network.
+cargo build --quiet --package lab
+directory=$(mktemp -d)
+for step in 1 2 3 4 5 6; do
+    cargo lab start "$step" --to "$directory/$step"
+    # A starter scores nothing, which is no failure here.
+    cargo lab grade "$directory/$step" || true
+done
+rm -rf "$directory"
+
+# Where namespaces are forbidden, the checks run in a virtual machine.
+if ! unshare --user --mount --pid --fork true 2>/dev/null; then
+    apt-get install -y -qq --no-install-recommends \
+        qemu-system-x86 busybox-static kmod cpio dpkg-dev
+    tests/vm/prepare
+fi

@@ -1,0 +1,276 @@
+//! Runs the checks of a lab on a program.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    lab::{Check, Lab},
+    limits, sandbox,
+    workshop::{build, checkout, target_of},
+};
+
+/// What became of a check.
+#[derive(Clone, Deserialize, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
+    /// For the student: what was expected, what came.
+    pub(crate) says: String,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Serialize)]
+pub(crate) enum Verdict {
+    Passed,
+    Failed,
+    /// This machine can't run it.
+    NotRun,
+}
+
+impl Outcome {
+    pub(crate) fn failed(says: impl Into<String>) -> Outcome {
+        Outcome {
+            verdict: Verdict::Failed,
+            says: says.into(),
+        }
+    }
+
+    pub(crate) fn points(&self, check: &Check) -> u32 {
+        match self.verdict {
+            Verdict::Passed => check.points,
+            _ => 0,
+        }
+    }
+
+    /// As courses know it: `== claim ==  OK (10/10)`.
+    pub(crate) fn print(&self, check: &Check) {
+        let (name, max) = (&check.name, check.points);
+        match self.verdict {
+            Verdict::Passed => println!("== {name} ==  OK ({max}/{max})"),
+            Verdict::Failed => println!("== {name} ==  FAIL (0/{max})"),
+            Verdict::NotRun => println!("== {name} ==  NOT RUN (-/{max})"),
+        }
+        for line in self.says.lines() {
+            println!("    {line}");
+        }
+    }
+}
+
+/// What a check's script may use, and what differs from student to student: so
+/// that the transcript of one is not that of another.
+pub(crate) fn values(student: &str) -> Vec<(String, String)> {
+    // FNV-1a, which every other tool can compute as well.
+    let hash = student
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+    let tens = 3 + hash % 3;
+    let pids = 12 + hash / 7 % 12;
+    let value = |name: &str, value: String| (name.to_owned(), value);
+    vec![
+        value("NAME", format!("box-{:04x}", hash >> 48)),
+        value("TEXT", format!("{:08x}", hash as u32)),
+        value("MIB", format!("{}", 10 * tens)),
+        value("DOTS", ".".repeat(tens as usize)),
+        value("PIDS", pids.to_string()),
+        value("FORKS", (pids - 2).to_string()),
+    ]
+}
+
+/// Runs one check.
+pub(crate) fn try_one(
+    program: &Path,
+    check: &Check,
+    values: &[(String, String)],
+) -> Outcome {
+    let not_run = |says: String| Outcome {
+        verdict: Verdict::NotRun,
+        says,
+    };
+    if let (true, Some(why)) = (check.limits, limits::why_not()) {
+        return not_run(why);
+    }
+    let finished = match sandbox::run(program, &check.run, values) {
+        Ok(finished) => finished,
+        Err(error) => {
+            return not_run(format!(
+                "{error:#}\n`doctor` says what to change; a virtual machine \
+                 can always run it"
+            ));
+        }
+    };
+    let mut expected = check.expect.clone();
+    for (name, value) in values {
+        expected = expected.replace(&format!("${name}"), value);
+    }
+    let (expected, got) = (expected.trim(), finished.stdout.trim());
+    if expected == got && finished.trouble.is_none() {
+        return Outcome {
+            verdict: Verdict::Passed,
+            says: String::new(),
+        };
+    }
+    let mut says = format!("expected: {}\n", in_one_line(expected));
+    says += &format!("got:      {}\n", in_one_line(got));
+    if let Some(trouble) = &finished.trouble {
+        says += &format!("trouble:  {trouble}\n");
+    }
+    match empty_hole(&finished.stderr) {
+        Some(hole) => {
+            says += &format!("the hole `{hole}` is still empty\n");
+        }
+        None => {
+            let lines = finished.stderr.lines();
+            let telling = lines.filter(|line| {
+                !line.starts_with("note: run with") && !line.trim().is_empty()
+            });
+            for line in telling.take(6) {
+                says += &format!("it said:  {line}\n");
+            }
+            says += &format!("hint:     {}\n", check.hint);
+        }
+    }
+    Outcome::failed(says)
+}
+
+/// Which hole has panicked.
+fn empty_hole(stderr: &str) -> Option<&str> {
+    let (_, rest) = stderr.split_once("not yet implemented: the hole `")?;
+    rest.split('`').next()
+}
+
+fn in_one_line(text: &str) -> String {
+    match text.is_empty() {
+        true => "nothing".to_owned(),
+        false => text.lines().collect::<Vec<_>>().join(" | "),
+    }
+}
+
+/// Programs, and what to check on each: all that a machine needs to know which
+/// has nothing but this and the program `lab`.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Plan {
+    pub(crate) student: String,
+    pub(crate) jobs: Vec<(PathBuf, Vec<Check>)>,
+}
+
+impl Plan {
+    /// Runs all of it, here.
+    pub(crate) fn run(&self) -> Vec<Vec<Outcome>> {
+        let values = values(&self.student);
+        let job = |(program, checks): &(PathBuf, Vec<Check>)| {
+            let one = |check| try_one(program, check, &values);
+            checks.iter().map(one).collect()
+        };
+        self.jobs.iter().map(job).collect()
+    }
+}
+
+/// The student's command: builds the workspace and prints the score. True for
+/// full marks.
+pub(crate) fn main() -> anyhow::Result<bool> {
+    let lab = Lab::of_student()?;
+    let top = checkout();
+    let program = build(top, &lab.step, &target_of(top))?;
+    let values = values("");
+    let (mut score, mut not_run) = (0, 0);
+    for check in &lab.checks {
+        let outcome = try_one(&program, check, &values);
+        outcome.print(check);
+        score += outcome.points(check);
+        if outcome.verdict == Verdict::NotRun {
+            not_run += check.points;
+        }
+    }
+    let all = lab.points();
+    match not_run {
+        0 => println!("Score: {score}/{all}"),
+        _ => println!(
+            "Score: {score}/{}, and {not_run} points more that can't be earned \
+             on this machine",
+            all - not_run
+        ),
+    }
+    Ok(score == all)
+}
+
+/// Checks again whenever a file of the step is saved.
+pub(crate) fn watch() -> anyhow::Result<bool> {
+    let lab = Lab::of_student()?;
+    let mut seen = None;
+    loop {
+        let now = latest(&checkout().join(&lab.step))?;
+        if seen != Some(now) {
+            seen = Some(now);
+            // Clears the screen; see console_codes(4).
+            print!("\x1b[H\x1b[2J");
+            if let Err(error) = main() {
+                println!("{error:#}");
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+}
+
+/// When a file in `directory`, or below it, was last written.
+fn latest(directory: &Path) -> anyhow::Result<std::time::SystemTime> {
+    let mut latest = std::time::SystemTime::UNIX_EPOCH;
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("opendir({directory:?})"))?;
+    for entry in entries {
+        let entry = entry?;
+        // An editor may have just replaced it.
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        let time = match metadata.is_dir() {
+            true => self::latest(&entry.path())?,
+            false => metadata.modified()?,
+        };
+        latest = latest.max(time);
+    }
+    Ok(latest)
+}
+
+/// Shows one more hint for a hole: the first that is still empty, or `name`.
+pub(crate) fn hint(name: Option<&str>) -> anyhow::Result<bool> {
+    let lab = Lab::of_student()?;
+    let sources = lab.sources(checkout())?;
+    let is_empty = |name: &str| {
+        let todo = format!("todo!(\"the hole `{name}`\")");
+        sources.values().any(|text| text.contains(&todo))
+    };
+    let mut holes = lab.holes.iter();
+    let hole = match name {
+        Some(name) => holes
+            .find(|hole| hole.name == name)
+            .with_context(|| format!("there is no hole {name}"))?,
+        None => match holes.find(|hole| is_empty(&hole.name)) {
+            Some(hole) => hole,
+            None => {
+                println!("No hole is empty; `lab hint HOLE` helps with one.");
+                return Ok(true);
+            }
+        },
+    };
+    let shown = checkout().join(".lab/hints").join(&hole.name);
+    let count: usize = std::fs::read_to_string(&shown)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0);
+    ensure!(
+        !hole.hints.is_empty(),
+        "there are no hints for {}",
+        hole.name
+    );
+    let count = (count + 1).min(hole.hints.len());
+    for (index, hint) in hole.hints[..count].iter().enumerate() {
+        println!("{} ({}/{}): {hint}", hole.name, index + 1, hole.hints.len());
+    }
+    if let Some(parent) = shown.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::write(&shown, count.to_string())?;
+    Ok(true)
+}

@@ -1,0 +1,363 @@
+//! Grades a submission.
+//!
+//! A check's points are earned by the whole program, or by the solution with
+//! nothing but this one hole as the student has filled it: an empty hole costs
+//! its own points and no others, although a program with a hole in it hardly
+//! gets anywhere.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::json;
+
+use crate::{
+    check::{Outcome, Plan, Verdict},
+    lab::{Check, Lab, Sources},
+    workshop::{STEPS, Workshop, checkout, mirror, read},
+};
+
+/// Where checks are run: a command that takes options and a script, like
+/// `tests/vm/run`; here, if it is not set.
+const VM: &str = "LAB_VM";
+
+/// A grade: what became of each check.
+pub(crate) struct Grade {
+    pub(crate) lab: Lab,
+    pub(crate) outcomes: Vec<Outcome>,
+}
+
+impl Grade {
+    pub(crate) fn score(&self) -> u32 {
+        let pairs = self.lab.checks.iter().zip(&self.outcomes);
+        pairs.map(|(check, outcome)| outcome.points(check)).sum()
+    }
+
+    /// What the checks of one hole have earned.
+    pub(crate) fn score_of(&self, hole: &str) -> u32 {
+        let pairs = self.lab.checks.iter().zip(&self.outcomes);
+        pairs
+            .filter(|(check, _)| check.hole == hole)
+            .map(|(check, outcome)| outcome.points(check))
+            .sum()
+    }
+
+    /// Whether every check could be run.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.outcomes.iter().all(|it| it.verdict != Verdict::NotRun)
+    }
+
+    fn print(&self) {
+        for (check, outcome) in self.lab.checks.iter().zip(&self.outcomes) {
+            outcome.print(check);
+        }
+        println!("Score: {}/{}", self.score(), self.lab.points());
+    }
+
+    /// What Gradescope reads. See its documentation, "Autograder
+    /// Specifications".
+    fn json(&self) -> serde_json::Value {
+        let pairs = self.lab.checks.iter().zip(&self.outcomes);
+        let tests: Vec<_> = pairs
+            .map(|(check, outcome)| {
+                json!({
+                    "name": check.name,
+                    "score": outcome.points(check),
+                    "max_score": check.points,
+                    "status": match outcome.verdict {
+                        Verdict::Passed => "passed",
+                        _ => "failed",
+                    },
+                    "output": match outcome.verdict {
+                        Verdict::NotRun => format!("not run: {}", outcome.says),
+                        _ => outcome.says.clone(),
+                    },
+                    "visibility": match check.hidden {
+                        true => "after_published",
+                        false => "visible",
+                    },
+                })
+            })
+            .collect();
+        json!({ "score": self.score(), "tests": tests })
+    }
+}
+
+/// Grades the submission at `directory`, prints a table, and writes `json`.
+/// True for full marks.
+pub(crate) fn main(
+    directory: &Path,
+    step: Option<usize>,
+    student: &str,
+    json: Option<&Path>,
+) -> anyhow::Result<bool> {
+    let step = match step {
+        Some(step) => step,
+        None => which(directory)?,
+    };
+    let grade =
+        grade(directory, Lab::load(step)?, student, &Memory::default())?;
+    grade.print();
+    if let Some(json) = json {
+        let text = format!("{:#}\n", grade.json());
+        fs::write(json, text).with_context(|| format!("writing {json:?}"))?;
+    }
+    ensure!(
+        grade.is_complete(),
+        "not all checks could be run here, so this is no grade"
+    );
+    Ok(grade.score() == grade.lab.points())
+}
+
+/// Which lab a submission is: it has the last of the steps.
+fn which(directory: &Path) -> anyhow::Result<usize> {
+    let has = |number: &usize| directory.join(STEPS[number - 1]).is_dir();
+    let numbers = (1..=STEPS.len()).rev();
+    numbers
+        .into_iter()
+        .find(has)
+        .context("no step in it; say which one with --step")
+}
+
+/// Grades the submission at `directory`: a student's workspace, or only the
+/// directory of the step.
+pub(crate) fn grade(
+    directory: &Path,
+    lab: Lab,
+    student: &str,
+    memory: &Memory,
+) -> anyhow::Result<Grade> {
+    let mut packages = vec!["common"];
+    packages.extend(&STEPS[..lab.number()]);
+    let name = format!("grade-{}", lab.step);
+    let workshop = Workshop::open(&name, checkout(), &packages)?;
+    let solution = lab.sources(checkout())?;
+
+    let own = directory.join(&lab.step).join("src");
+    let own = match own.is_dir() {
+        true => own,
+        false => directory.join("src"),
+    };
+    let all_fail = |lab: Lab, says: &str| {
+        let outcomes = lab.checks.iter().map(|_| Outcome::failed(says));
+        let outcomes = outcomes.collect();
+        Ok(Grade { lab, outcomes })
+    };
+    // Of a submission nothing counts but the sources of its step.
+    let sources = workshop.directory.join(&lab.step).join("src");
+    if let Err(error) = refuse(&own).and_then(|()| mirror(&own, &sources)) {
+        return all_fail(lab, &format!("{error:#}"));
+    }
+    let students = match lab.sources(&workshop.directory) {
+        Ok(students) => students,
+        Err(error) => return all_fail(lab, &format!("{error:#}")),
+    };
+
+    let job = Job {
+        workshop: &workshop,
+        step: &lab.step,
+        student,
+        memory,
+    };
+    let mut outcomes = job.run(&[(students.clone(), lab.checks.clone())])?;
+    let mut outcomes = outcomes.remove(0);
+
+    // Each hole alone, where the whole program shows too little of it.
+    let mut failed: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, check) in lab.checks.iter().enumerate() {
+        if outcomes[index].verdict == Verdict::Failed {
+            failed.entry(check.hole.clone()).or_default().push(index);
+        }
+    }
+    let mut versions = Vec::new();
+    let mut places = Vec::new();
+    for (hole, indices) in failed {
+        match lab.fill(&students, &solution, |other| other.name != hole) {
+            Ok(sources) => {
+                let checks = indices.iter().map(|at| lab.checks[*at].clone());
+                versions.push((sources, checks.collect()));
+                places.push(indices);
+            }
+            Err(error) => {
+                for index in indices {
+                    let says = format!("\nthe hole alone: {error:#}");
+                    outcomes[index].says += &says;
+                }
+            }
+        }
+    }
+    for (found, indices) in job.run(&versions)?.into_iter().zip(places) {
+        for (outcome, index) in found.into_iter().zip(indices) {
+            outcomes[index] = outcome;
+        }
+    }
+    Ok(Grade { lab, outcomes })
+}
+
+/// What became of checks: of the same sources it is always the same.
+#[derive(Default)]
+pub(crate) struct Memory(RefCell<BTreeMap<(Sources, String), Outcome>>);
+
+impl Memory {
+    fn get(&self, sources: &Sources, check: &Check) -> Option<Outcome> {
+        let key = (sources.clone(), check.name.clone());
+        self.0.borrow().get(&key).cloned()
+    }
+
+    fn put(&self, sources: &Sources, check: &Check, outcome: Outcome) {
+        let key = (sources.clone(), check.name.clone());
+        self.0.borrow_mut().insert(key, outcome);
+    }
+}
+
+/// Builds versions of a program, and runs checks on each.
+struct Job<'a> {
+    workshop: &'a Workshop,
+    step: &'a str,
+    student: &'a str,
+    memory: &'a Memory,
+}
+
+impl Job<'_> {
+    fn run(
+        &self,
+        versions: &[(Sources, Vec<Check>)],
+    ) -> anyhow::Result<Vec<Vec<Outcome>>> {
+        let directory = tempfile::tempdir()?;
+        let mut jobs = Vec::new();
+        for (index, (sources, checks)) in versions.iter().enumerate() {
+            let mut checks = checks.clone();
+            checks.retain(|it| self.memory.get(sources, it).is_none());
+            if checks.is_empty() {
+                continue;
+            }
+            let place = directory.path().join(index.to_string());
+            match self.build(sources, &place) {
+                Ok(program) => jobs.push((sources, (program, checks))),
+                Err(error) => {
+                    let outcome = Outcome::failed(format!("{error:#}"));
+                    for check in &checks {
+                        self.memory.put(sources, check, outcome.clone());
+                    }
+                }
+            }
+        }
+        let (sources, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+        let found = run(self.student, jobs.clone())?;
+        for ((sources, (_, checks)), found) in
+            sources.into_iter().zip(&jobs).zip(found)
+        {
+            for (check, outcome) in checks.iter().zip(found) {
+                self.memory.put(sources, check, outcome);
+            }
+        }
+        let outcomes = |(sources, checks): &(Sources, Vec<Check>)| {
+            let found = checks.iter().map(|it| self.memory.get(sources, it));
+            found.collect::<Option<Vec<Outcome>>>()
+        };
+        let all = versions.iter().map(outcomes).collect::<Option<_>>();
+        all.context("a check has no outcome")
+    }
+
+    fn build(
+        &self,
+        sources: &Sources,
+        place: &Path,
+    ) -> anyhow::Result<PathBuf> {
+        for (file, text) in sources {
+            self.workshop.write(file, text)?;
+        }
+        let program = self.workshop.build(self.step)?;
+        fs::create_dir(place)?;
+        let copy = place.join(self.step);
+        fs::copy(program, &copy)?;
+        Ok(copy)
+    }
+}
+
+/// Refuses sources that read other files when they are compiled: the solution
+/// is not far.
+fn refuse(directory: &Path) -> anyhow::Result<()> {
+    let entries = fs::read_dir(directory)
+        .with_context(|| format!("there are no sources in {directory:?}"))?;
+    for entry in entries {
+        let path = entry?.path();
+        let kind = path.symlink_metadata()?.file_type();
+        if kind.is_dir() {
+            refuse(&path)?;
+            continue;
+        }
+        ensure!(kind.is_file(), "{path:?} is no regular file");
+        let text: String = read(&path)?.split_whitespace().collect();
+        for word in [
+            "include!",
+            "include_str!",
+            "include_bytes!",
+            "[path=",
+            "cfg_attr",
+        ] {
+            ensure!(
+                !text.contains(word),
+                "{path:?} has `{word}` in it, which reads other files"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Runs checks on programs, here or in the virtual machine.
+fn run(
+    student: &str,
+    jobs: Vec<(PathBuf, Vec<Check>)>,
+) -> anyhow::Result<Vec<Vec<Outcome>>> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let student = student.to_owned();
+    let plan = Plan { student, jobs };
+    match std::env::var_os(VM) {
+        None => Ok(plan.run()),
+        Some(vm) => run_in_vm(Path::new(&vm), plan),
+    }
+}
+
+/// Everything that is needed goes along in one directory: this program, which
+/// is linked statically, the plan, and the programs to be checked.
+fn run_in_vm(vm: &Path, mut plan: Plan) -> anyhow::Result<Vec<Vec<Outcome>>> {
+    let place = tempfile::Builder::new().prefix("lab-vm-").tempdir()?;
+    let top = place.path();
+    fs::copy("/proc/self/exe", top.join("lab"))?;
+    for (index, (program, _)) in plan.jobs.iter_mut().enumerate() {
+        let name = program.file_name().context("it has no name")?;
+        let copy = top.join(index.to_string()).join(name);
+        fs::create_dir_all(copy.parent().unwrap_or(top))?;
+        fs::copy(&*program, &copy)?;
+        *program = copy;
+    }
+    fs::write(top.join("plan.json"), serde_json::to_vec(&plan)?)?;
+    let script = format!(
+        "LAB_TIME_FACTOR=6 {top}/lab run-plan {top}/plan.json",
+        top = top.display()
+    );
+    let output = Command::new(vm)
+        .args(["--limit", "900", "--bring"])
+        .arg(top)
+        .arg(script)
+        .output()
+        .with_context(|| format!("running {vm:?}"))?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let mut lines = stdout.lines();
+    let Some(line) = lines.find_map(|line| line.strip_prefix(OUTCOMES)) else {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("the virtual machine has said nothing: {stdout}{stderr}");
+    };
+    Ok(serde_json::from_str(line)?)
+}
+
+/// Begins the line with what became of a plan.
+pub(crate) const OUTCOMES: &str = "OUTCOMES ";

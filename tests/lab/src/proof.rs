@@ -1,0 +1,171 @@
+//! Proves that the labs grade rightly. CI runs it.
+
+use std::{collections::BTreeSet, fs, path::Path, time::Instant};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    grade::{Memory, grade},
+    lab::{Lab, Sources},
+    start::make,
+    workshop::{STEPS, build, checkout, read, target_of},
+};
+
+/// For each lab: the starter compiles, scores nothing, and has nothing of the
+/// solution in it; each hole, filled alone, earns exactly its points; the
+/// solution earns them all. True if all of that holds.
+pub(crate) fn main(steps: &[usize]) -> anyhow::Result<bool> {
+    let all: Vec<usize> = (1..=STEPS.len()).collect();
+    let steps = if steps.is_empty() { &all } else { steps };
+    let begin = Instant::now();
+    println!("lab  starter  holes  points");
+    let mut good = true;
+    for step in steps {
+        match prove(*step) {
+            Ok(row) => println!("{row}"),
+            Err(error) => {
+                good = false;
+                println!("lab {step}: {error:#}");
+            }
+        }
+    }
+    println!("in {} s", begin.elapsed().as_secs());
+    Ok(good)
+}
+
+fn prove(step: usize) -> anyhow::Result<String> {
+    let lab = Lab::load(step)?;
+    let target = target_of(checkout()).join("lab");
+    // Always the same place, so that Cargo builds little anew.
+    let student = target.join(format!("student-{step}"));
+    if student.exists() {
+        fs::remove_dir_all(&student)?;
+    }
+    make(step, &student)?;
+    let solution = lab.sources(checkout())?;
+    nothing_leaks(&lab, &solution, &student)?;
+
+    // As the student builds it.
+    build(&student, &lab.step, &target.join("target"))
+        .context("the starter")?;
+
+    let memory = Memory::default();
+    let grade = |sources: &Sources| -> anyhow::Result<_> {
+        for (file, text) in sources {
+            fs::write(student.join(file), text)?;
+        }
+        let grade = grade(&student, Lab::load(step)?, "student", &memory)?;
+        ensure!(grade.is_complete(), "not all checks can be run here");
+        Ok(grade)
+    };
+    let starter = lab.sources(&student)?;
+    let of_starter = grade(&starter)?.score();
+    ensure!(of_starter == 0, "the starter scores {of_starter}");
+
+    for hole in &lab.holes {
+        let own = lab.checks.iter().filter(|it| it.hole == hole.name);
+        let points: u32 = own.map(|check| check.points).sum();
+        ensure!(points > 0, "the hole {} is worth nothing", hole.name);
+        let one = lab.fill(&starter, &solution, |it| it.name == hole.name)?;
+        let found = grade(&one)?;
+        ensure!(
+            found.score() == points && found.score_of(&hole.name) == points,
+            "the hole {} alone scores {}, not {points}: {}",
+            hole.name,
+            found.score(),
+            found
+                .outcomes
+                .iter()
+                .map(|it| it.says.as_str())
+                .collect::<String>(),
+        );
+    }
+
+    let of_solution = grade(&solution)?;
+    let failed: Vec<String> = of_solution
+        .lab
+        .checks
+        .iter()
+        .zip(&of_solution.outcomes)
+        .filter(|(check, outcome)| outcome.points(check) == 0)
+        .map(|(check, outcome)| format!("{}: {}", check.name, outcome.says))
+        .collect();
+    ensure!(
+        failed.is_empty(),
+        "the solution fails:\n{}",
+        failed.join("\n")
+    );
+    Ok(format!(
+        "{step:>3}  {of_starter:>7}  {:>5}  {:>6}",
+        lab.holes.len(),
+        lab.points()
+    ))
+}
+
+/// Looks in all that a student gets for lines that were taken out.
+fn nothing_leaks(
+    lab: &Lab,
+    solution: &Sources,
+    student: &Path,
+) -> anyhow::Result<()> {
+    let starter = lab.starter(solution)?;
+    // What is also elsewhere in the step, or says nothing, gives nothing away.
+    let mut elsewhere: Vec<String> = starter.values().cloned().collect();
+    search(&checkout().join(&lab.step), &mut |path, text| {
+        let with_holes = solution.keys().any(|file| path.ends_with(file));
+        if !with_holes {
+            elsewhere.push(text.to_owned());
+        }
+        Ok(())
+    })?;
+    let kept: BTreeSet<&str> = elsewhere
+        .iter()
+        .flat_map(|text| text.lines().map(str::trim))
+        .collect();
+    let removed = lab.all_removed(solution)?;
+    let telling: Vec<&str> = removed
+        .iter()
+        .flat_map(|text| text.lines().map(str::trim))
+        .filter(|line| line.len() >= 12 && !kept.contains(line))
+        .collect();
+    ensure!(!telling.is_empty(), "nothing was taken out");
+    let below: Vec<String> = STEPS[..lab.number() - 1]
+        .iter()
+        .map(|step| (*step).to_owned())
+        .chain(["common".to_owned(), "tests".to_owned()])
+        .collect();
+    search(student, &mut |path, text| {
+        let relative = path.strip_prefix(student).unwrap_or(path);
+        let lines: BTreeSet<&str> = text.lines().map(str::trim).collect();
+        // The steps below are complete, on purpose.
+        let complete = below.iter().any(|name| relative.starts_with(name));
+        for line in &telling {
+            ensure!(
+                complete || !lines.contains(line),
+                "{relative:?} gives away: {line}"
+            );
+        }
+        Ok(())
+    })?;
+    for later in &STEPS[lab.number()..] {
+        ensure!(!student.join(later).exists(), "it has {later}");
+    }
+    for name in [".git", "target", "tests/suite", "tests/mutants"] {
+        ensure!(!student.join(name).exists(), "it has {name}");
+    }
+    Ok(())
+}
+
+fn search(
+    directory: &Path,
+    look: &mut impl FnMut(&Path, &str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => search(&path, look)?,
+            false => look(&path, &read(&path)?)?,
+        }
+    }
+    Ok(())
+}

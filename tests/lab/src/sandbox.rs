@@ -1,0 +1,366 @@
+//! Where a student's program runs: in namespaces of its own, which it may take
+//! for a whole machine. It is root there and nobody outside, it can rename and
+//! mount and kill what it likes, and everything ends with it.
+//!
+//! In there `/` is a shared mount, as systemd makes it: a step that forgets
+//! `make_private` shows it, and reaches no further than this.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{Read, Write},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    sys::{
+        prctl,
+        resource::{Resource, setrlimit},
+        signal::{Signal, kill, raise},
+        wait::{WaitPidFlag, WaitStatus, wait, waitpid},
+    },
+    unistd::{
+        ForkResult, Gid, Pid, Uid, fork, getegid, geteuid, setgroups,
+        sethostname, setresgid, setresuid,
+    },
+};
+
+use crate::limits::Cgroup;
+
+/// Who root of a sandbox is outside, when real root has made it: nobody.
+const OUTSIDE: u32 = 1_000_000;
+
+/// How long a script may take. Emulation is slow: `LAB_TIME_FACTOR` times as
+/// long.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What a script may use: processes, bytes of memory and of a file, seconds of
+/// processor time.
+const LIMITS: [(Resource, u64); 5] = [
+    (Resource::RLIMIT_NPROC, PROCESSES),
+    (Resource::RLIMIT_AS, 4 << 30),
+    (Resource::RLIMIT_FSIZE, 256 << 20),
+    (Resource::RLIMIT_CPU, 60),
+    (Resource::RLIMIT_CORE, 0),
+];
+
+const PROCESSES: u64 = 250;
+
+/// What is kept of the output.
+const OUTPUT: u64 = 64 * 1024;
+
+/// What became of a script.
+pub(crate) struct Finished {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// It had to be ended, or has left something behind.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Runs a shell script next to the program that it can call `$STEP`.
+///
+/// # Errors
+/// This machine refuses the sandbox.
+pub(crate) fn run(
+    program: &Path,
+    script: &str,
+    variables: &[(String, String)],
+) -> anyhow::Result<Finished> {
+    let out = tempfile::NamedTempFile::new()?;
+    let err = tempfile::NamedTempFile::new()?;
+    let owner = match geteuid().is_root() {
+        true => (OUTSIDE, OUTSIDE),
+        false => (geteuid().as_raw(), getegid().as_raw()),
+    };
+    let cgroup = match geteuid().is_root() {
+        true => Some(Cgroup::create(owner.0)?),
+        false => None,
+    };
+    let mut child = Command::new("/proc/self/exe")
+        .args(["in-sandbox".as_ref(), program.as_os_str()])
+        .args(["--", script])
+        .env_clear()
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
+        .envs(variables.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(out.reopen()?)
+        .stderr(err.reopen()?)
+        .process_group(0)
+        .spawn()
+        .context("starting a sandbox")?;
+    let mut guard = Guard(&mut child);
+    let ended = guard.open_gate(owner, cgroup.as_ref())?;
+    let (status, trouble) = match ended {
+        Some(_) => bail!("{}", text(err.path())?.trim()),
+        None => guard.wait()?,
+    };
+    let stderr = text(err.path())?;
+    if status.code() == Some(REFUSED) {
+        bail!("{}", stderr.trim());
+    }
+    let (stderr, left) = match stderr.split_once(LEFT) {
+        Some((stderr, left)) => (
+            stderr.to_owned(),
+            Some(format!("left behind: {}", left.trim())),
+        ),
+        None => (stderr, None),
+    };
+    let cgroups = cgroup.map(|it| it.leftovers()).unwrap_or_default();
+    let cgroups = (!cgroups.is_empty())
+        .then(|| format!("it has left {} behind", cgroups.join(", ")));
+    Ok(Finished {
+        stdout: text(out.path())?,
+        stderr,
+        trouble: trouble.or(left).or(cgroups),
+    })
+}
+
+fn text(path: &Path) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(OUTPUT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The sandbox's process, which is killed with this value.
+struct Guard<'a>(&'a mut Child);
+
+impl Guard<'_> {
+    fn pid(&self) -> i32 {
+        self.0.id() as i32
+    }
+
+    /// Waits until the process has its user namespace, and says who it is. The
+    /// exit status is that of one that has ended instead.
+    fn open_gate(
+        &mut self,
+        (uid, gid): (u32, u32),
+        cgroup: Option<&Cgroup>,
+    ) -> anyhow::Result<Option<()>> {
+        let pid = Pid::from_raw(self.pid());
+        match waitpid(pid, Some(WaitPidFlag::WUNTRACED)).context("wait4()")? {
+            WaitStatus::Stopped(..) => {}
+            _ => return Ok(Some(())),
+        }
+        for (file, text) in [
+            ("setgroups", "deny".to_owned()),
+            ("uid_map", format!("0 {uid} 1")),
+            ("gid_map", format!("0 {gid} 1")),
+        ] {
+            let path = format!("/proc/{pid}/{file}");
+            fs::write(&path, text)
+                .with_context(|| format!("write({path:?})"))?;
+        }
+        if let Some(cgroup) = cgroup {
+            cgroup.take(self.pid())?;
+        }
+        kill(pid, Signal::SIGCONT).context("kill(SIGCONT)")?;
+        Ok(None)
+    }
+
+    fn wait(&mut self) -> anyhow::Result<(ExitStatus, Option<String>)> {
+        let start = Instant::now();
+        let factor = std::env::var("LAB_TIME_FACTOR").ok();
+        let factor = factor.and_then(|it| it.parse().ok()).unwrap_or(1);
+        let mut trouble = None;
+        loop {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok((status, trouble));
+            }
+            if trouble.is_none() && start.elapsed() > LIMIT * factor {
+                let count = descendants(self.pid());
+                trouble = Some(match count > PROCESSES as usize / 2 {
+                    true => format!("a fork bomb: {count} processes"),
+                    false => format!(
+                        "it was still running after {:?}: an endless loop, or \
+                         it waits for what never comes",
+                        LIMIT * factor
+                    ),
+                });
+                self.0.kill()?;
+            }
+            sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// How many processes descend from `pid`.
+fn descendants(pid: i32) -> usize {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut parents = Vec::new();
+    for entry in entries {
+        let name = entry.file_name();
+        let Some(child) = name.to_str().and_then(|it| it.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let stat = fs::read_to_string(entry.path().join("stat"));
+        let stat = stat.unwrap_or_default();
+        let parent = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
+        parents.extend(parent.map(|parent| (child, parent)));
+    }
+    let mut family: Vec<i32> = vec![pid];
+    let mut at = 0;
+    while at < family.len() {
+        let parent = family[at];
+        let children = parents.iter().filter(|(_, of)| *of == parent);
+        family.extend(children.map(|(child, _)| *child));
+        at += 1;
+    }
+    family.len() - 1
+}
+
+/// The exit code that says: there is no sandbox.
+const REFUSED: i32 = 99;
+
+/// Begins the report on what was left behind.
+const LEFT: &str = "\n-- left behind: ";
+
+/// The other side: becomes a sandbox, and runs the script in it. Returns the
+/// exit code.
+pub(crate) fn enter(program: &Path, script: &str) -> i32 {
+    match make(program, script) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("this machine refuses a sandbox: {error:#}");
+            REFUSED
+        }
+    }
+}
+
+fn make(program: &Path, script: &str) -> anyhow::Result<i32> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // Now: it may be where nobody but us can go.
+    let program_file =
+        File::open(program).with_context(|| format!("open({program:?})"))?;
+    if geteuid().is_root() {
+        setgroups(&[]).context("setgroups([])")?;
+    }
+    unshare(CloneFlags::CLONE_NEWUSER).context("unshare(CLONE_NEWUSER)")?;
+    raise(Signal::SIGSTOP).context("raise(SIGSTOP)")?;
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    setresgid(gid, gid, gid).context("setresgid(0, 0, 0)")?;
+    setresuid(uid, uid, uid).context("setresuid(0, 0, 0)")?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    unshare(
+        CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWNET,
+    )
+    .context("unshare(CLONE_NEWNS|CLONE_NEWPID|…)")?;
+    // SAFETY: this program has one thread.
+    match unsafe { fork() }.context("fork()")? {
+        ForkResult::Child => {
+            let code = be_init(program, program_file, script);
+            let code = code.unwrap_or_else(|error| {
+                eprintln!("this machine refuses a sandbox: {error:#}");
+                REFUSED
+            });
+            std::io::stderr().flush()?;
+            // SAFETY: _exit(2) has no preconditions.
+            unsafe { libc::_exit(code) }
+        }
+        ForkResult::Parent { child } => match waitpid(child, None)? {
+            WaitStatus::Exited(_, code) => Ok(code),
+            end => bail!("its first process has ended: {end:?}"),
+        },
+    }
+}
+
+/// The first process of the sandbox.
+fn be_init(
+    program: &Path,
+    mut source: File,
+    script: &str,
+) -> anyhow::Result<i32> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    propagation(MsFlags::MS_PRIVATE)?;
+    mount_new("proc", Path::new("/proc"))?;
+    for directory in ["/tmp", "/var/tmp", "/var/cache"] {
+        if Path::new(directory).is_dir() {
+            mount_new("tmpfs", Path::new(directory))?;
+        }
+    }
+    let name = program.file_name().context("it has no name")?;
+    let copy = PathBuf::from("/tmp").join(name);
+    std::io::copy(&mut source, &mut File::create(&copy)?)?;
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    propagation(MsFlags::MS_SHARED)?;
+    sethostname("outside").context("sethostname()")?;
+    for (resource, limit) in LIMITS {
+        setrlimit(resource, limit, limit).context("setrlimit()")?;
+    }
+
+    let mounts = || fs::read_to_string("/proc/self/mountinfo");
+    let before = mounts()?;
+    let shell = Command::new("sh")
+        .args(["-c", script])
+        .current_dir("/tmp")
+        .env("STEP", &copy)
+        .env("HOME", "/tmp")
+        .spawn()
+        .context("starting a shell")?;
+    let shell = Pid::from_raw(shell.id() as i32);
+    // Orphans become our children.
+    let code = loop {
+        match wait().context("wait4()")? {
+            WaitStatus::Exited(pid, code) if pid == shell => break code,
+            WaitStatus::Signaled(pid, signal, _) if pid == shell => {
+                break 128 + signal as i32;
+            }
+            _ => {}
+        }
+    };
+    let after = mounts()?;
+    let left: BTreeSet<&str> = after
+        .lines()
+        .filter(|line| !before.contains(line))
+        .filter_map(|line| line.split(' ').nth(4))
+        .collect();
+    if let Some(first) = left.first() {
+        let count = left.len();
+        eprintln!("{LEFT}mounted outside: {first} ({count} in all)");
+    }
+    ensure!(
+        code != REFUSED,
+        "the script has used the exit code {REFUSED}"
+    );
+    Ok(code)
+}
+
+fn propagation(how: MsFlags) -> anyhow::Result<()> {
+    let flags = MsFlags::MS_REC | how;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .context(r#"mount(NULL, "/", MS_REC)"#)
+}
+
+fn mount_new(kind: &str, target: &Path) -> anyhow::Result<()> {
+    mount(
+        Some(kind),
+        target,
+        Some(kind),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        None::<&str>,
+    )
+    .with_context(|| format!("mount({kind:?}, {target:?})"))
+}

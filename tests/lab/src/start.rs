@@ -1,0 +1,160 @@
+//! Makes what a student gets.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    lab::{Lab, description_for_students},
+    workshop::{STEPS, checkout, copy_packages, mirror, read},
+};
+
+/// As [`make`], but outside of the repository.
+pub(crate) fn start(number: usize, to: &Path) -> anyhow::Result<()> {
+    let inside = std::path::absolute(to)?.starts_with(checkout());
+    ensure!(!inside, "{to:?} is in the repository, next to the solution");
+    make(number, to)
+}
+
+/// Makes the workspace of lab `number` at `to`: the steps below complete, the
+/// step with holes, no later one, and no solution.
+pub(crate) fn make(number: usize, to: &Path) -> anyhow::Result<()> {
+    let lab = Lab::load(number)?;
+    let top = checkout();
+    let empty = fs::read_dir(to).map_or(true, |mut it| it.next().is_none());
+    ensure!(empty, "{to:?} is not empty");
+    fs::create_dir_all(to).with_context(|| format!("mkdir({to:?})"))?;
+
+    let starter = lab.starter(&lab.sources(top)?)?;
+    // The packages as a whole first; what was in the holes never gets there.
+    let place = tempfile::tempdir()?;
+    let clean = place.path();
+    let mut packages = vec!["common"];
+    packages.extend(&STEPS[..number]);
+    packages.push("tests/lab");
+    for package in &packages {
+        mirror(&top.join(package), &clean.join(package))?;
+    }
+    for (file, text) in &starter {
+        fs::write(clean.join(file), text)?;
+    }
+    let labs = clean.join("tests/lab/labs");
+    fs::remove_dir_all(&labs)?;
+    fs::create_dir_all(&labs)?;
+    fs::remove_dir_all(clean.join("tests/lab/gradescope")).ok();
+    for file in ["Cargo.toml", "Cargo.lock", "clippy.toml"] {
+        fs::copy(top.join(file), clean.join(file))?;
+    }
+    fs::create_dir(clean.join(".cargo"))?;
+    fs::copy(
+        top.join(".cargo/config.toml"),
+        clean.join(".cargo/config.toml"),
+    )?;
+    copy_packages(clean, to, &packages)?;
+
+    let description = description_for_students(number)?;
+    let labs = to.join("tests/lab/labs");
+    fs::create_dir_all(&labs)?;
+    fs::write(labs.join(format!("step{number:02}.toml")), description)?;
+    fs::write(to.join(".gitignore"), "/target\n")?;
+    fs::copy(top.join("rustfmt.toml"), to.join("rustfmt.toml"))?;
+    fs::write(to.join("README.md"), readme(&lab))?;
+    copy_chapters(&lab, to)?;
+    for (file, text) in &starter {
+        let kept = to.join(".lab/starter").join(file);
+        fs::create_dir_all(kept.parent().unwrap_or(to))?;
+        fs::write(kept, text)?;
+    }
+    Ok(())
+}
+
+fn readme(lab: &Lab) -> String {
+    let mut text = format!(
+        "# Lab {}: `{}`\n\n\
+         The steps below are complete, and this one has holes. Each of them \
+         panics with its name until you fill it:\n\n",
+        lab.number(),
+        lab.step
+    );
+    for hole in &lab.holes {
+        let checks = lab.checks.iter().filter(|it| it.hole == hole.name);
+        let points: u32 =
+            checks.filter(|it| !it.hidden).map(|it| it.points).sum();
+        text += &format!("- `{}`, {points} points\n", hole.name);
+    }
+    text += "\n\
+        ```console\n\
+        $ cargo lab check    # builds it, and says what is right and what not\n\
+        $ cargo lab watch    # the same, whenever you save\n\
+        $ cargo lab hint     # one more hint for the first empty hole\n\
+        $ cargo lab reset    # back to the beginning; yours goes to .lab/before\n\
+        ```\n\n\
+        Change files in the directory of this step only: the others are \
+        replaced before your work is graded.\n\
+        Leave the imports, and the two lines around each hole of `main.rs`, as \
+        they are.\n";
+    text
+}
+
+/// The chapter of this step, without what the book takes from its sources.
+fn copy_chapters(lab: &Lab, to: &Path) -> anyhow::Result<()> {
+    let source = checkout().join("book/src");
+    let prefix = &lab.step[..6];
+    let entries = fs::read_dir(source).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with(prefix) || !name.ends_with(".md") {
+            continue;
+        }
+        let text = read(&entry.path())?;
+        let lines = text.lines().filter(|line| !line.starts_with("{{#"));
+        let text = lines.collect::<Vec<_>>().join("\n") + "\n";
+        let chapters = to.join("chapter");
+        fs::create_dir_all(&chapters)?;
+        fs::write(chapters.join(name), text)?;
+    }
+    Ok(())
+}
+
+/// Puts a student's step back to the beginning, and keeps what was there.
+pub(crate) fn reset() -> anyhow::Result<()> {
+    let lab = Lab::of_student()?;
+    let top = checkout();
+    let place = (1..)
+        .map(|count| top.join(format!(".lab/before/{count}")))
+        .find(|place| !place.exists())
+        .context("no number is free")?;
+    mirror(&top.join(&lab.step).join("src"), &place)?;
+    for file in lab.sources(&top.join(".lab/starter"))?.keys() {
+        fs::copy(top.join(".lab/starter").join(file), top.join(file))?;
+    }
+    println!("What you had is in {}.", place.display());
+    Ok(())
+}
+
+/// Packs the starters of all labs, each in an archive of its own.
+pub(crate) fn export(to: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    fs::create_dir_all(to).with_context(|| format!("mkdir({to:?})"))?;
+    let place = tempfile::tempdir()?;
+    let mut archives = Vec::new();
+    for number in 1..=STEPS.len() {
+        let name = format!("lab{number}");
+        start(number, &place.path().join(&name))?;
+        let archive = to.join(format!("{name}.tar.gz"));
+        let status = Command::new("tar")
+            .args(["--owner=0", "--group=0", "--sort=name", "-czf"])
+            .arg(&archive)
+            .arg("-C")
+            .arg(place.path())
+            .arg(&name)
+            .status()
+            .context("running tar")?;
+        ensure!(status.success(), "tar has failed");
+        archives.push(archive);
+    }
+    Ok(archives)
+}

@@ -1,0 +1,239 @@
+//! A copy of the workspace, to be edited and built.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+/// The packages of the steps, in order.
+pub(crate) const STEPS: [&str; 6] = [
+    "step01-uts",
+    "step02-pid",
+    "step03-mount",
+    "step04-cgroups",
+    "step05-overlay",
+    "step06-full",
+];
+
+/// The top of the checkout that this program was built in.
+pub(crate) fn checkout() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here)
+}
+
+/// A copy of `common` and the steps, in a place of its own: always the same, so
+/// that Cargo builds anew only what is edited.
+pub(crate) struct Workshop {
+    pub(crate) directory: PathBuf,
+    /// Where the untouched files are.
+    source: PathBuf,
+    target: PathBuf,
+}
+
+impl Workshop {
+    /// Makes the copy, from the workspace at `source`, or brings it up to date.
+    ///
+    /// `name` tells two workshops apart, which may be used at the same time;
+    /// `packages` are those that the copy has.
+    pub(crate) fn open(
+        name: &str,
+        source: &Path,
+        packages: &[&str],
+    ) -> anyhow::Result<Workshop> {
+        let place = target_of(checkout()).join("lab");
+        let workshop = Workshop {
+            directory: place.join(name),
+            source: source.to_owned(),
+            target: place.join("target"),
+        };
+        copy_packages(source, &workshop.directory, packages)?;
+        Ok(workshop)
+    }
+
+    /// The text of a file, as it is in the source.
+    pub(crate) fn original(&self, file: &str) -> anyhow::Result<String> {
+        read(&self.source.join(file))
+    }
+
+    /// Gives a file of the copy another text.
+    pub(crate) fn write(&self, file: &str, text: &str) -> anyhow::Result<()> {
+        write_if_other(&self.directory.join(file), text.as_bytes())
+    }
+
+    /// Builds a program of the copy.
+    ///
+    /// # Errors
+    /// What the compiler says.
+    pub(crate) fn build(&self, package: &str) -> anyhow::Result<PathBuf> {
+        build(&self.directory, package, &self.target)
+    }
+}
+
+/// Builds the program of `package` in the workspace at `directory`, and returns
+/// its path.
+///
+/// # Errors
+/// What the compiler says.
+pub(crate) fn build(
+    directory: &Path,
+    package: &str,
+    target: &Path,
+) -> anyhow::Result<PathBuf> {
+    let output = cargo(directory)
+        .args(["build", "--quiet", "--locked"])
+        .args(["--package", package, "--bin", package])
+        .args(["--message-format", "json-render-diagnostics"])
+        .env("CARGO_TARGET_DIR", target)
+        .output()
+        .context("running Cargo")?;
+    if !output.status.success() {
+        let says = String::from_utf8_lossy(&output.stderr);
+        bail!("{package} does not compile:\n{}", says.trim_end());
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let executables = messages.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message["executable"].as_str()?))
+    });
+    executables
+        .last()
+        .with_context(|| format!("Cargo has built no program of {package}"))
+}
+
+/// Cargo, without what a surrounding `cargo run` has set.
+pub(crate) fn cargo(directory: &Path) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(directory);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") {
+            cargo.env_remove(name);
+        }
+    }
+    cargo.env_remove("CARGO_MANIFEST_DIR");
+    cargo
+}
+
+/// Where the programs of the workspace at `directory` are built.
+pub(crate) fn target_of(directory: &Path) -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => directory.join(target),
+        None => directory.join("target"),
+    }
+}
+
+/// Copies a workspace, but only these packages of it.
+pub(crate) fn copy_packages(
+    from: &Path,
+    to: &Path,
+    packages: &[&str],
+) -> anyhow::Result<()> {
+    for file in ["Cargo.lock", ".cargo/config.toml", "clippy.toml"] {
+        let bytes = fs::read(from.join(file))
+            .with_context(|| format!("reading {file} of the workspace"))?;
+        write_if_other(&to.join(file), &bytes)?;
+    }
+    let manifest = manifest(&read(&from.join("Cargo.toml"))?, packages)?;
+    write_if_other(&to.join("Cargo.toml"), manifest.as_bytes())?;
+    for package in packages {
+        let manifest = format!("{package}/Cargo.toml");
+        write_if_other(&to.join(&manifest), &fs::read(from.join(&manifest))?)?;
+        mirror(
+            &from.join(package).join("src"),
+            &to.join(package).join("src"),
+        )?;
+    }
+    trim_lock(to)
+}
+
+/// Cargo.lock names all packages of the whole workspace: Cargo itself knows
+/// which of them the copy does without.
+fn trim_lock(directory: &Path) -> anyhow::Result<()> {
+    let output = cargo(directory)
+        .args(["metadata", "--offline", "--format-version", "1"])
+        .output()
+        .context("running Cargo")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    // What is not in the cache yet must be fetched.
+    let fetch = cargo(directory).arg("fetch").output();
+    let says = fetch.context("running Cargo")?;
+    let text = String::from_utf8_lossy(&says.stderr);
+    ensure!(says.status.success(), "cargo fetch: {text}");
+    Ok(())
+}
+
+/// The workspace's manifest with these members. What a hole leaves unused is no
+/// reason for a warning.
+fn manifest(text: &str, packages: &[&str]) -> anyhow::Result<String> {
+    let mut text = text.to_owned();
+    for key in ["default-members = [", "members = ["] {
+        if let Some(start) = text.find(&format!("\n{key}")) {
+            let length = text[start..].find("]\n").context("no ] behind it")?;
+            let members: String = packages
+                .iter()
+                .map(|name| format!("    {name:?},\n"))
+                .collect();
+            let list = format!("\n{key}\n{members}]\n");
+            text.replace_range(start..start + length + 2, &list);
+        }
+    }
+    let lints = "[workspace.lints.rust]\n";
+    let unused = "unused = { level = \"allow\", priority = -1 }\n";
+    Ok(text.replace(lints, &format!("{lints}{unused}")))
+}
+
+/// Makes the directory `to` the same as `from`, and leaves alone what is: Cargo
+/// goes by the times of the files.
+pub(crate) fn mirror(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("mkdir({to:?})"))?;
+    let names = |directory: &Path| -> anyhow::Result<Vec<_>> {
+        let entries = fs::read_dir(directory)
+            .with_context(|| format!("opendir({directory:?})"))?;
+        let names = entries.map(|entry| Ok(entry?.file_name()));
+        names.collect()
+    };
+    let wanted = names(from)?;
+    for name in names(to)? {
+        let path = to.join(&name);
+        if wanted.contains(&name) {
+            continue;
+        }
+        match path.is_dir() {
+            true => fs::remove_dir_all(&path)?,
+            false => fs::remove_file(&path)?,
+        }
+    }
+    for name in wanted {
+        let (from, to) = (from.join(&name), to.join(&name));
+        // Not through a link: it may lead anywhere.
+        let kind = from.symlink_metadata()?.file_type();
+        if kind.is_dir() {
+            mirror(&from, &to)?;
+        } else {
+            ensure!(kind.is_file(), "{from:?} is no regular file");
+            write_if_other(&to, &fs::read(&from)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_if_other(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)
+            .with_context(|| format!("mkdir({parent:?})"))?;
+    }
+    fs::write(path, bytes).with_context(|| format!("writing {path:?}"))
+}
+
+/// The text of a file.
+pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {path:?}"))
+}
