@@ -95,12 +95,12 @@ pub(crate) fn build(
         bail!("{package} does not compile:\n{}", says.trim_end());
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    let executables = messages.lines().filter_map(|line| {
+    let mut executables = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         Some(PathBuf::from(message["executable"].as_str()?))
     });
     executables
-        .last()
+        .next_back()
         .with_context(|| format!("Cargo has built no program of {package}"))
 }
 
