@@ -35,6 +35,8 @@ pub(crate) fn show(
     ensure!(start.is_some(), "{name} is no SVG picture");
     let svg = &svg[start.unwrap_or_default()..];
     let alt = html::escape(alt);
+    // A picture that also stands alone, as the chart does, says so itself.
+    let svg = svg.replacen(" role=\"img\"", "", 1);
     let svg = svg.replacen(
         "<svg ",
         &format!("<svg role=\"img\" aria-label=\"{alt}\" "),
