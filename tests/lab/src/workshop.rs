@@ -94,14 +94,19 @@ pub(crate) fn build(
         let says = String::from_utf8_lossy(&output.stderr);
         bail!("{package} does not compile:\n{}", says.trim_end());
     }
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let executables = messages.lines().filter_map(|line| {
+    let programs = executables(&output.stdout);
+    let program = programs.into_iter().next_back();
+    program.with_context(|| format!("Cargo has built no program of {package}"))
+}
+
+/// The programs that Cargo says it has built, with `--message-format json`.
+pub(crate) fn executables(messages: &[u8]) -> Vec<PathBuf> {
+    let messages = String::from_utf8_lossy(messages);
+    let paths = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         Some(PathBuf::from(message["executable"].as_str()?))
     });
-    executables
-        .last()
-        .with_context(|| format!("Cargo has built no program of {package}"))
+    paths.collect()
 }
 
 /// Cargo, without what a surrounding `cargo run` has set.
