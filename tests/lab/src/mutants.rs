@@ -24,7 +24,7 @@ use nix::unistd::geteuid;
 
 use crate::{
     edit, limits,
-    workshop::{STEPS, Workshop, cargo, checkout, read},
+    workshop::{STEPS, Workshop, cargo, checkout, executables, read},
 };
 
 /// How many mutants are tried at the same time: most of the time a test waits.
@@ -174,12 +174,7 @@ impl Stage {
             .args(["build", "--quiet", "--bins"])
             .status()?;
         ensure!(status.success(), "the programs do not compile");
-        let messages = String::from_utf8_lossy(&output.stdout);
-        let built = messages.lines().filter_map(|line| {
-            let message: serde_json::Value = serde_json::from_str(line).ok()?;
-            Some(PathBuf::from(message["executable"].as_str()?))
-        });
-        let built: Vec<PathBuf> = built.collect();
+        let built = executables(&output.stdout);
         let is_suite = |path: &&PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             name.starts_with("suite-") && path.parent().is_some_and(is_deps)
