@@ -94,16 +94,6 @@ pub(crate) fn build(
         let says = String::from_utf8_lossy(&output.stderr);
         bail!("{package} does not compile:\n{}", says.trim_end());
     }
-<<<<<<< HEAD
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let mut executables = messages.lines().filter_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        Some(PathBuf::from(message["executable"].as_str()?))
-    });
-    executables
-        .next_back()
-        .with_context(|| format!("Cargo has built no program of {package}"))
-=======
     let programs = executables(&output.stdout);
     let program = programs.into_iter().next_back();
     program.with_context(|| format!("Cargo has built no program of {package}"))
@@ -117,7 +107,6 @@ pub(crate) fn executables(messages: &[u8]) -> Vec<PathBuf> {
         Some(PathBuf::from(message["executable"].as_str()?))
     });
     paths.collect()
->>>>>>> labs
 }
 
 /// Cargo, without what a surrounding `cargo run` has set.
