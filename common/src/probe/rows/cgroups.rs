@@ -36,6 +36,9 @@ const THROTTLED: Duration = Duration::from_millis(35);
 /// And not in each of the periods: one of the four may be cut short.
 const TIMES_THROTTLED: usize = 3;
 
+/// Nor for as long: so many looks in a row have to show the same.
+const LOOKS_THROTTLED: usize = 3;
+
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "memory",
@@ -69,7 +72,7 @@ fn hog() -> Result<(), String> {
 
 /// Computes without end; past the limit the kernel lets it wait.
 fn burn() -> Result<(), String> {
-    let mut used = Duration::ZERO;
+    let (mut used, mut throttled) = (Duration::ZERO, 0);
     // A busy machine can hold us up as well: then it takes more than one look.
     for _ in 0..25 {
         let (begin, before) = (Instant::now(), cpu_time());
@@ -83,7 +86,9 @@ fn burn() -> Result<(), String> {
         if used > HALF {
             return Ok(());
         }
-        if times >= TIMES_THROTTLED && used > BURN_TIME / 3 {
+        let regularly = times >= TIMES_THROTTLED && used > BURN_TIME / 3;
+        throttled = if regularly { throttled + 1 } else { 0 };
+        if throttled == LOOKS_THROTTLED {
             break;
         }
     }
