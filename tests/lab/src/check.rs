@@ -11,6 +11,25 @@ use crate::{
     workshop::{build, checkout, target_of},
 };
 
+/// For all scripts: `start ARGUMENTS` starts the program in the background, with
+/// its output in `out`, and waits for the first line of that; `finish` gives it
+/// a line to read, waits for its end, and shows what it has said.
+const FUNCTIONS: &str = r#"
+start() {
+    mkfifo in
+    "$STEP" "$@" <in >out &
+    pid=$!
+    exec 3>in
+    while [ ! -s out ] && kill -0 $pid 2>/dev/null; do sleep 0.02; done
+}
+finish() {
+    echo >&3
+    exec 3>&-
+    wait $pid
+    cat out
+}
+"#;
+
 /// What became of a check.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct Outcome {
@@ -91,7 +110,8 @@ pub(crate) fn try_one(
     if let (true, Some(why)) = (check.limits, limits::why_not()) {
         return not_run(why);
     }
-    let finished = match sandbox::run(program, &check.run, values) {
+    let script = format!("{FUNCTIONS}{}", check.run);
+    let finished = match sandbox::run(program, &script, values) {
         Ok(finished) => finished,
         Err(error) => {
             return not_run(format!(

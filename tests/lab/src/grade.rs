@@ -132,10 +132,7 @@ pub(crate) fn grade(
     student: &str,
     memory: &Memory,
 ) -> anyhow::Result<Grade> {
-    let mut packages = vec!["common"];
-    packages.extend(&STEPS[..lab.number()]);
-    let name = format!("grade-{}", lab.step);
-    let workshop = Workshop::open(&name, checkout(), &packages)?;
+    let workshop = Workshop::open()?;
     let solution = lab.sources(checkout())?;
 
     let own = directory.join(&lab.step).join("src");
@@ -341,7 +338,7 @@ fn run_in_vm(vm: &Path, mut plan: Plan) -> anyhow::Result<Vec<Vec<Outcome>>> {
     }
     fs::write(top.join("plan.json"), serde_json::to_vec(&plan)?)?;
     let script = format!(
-        "LAB_TIME_FACTOR=6 {top}/lab run-plan {top}/plan.json",
+        "mkdir -p /var/cache; LAB_TIME_FACTOR=6 {top}/lab run-plan {top}/plan.json",
         top = top.display()
     );
     let output = Command::new(vm)

@@ -317,9 +317,7 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<bool> {
         }
     }
 
-    let mut packages = vec!["common"];
-    packages.extend(STEPS);
-    let workshop = Workshop::open("mutants", checkout(), &packages)?;
+    let workshop = Workshop::open()?;
     let mut built = Vec::new();
     for mutant in here {
         match build(&workshop, &mutant) {

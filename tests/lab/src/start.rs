@@ -60,6 +60,7 @@ pub(crate) fn make(number: usize, to: &Path) -> anyhow::Result<()> {
     let labs = to.join("tests/lab/labs");
     fs::create_dir_all(&labs)?;
     fs::write(labs.join(format!("step{number:02}.toml")), description)?;
+    fs::remove_dir_all(to.join("target")).ok();
     fs::write(to.join(".gitignore"), "/target\n")?;
     fs::copy(top.join("rustfmt.toml"), to.join("rustfmt.toml"))?;
     fs::write(to.join("README.md"), readme(&lab))?;

@@ -1,7 +1,7 @@
 //! A copy of the workspace, to be edited and built.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -25,38 +25,38 @@ pub(crate) fn checkout() -> &'static Path {
     here.ancestors().nth(2).unwrap_or(here)
 }
 
-/// A copy of `common` and the steps, in a place of its own: always the same, so
-/// that Cargo builds anew only what is edited.
+/// A copy of `common` and the steps. There is one for all purposes, and one user
+/// of it at a time: Cargo takes two workspaces that look alike for the same, and
+/// goes by the times of their files.
 pub(crate) struct Workshop {
     pub(crate) directory: PathBuf,
-    /// Where the untouched files are.
-    source: PathBuf,
     target: PathBuf,
+    /// Locked as long as it is open.
+    _lock: File,
 }
 
 impl Workshop {
-    /// Makes the copy, from the workspace at `source`, or brings it up to date.
-    ///
-    /// `name` tells two workshops apart, which may be used at the same time;
-    /// `packages` are those that the copy has.
-    pub(crate) fn open(
-        name: &str,
-        source: &Path,
-        packages: &[&str],
-    ) -> anyhow::Result<Workshop> {
+    /// Makes the copy, or brings it up to date; waits until nobody uses it.
+    pub(crate) fn open() -> anyhow::Result<Workshop> {
         let place = target_of(checkout()).join("lab");
+        fs::create_dir_all(&place)
+            .with_context(|| format!("mkdir({place:?})"))?;
+        let lock = File::create(place.join("lock"))?;
+        lock.lock().context("flock(lock)")?;
         let workshop = Workshop {
-            directory: place.join(name),
-            source: source.to_owned(),
+            directory: place.join("workshop"),
             target: place.join("target"),
+            _lock: lock,
         };
-        copy_packages(source, &workshop.directory, packages)?;
+        let mut packages = vec!["common"];
+        packages.extend(STEPS);
+        copy_packages(checkout(), &workshop.directory, &packages)?;
         Ok(workshop)
     }
 
     /// The text of a file, as it is in the source.
     pub(crate) fn original(&self, file: &str) -> anyhow::Result<String> {
-        read(&self.source.join(file))
+        read(&checkout().join(file))
     }
 
     /// Gives a file of the copy another text.
@@ -136,7 +136,7 @@ pub(crate) fn copy_packages(
     to: &Path,
     packages: &[&str],
 ) -> anyhow::Result<()> {
-    for file in ["Cargo.lock", ".cargo/config.toml", "clippy.toml"] {
+    for file in [".cargo/config.toml", "clippy.toml"] {
         let bytes = fs::read(from.join(file))
             .with_context(|| format!("reading {file} of the workspace"))?;
         write_if_other(&to.join(file), &bytes)?;
@@ -151,24 +151,31 @@ pub(crate) fn copy_packages(
             &to.join(package).join("src"),
         )?;
     }
-    trim_lock(to)
+    let lock = fs::read(from.join("Cargo.lock"))?;
+    let untrimmed = to.join("target/Cargo.lock");
+    if fs::read(&untrimmed).is_ok_and(|old| old == lock) {
+        return Ok(());
+    }
+    write_if_other(&to.join("Cargo.lock"), &lock)?;
+    trim_lock(to)?;
+    write_if_other(&untrimmed, &lock)
 }
 
 /// Cargo.lock names all packages of the whole workspace: Cargo itself knows
 /// which of them the copy does without.
 fn trim_lock(directory: &Path) -> anyhow::Result<()> {
-    let output = cargo(directory)
+    let offline = cargo(directory)
         .args(["metadata", "--offline", "--format-version", "1"])
         .output()
         .context("running Cargo")?;
-    if output.status.success() {
+    if offline.status.success() {
         return Ok(());
     }
     // What is not in the cache yet must be fetched.
     let fetch = cargo(directory).arg("fetch").output();
-    let says = fetch.context("running Cargo")?;
-    let text = String::from_utf8_lossy(&says.stderr);
-    ensure!(says.status.success(), "cargo fetch: {text}");
+    let fetch = fetch.context("running Cargo")?;
+    let says = String::from_utf8_lossy(&fetch.stderr);
+    ensure!(fetch.status.success(), "cargo fetch: {says}");
     Ok(())
 }
 
