@@ -70,8 +70,8 @@ pub fn enter_root(new_root: &Path) -> anyhow::Result<()> {
         // directory for it (put_old) is needed. See pivot_root(2), NOTES.
         pivot_root(".", ".").context(r#"pivot_root(".", ".")"#)?;
 
-        // "." is now the old root, on top. MNT_DETACH takes away all of it,
-        // with everything that is mounted in it.
+        // umount2 takes the uppermost mount at ".", the old root. MNT_DETACH
+        // takes away all of it, with everything that is mounted in it.
         umount2(".", MntFlags::MNT_DETACH)
             .context(r#"umount2(".", MNT_DETACH)"#)?;
         chdir("/").context(r#"chdir("/")"#)
