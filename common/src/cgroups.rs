@@ -9,8 +9,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use crate::read_kernel_file;
 use anyhow::{Context, anyhow};
+
+use crate::read_kernel_file;
 
 /// A tree of cgroups, as far as it is mounted where we can see it.
 #[derive(Debug, PartialEq)]
@@ -119,12 +120,12 @@ impl Layout {
 }
 
 /// A line of `/proc/self/mountinfo`.
-struct Mount<'a> {
+pub(crate) struct Mount<'a> {
     /// Which directory of the file system is at the mount point. It is not `/`
     /// in a container that sees only its part of the tree.
     root: &'a str,
-    mount_point: &'a str,
-    file_system: &'a str,
+    pub(crate) mount_point: &'a str,
+    pub(crate) file_system: &'a str,
     /// The options of the file system, not of this mount of it: on version 1,
     /// the controllers are among them.
     super_options: &'a str,
@@ -133,7 +134,7 @@ struct Mount<'a> {
 impl Mount<'_> {
     /// The fields are separated by spaces, in this order:
     /// `35 31 0:32 / /sys/fs/cgroup/memory rw … - cgroup cgroup rw,memory`
-    fn parse(line: &str) -> Option<Mount<'_>> {
+    pub(crate) fn parse(line: &str) -> Option<Mount<'_>> {
         let (before, after) = line.split_once(" - ")?;
         let mut before = before.split(' ').skip(3);
         let mut after = after.split(' ');

@@ -78,8 +78,24 @@ const REFUSED_BY_DOCKER: &[&str] = &[
 
 const ANY_CALL: &[&str] = &[""];
 
+/// The calls that a security module refuses where it forbids mounts.
+const MOUNTS: &[&str] = &[
+    "mount(",
+    "umount2(",
+    "pivot_root(",
+    "open_tree(",
+    "move_mount(",
+];
+
 /// The files that say which ids a user namespace has.
 const ID_MAP: &[&str] = &[r#"write("/proc/"#];
+
+const NO_PROFILE: &str = "AppArmor lets no program without a profile have \
+                          rights in a user namespace (Ubuntu 23.10 and later)";
+
+const ALLOW_WITHOUT_PROFILE: &str = "run with sudo, or allow it until the next boot: sudo sysctl -w \
+     kernel.apparmor_restrict_unprivileged_userns=0 (the book's page on Linux \
+     has a profile)";
 
 const CACHE_ELSEWHERE: &str = "name a root file system by --rootfs; or, as a \
                                plain user, another cache by XDG_CACHE_HOME";
@@ -163,26 +179,10 @@ const HINTS: &[Hint] = &[
     ),
     // Tables of ids. Ubuntu refuses only here: the namespace itself is made.
     // Source: Ubuntu's wiki and the AppArmor project, unprivileged_userns_restriction.
-    hint(
-        ID_MAP,
-        Some(EPERM),
-        "AppArmor lets no program without a profile have rights in a user \
-         namespace (Ubuntu 23.10 and later)",
-        "run with sudo, or allow it until the next boot: sudo sysctl -w \
-         kernel.apparmor_restrict_unprivileged_userns=0 (the book's page on \
-         Linux has a profile)",
-    )
-    .when(machine::apparmor_restricts_user_namespaces),
-    hint(
-        ID_MAP,
-        Some(EACCES),
-        "AppArmor lets no program without a profile have rights in a user \
-         namespace (Ubuntu 23.10 and later)",
-        "run with sudo, or allow it until the next boot: sudo sysctl -w \
-         kernel.apparmor_restrict_unprivileged_userns=0 (the book's page on \
-         Linux has a profile)",
-    )
-    .when(machine::apparmor_restricts_user_namespaces),
+    hint(ID_MAP, Some(EPERM), NO_PROFILE, ALLOW_WITHOUT_PROFILE)
+        .when(machine::apparmor_restricts_user_namespaces),
+    hint(ID_MAP, Some(EACCES), NO_PROFILE, ALLOW_WITHOUT_PROFILE)
+        .when(machine::apparmor_restricts_user_namespaces),
     hint(
         ID_MAP,
         Some(EPERM),
@@ -277,13 +277,7 @@ const HINTS: &[Hint] = &[
     // Mounts.
     // Not run here; source: nsjail #236, moby's profiles/apparmor.
     hint(
-        &[
-            "mount(",
-            "umount2(",
-            "pivot_root(",
-            "open_tree(",
-            "move_mount(",
-        ],
+        MOUNTS,
         Some(EACCES),
         "AppArmor's profile refuses mounts, such as Docker's (docker-default)",
         "docker run --security-opt apparmor=unconfined",
@@ -291,13 +285,7 @@ const HINTS: &[Hint] = &[
     .when(machine::apparmor_confines),
     // Not run here; source: ausearch(8).
     hint(
-        &[
-            "mount(",
-            "umount2(",
-            "pivot_root(",
-            "open_tree(",
-            "move_mount(",
-        ],
+        MOUNTS,
         Some(EACCES),
         "SELinux may refuse it",
         "sudo ausearch -m avc -ts recent tells",

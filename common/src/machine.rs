@@ -14,6 +14,8 @@ use nix::{
     unistd::geteuid,
 };
 
+use crate::cgroups::Mount;
+
 /// The inode number of the first user namespace, PROC_USER_INIT_INO in the
 /// kernel's sources. It is the same on every machine.
 const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
@@ -179,11 +181,8 @@ pub(crate) fn sys_is_masked() -> bool {
 fn mounts() -> Vec<(String, String)> {
     let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let mount = |line: &str| {
-        let (before, after) = line.split_once(" - ")?;
-        let place = before.split(' ').nth(4)?;
-        let file_system = after.split(' ').next()?;
-        Some((place.to_owned(), file_system.to_owned()))
+    let owned = |mount: Mount| {
+        (mount.mount_point.to_owned(), mount.file_system.to_owned())
     };
-    text.lines().filter_map(mount).collect()
+    text.lines().filter_map(Mount::parse).map(owned).collect()
 }

@@ -67,22 +67,23 @@ pub fn mount_root(root: &Path, layers: &Layers) -> anyhow::Result<()> {
         }
         lowerdir.push(open_directory(root)?);
 
-        let (upperdir, workdir) = match &layers.upper {
+        let (upper, work) = match &layers.upper {
             Some(upperdir) => {
                 lock(upperdir)?;
                 (upperdir.clone(), workdir_of(upperdir)?)
             }
             None => mount_tmpfs(root)?,
         };
-        let unfit = machine::unfit_for_upper(&upperdir);
-        let upperdir = open_directory(&upperdir)?;
-        let workdir = open_directory(&workdir)?;
+        let upperdir = open_directory(&upper)?;
+        let workdir = open_directory(&work)?;
 
         let options = options(&lowerdir, &upperdir, &workdir)?;
         // The kernel says why only in its log.
-        mount_overlay(root, &options).map_err(|error| match unfit {
-            Some(name) => error.context(format!("upperdir is on {name}")),
-            None => error,
+        mount_overlay(root, &options).map_err(|error| {
+            match machine::unfit_for_upper(&upper) {
+                Some(name) => error.context(format!("upperdir is on {name}")),
+                None => error,
+            }
         })?;
         check_writable(root)
     };

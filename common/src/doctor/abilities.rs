@@ -32,7 +32,8 @@ use super::{
     passwd::User,
 };
 use crate::{
-    Child, NewProcess, machine, process,
+    machine,
+    process::{self, Placeholder},
     rootfs::{self, open_directory},
 };
 
@@ -311,17 +312,11 @@ fn new_directory(parent: &Path, name: &str) -> anyhow::Result<OwnedFd> {
     fs::create_dir(&path).with_context(|| format!("mkdir({path:?})"))?;
     open_directory(&path)
 }
-/// A process in a new user namespace, which waits until it is dropped.
-fn process_in_user_namespace() -> anyhow::Result<Child> {
-    let mut process = NewProcess::default();
-    process.flags |= CloneFlags::CLONE_NEWUSER;
-    process.spawn(|| unreachable!("the gate stays closed"))
-}
 
 /// Shows files with other ids, as step 6 does with the image for root: first
 /// the ids, then the mount.
 fn id_mapped_mount() -> anyhow::Result<()> {
-    let process = process_in_user_namespace()?;
+    let process = Placeholder::new(CloneFlags::CLONE_NEWUSER)?;
     let file = |name: &str| format!("/proc/{}/{name}", process.pid());
     for name in ["uid_map", "gid_map"] {
         let (path, text) = (file(name), "0 100000 65536");
@@ -379,7 +374,7 @@ fn newuidmap() -> anyhow::Result<()> {
         "newuidmap can't become root: no_new_privs is set for this process"
     );
     let uid = getuid().to_string();
-    let process = process_in_user_namespace()?;
+    let process = Placeholder::new(CloneFlags::CLONE_NEWUSER)?;
     let output = Command::new("newuidmap")
         .args([&process.pid().to_string(), "0", &uid, "1"])
         .output()
