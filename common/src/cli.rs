@@ -218,8 +218,11 @@ fn explain(usage: &Error) -> ExitCode {
             let lines: Vec<&str> = text.lines().map(str::trim).collect();
             let line = lines.join(" ");
             let line = line.strip_prefix("error: ").unwrap_or(&line);
-            let usage = anyhow::Error::msg(line.to_owned())
-                .context(report::Hint("see --help".into()));
+            let usage =
+                anyhow::Error::msg(line.to_owned()).context(report::Hint {
+                    advice: "see --help".into(),
+                    page: None,
+                });
             report::failure(&usage).into()
         }
     }

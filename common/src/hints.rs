@@ -4,7 +4,7 @@
 //! A row says which calls it is about, as errors print them, and with which
 //! errno; some also under which circumstances, since an errno like `EPERM` has
 //! many causes. The first row that fits is taken, so what needs a circumstance
-//! comes before what is usual.
+//! comes before what is usual. It also names the page of the book to read on.
 //!
 //! The suite meets most rows on a real kernel (`tests/suite/refusals.rs`). Where
 //! no kernel at hand can be made to refuse like that, a comment names the
@@ -26,9 +26,32 @@ pub(crate) struct Hint {
     pub(crate) cause: &'static str,
     /// What to do about it.
     pub(crate) fix: &'static str,
+    /// Where the book explains it: see [`page`].
+    pub(crate) page: &'static str,
+}
+
+/// Pages of the book that explain failures, as paths below `book/src`.
+pub(crate) mod page {
+    pub(crate) const LINUX: &str = "setting-up/linux.md";
+    pub(crate) const CONTAINERS: &str = "setting-up/containers.md";
+    pub(crate) const LAB_MACHINES: &str = "setting-up/lab-machines.md";
+    pub(crate) const WSL: &str = "setting-up/wsl2.md";
+    pub(crate) const STEP_1: &str = "step01-uts.md";
+    pub(crate) const STEP_2: &str = "step02-pid.md";
+    pub(crate) const STEP_3: &str = "step03-mount.md";
+    pub(crate) const STEP_4: &str = "step04-cgroups.md";
+    pub(crate) const STEP_5: &str = "step05-overlay.md";
+    pub(crate) const USER: &str = "step06-full/user.md";
+    pub(crate) const NAMESPACES: &str = "step06-full/namespaces.md";
+    pub(crate) const DEVICES: &str = "step06-full/devices.md";
+    pub(crate) const CAPABILITIES: &str = "step06-full/capabilities.md";
+    pub(crate) const SECCOMP: &str = "step06-full/seccomp.md";
+    pub(crate) const CGROUPS: &str = "cgroup-versions.md";
+    pub(crate) const TROUBLESHOOTING: &str = "troubleshooting.md";
 }
 
 const fn hint(
+    page: &'static str,
     calls: &'static [&'static str],
     errno: Option<Errno>,
     cause: &'static str,
@@ -41,6 +64,7 @@ const fn hint(
         when,
         cause,
         fix,
+        page,
     }
 }
 
@@ -94,8 +118,7 @@ const NO_PROFILE: &str = "AppArmor lets no program without a profile have \
                           rights in a user namespace (Ubuntu 23.10 and later)";
 
 const ALLOW_WITHOUT_PROFILE: &str = "run with sudo, or allow it until the next boot: sudo sysctl -w \
-     kernel.apparmor_restrict_unprivileged_userns=0 (the book's page on Linux \
-     has a profile)";
+     kernel.apparmor_restrict_unprivileged_userns=0";
 
 const CACHE_ELSEWHERE: &str = "name a root file system by --rootfs; or, as a \
                                plain user, another cache by XDG_CACHE_HOME";
@@ -106,6 +129,7 @@ const CACHE: &[&str] = &[crate::rootfs::PREPARING];
 const HINTS: &[Hint] = &[
     // User namespaces. In a chroot and under a sysctl the errno is the same.
     hint(
+        page::LINUX,
         NEW_USER_NAMESPACE,
         Some(EPERM),
         "this is a chroot, in which the kernel makes no user namespaces",
@@ -113,6 +137,7 @@ const HINTS: &[Hint] = &[
     )
     .when(machine::in_chroot),
     hint(
+        page::LINUX,
         NEW_USER_NAMESPACE,
         Some(EPERM),
         "this kernel lets only root make user namespaces \
@@ -121,6 +146,7 @@ const HINTS: &[Hint] = &[
     )
     .when(machine::only_root_makes_user_namespaces),
     hint(
+        page::CONTAINERS,
         REFUSED_BY_DOCKER,
         Some(EPERM),
         "a filter of system calls refuses it, such as Docker's default \
@@ -131,6 +157,7 @@ const HINTS: &[Hint] = &[
     )
     .when(machine::seccomp_filters),
     hint(
+        page::CONTAINERS,
         REFUSED_BY_DOCKER,
         Some(EPERM),
         "root has not all of root's power here, as in a container",
@@ -138,6 +165,7 @@ const HINTS: &[Hint] = &[
     )
     .when(machine::root_lacks_power),
     hint(
+        page::LINUX,
         NEW_USER_NAMESPACE,
         Some(EPERM),
         "this system lets only root make user namespaces",
@@ -145,12 +173,14 @@ const HINTS: &[Hint] = &[
     ),
     // Not run here; source: man page of Ubuntu's apparmor.d(5) (`deny userns`).
     hint(
+        page::LINUX,
         NEW_USER_NAMESPACE,
         Some(EACCES),
         "a security module forbids user namespaces (AppArmor or SELinux)",
         "run as root; `sudo dmesg | tail` shows which one",
     ),
     hint(
+        page::LINUX,
         NEW_USER_NAMESPACE,
         Some(ENOSPC),
         "user namespaces are switched off (user.max_user_namespaces is 0)",
@@ -159,6 +189,7 @@ const HINTS: &[Hint] = &[
     )
     .when(machine::no_user_namespaces_at_all),
     hint(
+        page::LINUX,
         NEW_USER_NAMESPACE,
         Some(ENOSPC),
         "the limit on user namespaces is reached, or there are 32 around this \
@@ -166,12 +197,14 @@ const HINTS: &[Hint] = &[
         "sudo sysctl -w user.max_user_namespaces=10000",
     ),
     hint(
+        page::USER,
         NEW_USER_NAMESPACE,
         Some(EINVAL),
         "this kernel is built without user namespaces (CONFIG_USER_NS)",
         "run steps 1 to 5 as root, or use a distribution's kernel",
     ),
     hint(
+        page::TROUBLESHOOTING,
         &["clone3(", "clone(", "unshare("],
         Some(ENOSPC),
         "the limit on a kind of namespace is reached",
@@ -179,11 +212,24 @@ const HINTS: &[Hint] = &[
     ),
     // Tables of ids. Ubuntu refuses only here: the namespace itself is made.
     // Source: Ubuntu's wiki and the AppArmor project, unprivileged_userns_restriction.
-    hint(ID_MAP, Some(EPERM), NO_PROFILE, ALLOW_WITHOUT_PROFILE)
-        .when(machine::apparmor_restricts_user_namespaces),
-    hint(ID_MAP, Some(EACCES), NO_PROFILE, ALLOW_WITHOUT_PROFILE)
-        .when(machine::apparmor_restricts_user_namespaces),
     hint(
+        page::LINUX,
+        ID_MAP,
+        Some(EPERM),
+        NO_PROFILE,
+        ALLOW_WITHOUT_PROFILE,
+    )
+    .when(machine::apparmor_restricts_user_namespaces),
+    hint(
+        page::LINUX,
+        ID_MAP,
+        Some(EACCES),
+        NO_PROFILE,
+        ALLOW_WITHOUT_PROFILE,
+    )
+    .when(machine::apparmor_restricts_user_namespaces),
+    hint(
+        page::USER,
         ID_MAP,
         Some(EPERM),
         "this is itself a user namespace, in which those ids don't exist",
@@ -191,18 +237,21 @@ const HINTS: &[Hint] = &[
     )
     .when(machine::in_user_namespace),
     hint(
+        page::USER,
         ID_MAP,
         Some(EPERM),
         "the ids are not ours to give, or the table is written already",
         "see user_namespaces(7), on uid_map",
     ),
     hint(
+        page::USER,
         &[r#"execve("newuidmap"#, r#"execve("newgidmap"#],
         Some(ENOENT),
         "the programs that give a plain user more ids are not installed",
         "install the package uidmap (Debian, Ubuntu) or shadow-utils (Fedora)",
     ),
     hint(
+        page::USER,
         &["newuidmap can't"],
         None,
         "a set-uid program gains nothing under no_new_privs, which some \
@@ -210,6 +259,7 @@ const HINTS: &[Hint] = &[
         "run it in a login shell",
     ),
     hint(
+        page::USER,
         &["newuidmap", "newgidmap"],
         None,
         "/etc/subuid or /etc/subgid doesn't grant the ids, or the program is \
@@ -217,6 +267,7 @@ const HINTS: &[Hint] = &[
         "see newuidmap(1) and subuid(5)",
     ),
     hint(
+        page::USER,
         &["setgroups(", "setresuid(", "setresgid("],
         Some(EINVAL),
         "the id is not in the table of this user namespace",
@@ -224,24 +275,28 @@ const HINTS: &[Hint] = &[
     ),
     // Processes.
     hint(
+        page::STEP_2,
         &["clone3(", "clone("],
         Some(EPERM),
         "new namespaces need root or a user namespace",
         "run as root; see namespaces(7)",
     ),
     hint(
+        page::STEP_2,
         &["clone3(", "clone("],
         Some(EINVAL),
         "this kernel lacks one of the namespaces",
         "zgrep _NS /proc/config.gz shows which it has",
     ),
     hint(
+        page::CONTAINERS,
         &["clone3(", "clone("],
         Some(ENOSYS),
         "a filter of system calls refuses to make processes",
         "run it outside of this sandbox",
     ),
     hint(
+        page::STEP_4,
         &["clone3(", "clone(", "fork("],
         Some(EAGAIN),
         "a limit on the number of processes is reached",
@@ -249,6 +304,7 @@ const HINTS: &[Hint] = &[
          process, too",
     ),
     hint(
+        page::STEP_2,
         &["clone3(", "clone(", "fork("],
         Some(ENOMEM),
         "the first process of the PID namespace has ended, and the namespace \
@@ -256,18 +312,21 @@ const HINTS: &[Hint] = &[
         "see pid_namespaces(7)",
     ),
     hint(
+        page::TROUBLESHOOTING,
         ANY_CALL,
         Some(EMFILE),
         "the limit on open files is too small",
         "raise it: ulimit -n 1024",
     ),
     hint(
+        page::TROUBLESHOOTING,
         ANY_CALL,
         Some(ENFILE),
         "the whole machine has too many open files",
         "sudo sysctl -w fs.file-max=1000000",
     ),
     hint(
+        page::STEP_1,
         &["sethostname("],
         Some(EPERM),
         "the UTS namespace is not ours",
@@ -277,6 +336,7 @@ const HINTS: &[Hint] = &[
     // Mounts.
     // Not run here; source: nsjail #236, moby's profiles/apparmor.
     hint(
+        page::CONTAINERS,
         MOUNTS,
         Some(EACCES),
         "AppArmor's profile refuses mounts, such as Docker's (docker-default)",
@@ -285,6 +345,7 @@ const HINTS: &[Hint] = &[
     .when(machine::apparmor_confines),
     // Not run here; source: ausearch(8).
     hint(
+        page::LINUX,
         MOUNTS,
         Some(EACCES),
         "SELinux may refuse it",
@@ -292,6 +353,7 @@ const HINTS: &[Hint] = &[
     )
     .when(machine::selinux_enforces),
     hint(
+        page::CONTAINERS,
         &[r#"mount("proc""#],
         Some(EPERM),
         "parts of /proc are covered here (as in Docker), and the kernel shows \
@@ -300,6 +362,7 @@ const HINTS: &[Hint] = &[
     )
     .when(machine::proc_is_masked),
     hint(
+        page::STEP_3,
         &[r#"mount("proc""#],
         Some(EPERM),
         "a proc file system needs a PID namespace of its own, and the one \
@@ -307,6 +370,7 @@ const HINTS: &[Hint] = &[
         "see user_namespaces(7)",
     ),
     hint(
+        page::CONTAINERS,
         &[r#"mount("sysfs""#],
         Some(EPERM),
         "parts of /sys are covered here (as in Docker), and the kernel shows \
@@ -315,6 +379,7 @@ const HINTS: &[Hint] = &[
     )
     .when(machine::sys_is_masked),
     hint(
+        page::DEVICES,
         &[r#"mount("sysfs""#],
         Some(EPERM),
         "sysfs needs a network namespace of its own, and the one here must be \
@@ -322,18 +387,21 @@ const HINTS: &[Hint] = &[
         "see user_namespaces(7)",
     ),
     hint(
+        page::STEP_3,
         &[r#"mount("proc""#],
         Some(ENOENT),
         "the root file system has no directory for it",
         "remove a broken default one, and the next run builds it anew",
     ),
     hint(
+        page::STEP_3,
         &[r#"making "/" the root"#],
         None,
         "the new root is the root already",
         "--rootfs takes any directory but /",
     ),
     hint(
+        page::STEP_3,
         &["pivot_root("],
         Some(EINVAL),
         "the root is the initramfs, which nothing can replace",
@@ -341,12 +409,14 @@ const HINTS: &[Hint] = &[
     )
     .when(machine::root_is_initramfs),
     hint(
+        page::STEP_3,
         &["pivot_root("],
         Some(EINVAL),
         "the new root must be a mount point in a private tree",
         "see pivot_root(2), ERRORS",
     ),
     hint(
+        page::STEP_3,
         &["mount("],
         Some(EPERM),
         "mounting needs root, or a user namespace and a mount namespace of \
@@ -354,6 +424,7 @@ const HINTS: &[Hint] = &[
         "see mount_namespaces(7)",
     ),
     hint(
+        page::STEP_5,
         &["upperdir is on "],
         Some(EINVAL),
         "that file system can't hold what a container writes",
@@ -361,6 +432,7 @@ const HINTS: &[Hint] = &[
          mount -t tmpfs tmpfs DIR",
     ),
     hint(
+        page::STEP_5,
         &[r#"mount("overlay""#],
         Some(EINVAL),
         "the upper directory must be on a local file system, with nothing \
@@ -369,36 +441,42 @@ const HINTS: &[Hint] = &[
          more",
     ),
     hint(
+        page::STEP_5,
         &[r#"mount("overlay""#],
         Some(ELOOP),
         "a layer is given twice, or lies inside another one",
         "name different directories",
     ),
     hint(
+        page::STEP_5,
         &[r#"mount("overlay""#],
         Some(ENODEV),
         "this kernel has no overlay file system loaded",
         "sudo modprobe overlay",
     ),
     hint(
+        page::STEP_5,
         &[r#"mount("overlay""#],
         Some(EPERM),
         "a plain user may mount overlays since Linux 5.11",
         "use a newer kernel, or root",
     ),
     hint(
+        page::STEP_5,
         &[r#"mount("overlay""#],
         Some(ESTALE),
         "the upper directory was used with other layers",
         "name an empty one",
     ),
     hint(
+        page::NAMESPACES,
         &["open_tree("],
         Some(EACCES),
         "a directory above it lets only others pass",
         "chmod o+x it, or use another place",
     ),
     hint(
+        page::NAMESPACES,
         &["move_mount("],
         Some(EACCES),
         "the container's root is an unprivileged user outside, who can't pass \
@@ -406,12 +484,14 @@ const HINTS: &[Hint] = &[
         "chmod o+x it, or use another place",
     ),
     hint(
+        page::NAMESPACES,
         &["move_mount("],
         Some(EINVAL),
         "a directory can only be shown as a directory, a file only as a file",
         "look at both sides of --volume",
     ),
     hint(
+        page::TROUBLESHOOTING,
         &[
             "mount_setattr(",
             "open_tree(",
@@ -425,12 +505,14 @@ const HINTS: &[Hint] = &[
         "use a newer kernel; in Docker: --security-opt seccomp=unconfined",
     ),
     hint(
+        page::TROUBLESHOOTING,
         &["close_range("],
         Some(EINVAL),
         "this kernel is older than 5.11",
         "use a newer kernel",
     ),
     hint(
+        page::USER,
         &["mount_setattr("],
         Some(EINVAL),
         "this file system can't show its files with other ids (overlay, NFS; \
@@ -439,12 +521,14 @@ const HINTS: &[Hint] = &[
     ),
     // Control groups.
     hint(
+        page::CONTAINERS,
         &["no delegated cgroup"],
         Some(EROFS),
         "the cgroup file systems are read-only here, as in Docker",
         "limits can only be set outside, or with docker run --privileged",
     ),
     hint(
+        page::LINUX,
         &["no delegated cgroup"],
         None,
         "no cgroup is yours",
@@ -452,6 +536,7 @@ const HINTS: &[Hint] = &[
          --user --scope -p Delegate=yes -- COMMAND",
     ),
     hint(
+        page::CGROUPS,
         &["other processes are in"],
         Some(EBUSY),
         "a cgroup with processes in it can't hand out controllers",
@@ -459,6 +544,7 @@ const HINTS: &[Hint] = &[
          Delegate=yes -- COMMAND",
     ),
     hint(
+        page::LINUX,
         &[
             "the memory controller is not",
             "the cpu controller is not",
@@ -471,6 +557,7 @@ const HINTS: &[Hint] = &[
          or run as root",
     ),
     hint(
+        page::LINUX,
         &[r#"open("/sys/fs/cgroup"#],
         Some(EACCES),
         "this cgroup is somebody else's",
@@ -479,6 +566,7 @@ const HINTS: &[Hint] = &[
     ),
     // Not run here; source: Microsoft's release notes of WSL 2.5.1.
     hint(
+        page::WSL,
         &[
             "no memory controller",
             "no cpu controller",
@@ -486,10 +574,11 @@ const HINTS: &[Hint] = &[
         ],
         None,
         "this WSL is too old for it",
-        "wsl --update in Windows; see the book's page on WSL 2",
+        "wsl --update in Windows",
     )
     .when(machine::on_wsl),
     hint(
+        page::CGROUPS,
         &["no memory controller"],
         None,
         "the kernel was started without it, or nobody hands it to this cgroup",
@@ -497,12 +586,14 @@ const HINTS: &[Hint] = &[
          systemd.unified_cgroup_hierarchy=1 on an old system",
     ),
     hint(
+        page::CGROUPS,
         &["no cpu controller", "no pids controller"],
         None,
         "the kernel offers it in no tree of cgroups",
         "boot with systemd.unified_cgroup_hierarchy=1; see cgroups(7)",
     ),
     hint(
+        page::CGROUPS,
         &["the cgroup /"],
         None,
         "the tree of cgroups is not mounted here, or only a part of it",
@@ -511,30 +602,35 @@ const HINTS: &[Hint] = &[
     ),
     // The rest of what step 6 does.
     hint(
+        page::SECCOMP,
         &["seccomp(", "prctl(PR_SET_NO_NEW_PRIVS"],
         Some(EINVAL),
         "this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)",
         "use a distribution's kernel; steps 1 to 5 need none",
     ),
     hint(
+        page::SECCOMP,
         &["seccomp("],
         Some(EACCES),
         "a filter needs no_new_privs or CAP_SYS_ADMIN",
         "see seccomp(2)",
     ),
     hint(
+        page::SECCOMP,
         &["seccomp("],
         Some(EPERM),
         "a filter of the sandbox around refuses another one",
         "run it outside of that sandbox",
     ),
     hint(
+        page::CAPABILITIES,
         &["prctl(PR_CAPBSET_DROP"],
         Some(EPERM),
         "this process may not drop capabilities: it lacks CAP_SETPCAP",
         "it must be root of its user namespace; see capabilities(7)",
     ),
     hint(
+        page::NAMESPACES,
         &["keyctl("],
         Some(EDQUOT),
         "too many keyrings",
@@ -543,73 +639,91 @@ const HINTS: &[Hint] = &[
     // Files.
     // Not run here; source: flock(2).
     hint(
+        page::LAB_MACHINES,
         &["flock("],
         Some(ENOLCK),
         "the file system has no locks to give (NFS without lockd?)",
         "use a local one: XDG_CACHE_HOME=/tmp/cache-of-$USER",
     ),
     hint(
+        page::TROUBLESHOOTING,
         &["*is mounted noexec"],
         None,
         "no program can be executed on that file system",
         CACHE_ELSEWHERE,
     ),
     hint(
+        page::NAMESPACES,
         &["mkdirat("],
         Some(EEXIST),
         "in the image, the destination is a symbolic link that leads nowhere",
         "name another destination",
     ),
     hint(
+        page::NAMESPACES,
         &["openat2("],
         Some(ELOOP),
         "in the image, the destination goes through a loop of symbolic links",
         "name another destination",
     ),
     hint(
+        page::NAMESPACES,
         &["openat2("],
         Some(ENOTDIR),
         "in the image, a part of the destination is a file",
         "name another destination",
     ),
     hint(
+        page::TROUBLESHOOTING,
         &["open("],
         Some(ENOTDIR),
         "it takes a directory",
         "unpack an archive first",
     ),
     hint(
+        page::TROUBLESHOOTING,
         &["open("],
         Some(ELOOP),
         "a symbolic link leads back to itself",
         "namei -l shows where",
     ),
     hint(
+        page::LAB_MACHINES,
         CACHE,
         Some(EDQUOT),
         "your quota on that disk is used up",
         CACHE_ELSEWHERE,
     ),
-    hint(CACHE, Some(ENOSPC), "the disk is full", CACHE_ELSEWHERE),
     hint(
+        page::TROUBLESHOOTING,
+        CACHE,
+        Some(ENOSPC),
+        "the disk is full",
+        CACHE_ELSEWHERE,
+    ),
+    hint(
+        page::TROUBLESHOOTING,
         CACHE,
         Some(EROFS),
         "its place is on a read-only file system",
         CACHE_ELSEWHERE,
     ),
     hint(
+        page::TROUBLESHOOTING,
         CACHE,
         Some(EACCES),
         "its place is not yours to write",
         CACHE_ELSEWHERE,
     ),
     hint(
+        page::TROUBLESHOOTING,
         &["mkdir("],
         Some(EROFS),
         "the directory is missing, and its file system is read-only",
         "make it where that is not",
     ),
     hint(
+        page::TROUBLESHOOTING,
         &["mkdir("],
         Some(EACCES),
         "the directory above is not yours to write",
@@ -633,4 +747,19 @@ pub(crate) fn find(error: &anyhow::Error) -> Option<&'static Hint> {
             && (hint.when)()
     };
     HINTS.iter().find(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::HINTS;
+
+    #[test]
+    fn each_row_names_a_page_of_the_book() {
+        let book = Path::new(env!("CARGO_MANIFEST_DIR")).join("../book/src");
+        for hint in HINTS {
+            assert!(book.join(hint.page).is_file(), "{}", hint.page);
+        }
+    }
 }

@@ -2,11 +2,12 @@
 //!
 //! A message is the failed call as strace(1) prints it, with the aim in front
 //! and the errno behind; where one cause is usual, a second line says what to
-//! do:
+//! do, and a third which page of the book explains it:
 //!
 //! ```text
 //! step03-mount: entering the root file system: pivot_root(".", "."): EINVAL: Invalid argument
 //!   hint: …
+//!   read: book/src/step03-mount.md
 //! ```
 
 use std::{
@@ -24,13 +25,23 @@ use crate::{hints, program_name};
 pub const FAILED: u8 = 125;
 
 /// Advice for one failure, attached as the outermost context of an error. It is
-/// printed as the second line, in place of what the table of hints says.
+/// printed in place of what the table of hints says.
 #[derive(Debug)]
-pub struct Hint(pub String);
+pub struct Hint {
+    /// What is behind it, and what to do.
+    pub advice: String,
+    /// The page of the book that explains it, as a path below `book/src`.
+    pub page: Option<&'static str>,
+}
 
+/// The lines below the message.
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "  hint: {}", self.advice)?;
+        match self.page {
+            Some(page) => write!(f, "\n  read: book/src/{page}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -50,18 +61,17 @@ impl fmt::Display for CannotRun {
     }
 }
 
-/// Prints `error` in one line, and the hint that goes with it in a second one.
+/// Prints `error` in one line, and below it the hint that goes with it.
 /// Returns the exit code that belongs to the error.
 pub fn failure(error: &anyhow::Error) -> u8 {
-    let hint = match error.downcast_ref::<Hint>() {
-        Some(hint) => Some(hint.to_string()),
-        None => hints::find(error)
-            .map(|hint| format!("{}: {}", hint.cause, hint.fix)),
-    };
+    let usual = hints::find(error).map(|usual| Hint {
+        advice: format!("{}: {}", usual.cause, usual.fix),
+        page: Some(usual.page),
+    });
     say(&one_line(error));
-    if let Some(hint) = hint {
+    if let Some(hint) = error.downcast_ref().or(usual.as_ref()) {
         // A failure to print has nowhere left to go.
-        let _ = writeln!(io::stderr(), "  hint: {hint}");
+        let _ = writeln!(io::stderr(), "{hint}");
     }
     error
         .downcast_ref::<CannotRun>()

@@ -14,7 +14,7 @@ use nix::{
 };
 
 use crate::{
-    machine,
+    hints, machine,
     probe::Agent,
     process,
     report::{CannotRun, Hint},
@@ -145,7 +145,8 @@ impl Workload {
             .context(format!("execve({path:?})"))
             .context(CannotRun { command, code });
         if let Some(advice) = self.advice(&path, errno) {
-            error = error.context(Hint(advice));
+            let page = Some(hints::page::STEP_3);
+            error = error.context(Hint { advice, page });
         }
         Err(error)
     }

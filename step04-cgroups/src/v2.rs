@@ -166,16 +166,16 @@ impl Leaf {
         let path = own.join(name);
         let handed_out = read(&own.join("cgroup.subtree_control"))?;
         fs::create_dir(&path).with_context(|| format!("mkdir({path:?})"))?;
-        let own = own.to_owned();
-        let creator = process::id();
-        let leaf = Leaf {
-            own,
+        if let Err(error) = write(&path.join("cgroup.procs"), "0") {
+            remove(&path);
+            return Err(error);
+        }
+        Ok(Leaf {
+            own: own.to_owned(),
             path,
             handed_out,
-            creator,
-        };
-        write(&leaf.path.join("cgroup.procs"), "0")?;
-        Ok(leaf)
+            creator: process::id(),
+        })
     }
 
     /// Takes the controllers back, since a cgroup that hands them out takes no

@@ -49,19 +49,16 @@ pub(crate) fn assert_message(run: &Finished, code: i32, parts: &[&str]) {
         .lines()
         .filter(|line| !line.contains(": warning: "))
         .collect();
-    let (message, hint) = match lines[..] {
-        [message] => (message, None),
-        [message, hint] => (message, Some(hint)),
-        _ => panic!("{} lines of message", lines.len()),
-    };
+    let (message, below) = lines.split_first().expect("a message");
     assert!(message.starts_with("step0"), "whose message? {message}");
     assert!(!message.ends_with('.'), "{message}");
     for part in parts {
         assert!(run.stderr.contains(part), "no {part:?} in the message");
     }
-    if let Some(hint) = hint {
-        assert!(hint.starts_with("  hint: "), "{hint}");
+    for (line, kind) in below.iter().zip(["  hint: ", "  read: "]) {
+        assert!(line.starts_with(kind), "{line}");
     }
+    assert!(below.len() <= 2, "{} lines of message", lines.len());
 }
 
 fn steps_with_rootfs() -> impl Iterator<Item = Run> {

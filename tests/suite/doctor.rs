@@ -62,8 +62,9 @@ fn assert_right(in_situation: impl Fn(Run) -> Run) {
 }
 
 fn assert_cause_is_known(you: &Value, run: &Finished) {
-    let hint = run.stderr.lines().last().expect("a message");
-    let hint = hint.strip_prefix("  hint: ").expect("a hint");
+    let mut lines = run.stderr.lines();
+    let hint = lines.find_map(|line| line.strip_prefix("  hint: "));
+    let hint = hint.expect("a hint");
     let errors = you["abilities"].as_array().expect("it is a list");
     let known = errors.iter().any(|it| {
         let cause = it["error"]["cause"].as_str();

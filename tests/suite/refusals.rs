@@ -38,6 +38,7 @@ pub(crate) const TESTS: &[Test] = tests![
     no_delegated_cgroup,
     read_only_cgroups,
     cgroups_that_are_not_mounted,
+    alone_in_the_topmost_cgroup_the_step_makes_place,
     a_cgroup_with_other_processes,
     a_cgroup_without_the_controller,
 ];
@@ -64,11 +65,14 @@ fn assert_refused(name: &str, runs: impl IntoIterator<Item = Finished>) {
     let mut text = String::new();
     for run in runs {
         text += &format!("exit code {}\n", run.code);
-        assert!(run.stderr.contains("\n  hint: "), "no hint: {}", run.stderr);
+        for kind in ["\n  hint: ", "\n  read: book/src/"] {
+            assert!(run.stderr.contains(kind), "no{kind}in {}", run.stderr);
+        }
         // A warning is about something else, and may come before.
         let lines = run.stderr.lines();
         for line in lines.filter(|line| !line.contains(": warning: ")) {
-            let ours = line.starts_with("step0") || line.starts_with("  hint");
+            let ours = ["step0", "  hint: ", "  read: "];
+            let ours = ours.iter().any(|start| line.starts_with(start));
             assert!(ours, "whose message? {line}");
             text += line;
             text.push('\n');
@@ -393,9 +397,9 @@ fn cgroups_that_are_not_mounted() {
     assert_refused("cgroups_not_mounted", [run]);
 }
 
-/// Runs step 4 in a cgroup of version 2 that is the topmost one it sees, so
-/// that it can't go beside it. `script` runs in the cgroup first.
-fn in_the_topmost_cgroup(path: &str, script: &str) -> Finished {
+/// Runs `command` by step 4 in a cgroup of version 2 that is the topmost one it
+/// sees, so that it can't go beside it. `script` runs in the cgroup first.
+fn in_the_topmost_cgroup(path: &str, script: &str, command: &str) -> Finished {
     needs::root();
     needs::limits();
     let (own, version) = cgroup_of(std::process::id() as i32, "memory");
@@ -412,7 +416,10 @@ fn in_the_topmost_cgroup(path: &str, script: &str) -> Finished {
          exec unshare --mount --cgroup sh -c '\
          umount --lazy \"$TOP\" && mount -t cgroup2 none \"$TOP\" && exec \"$0\" \"$@\"' \"$0\" \"$@\""
     ));
-    let run = run.sh("true");
+    let run = run.sh(command);
+    let entries = fs::read_dir(&cgroup).expect("it is still there").flatten();
+    let left = entries.filter(|it| it.path().is_dir()).count();
+    let handed_out = fs::read_to_string(cgroup.join("cgroup.subtree_control"));
     let _ = fs::write(ours.join("cgroup.kill"), "1");
     tests::wait_until("the end of the cgroup", || {
         let removed = fs::remove_dir(&cgroup).or_else(|error| {
@@ -424,16 +431,27 @@ fn in_the_topmost_cgroup(path: &str, script: &str) -> Finished {
         let above = !ours.exists() || fs::remove_dir(&ours).is_ok();
         (removed.is_ok() && above).then_some(())
     });
+    assert_eq!(left, 0, "cgroups that it has left behind");
+    assert_eq!(handed_out.expect("version 2 has it"), "");
     run
 }
 
+/// A cgroup that has processes hands out no controllers: the step moves out of
+/// the way, into a leaf, and back again. In 64 MiB there is no room for a
+/// seventh block of 10.
+fn alone_in_the_topmost_cgroup_the_step_makes_place() {
+    let run = in_the_topmost_cgroup("", "", "memhog 100M; echo $?");
+    assert_eq!(run.ok(), ".......137");
+}
+
 fn a_cgroup_with_other_processes() {
-    let run = in_the_topmost_cgroup("", "env -i sleep 60 >/dev/null 2>&1 &");
+    let script = "env -i sleep 60 >/dev/null 2>&1 &";
+    let run = in_the_topmost_cgroup("", script, "true");
     assert_refused("other_processes", [run]);
 }
 
 /// A cgroup has what the one above hands out, and that hands out nothing.
 fn a_cgroup_without_the_controller() {
-    let run = in_the_topmost_cgroup("below", "");
+    let run = in_the_topmost_cgroup("below", "", "true");
     assert_refused("no_controller", [run]);
 }

@@ -92,8 +92,16 @@ enum Answer {
 struct Failure {
     /// The failed call and its errno.
     message: String,
-    /// Where one cause is usual: that, and what to do.
-    hint: Option<(String, String)>,
+    /// Where one cause is usual.
+    hint: Option<Advice>,
+}
+
+/// What a row of the table of hints says.
+#[derive(Clone, PartialEq)]
+struct Advice {
+    cause: String,
+    fix: String,
+    page: String,
 }
 
 /// How long an attempt may take, in seconds. A file system that has lost its
@@ -277,15 +285,21 @@ fn in_a_child(
     let message = lines.next().unwrap_or_else(|| {
         format!("the attempt has ended with exit code {end}")
     });
-    let hint = lines.next().zip(lines.next());
+    let mut next = || lines.next();
+    let hint = match (next(), next(), next()) {
+        (Some(cause), Some(fix), Some(page)) => {
+            Some(Advice { cause, fix, page })
+        }
+        _ => None,
+    };
     Ok(Answer::Fails(Failure { message, hint }))
 }
 
-/// In the child: the message in one line, cause and fix in two more.
+/// In the child: the message in one line; cause, fix and page in three more.
 fn tell(mut parent: PipeWriter, error: &anyhow::Error) -> anyhow::Result<()> {
     let mut text = report::one_line(error);
     if let Some(hint) = hints::find(error) {
-        text += &format!("\n{}\n{}", hint.cause, hint.fix);
+        text += &format!("\n{}\n{}\n{}", hint.cause, hint.fix, hint.page);
     }
     parent.write_all(text.as_bytes()).context("write(parent)")
 }

@@ -5,7 +5,7 @@ use std::{env, fmt::Write};
 
 use serde_json::{Value, json};
 
-use super::{ABILITIES, Answer, Diagnosis, Failure, Need, cgroups};
+use super::{ABILITIES, Advice, Answer, Diagnosis, Failure, Need, cgroups};
 use crate::machine;
 
 /// The names of the steps, by their numbers.
@@ -158,8 +158,9 @@ impl Notes {
         for number in 1..=self.0.len() {
             let failure = self.0[number - 1].clone();
             let _ = write!(text, "\n[{number}] {}\n", failure.message);
-            if let Some((cause, fix)) = &failure.hint {
+            if let Some(Advice { cause, fix, page }) = &failure.hint {
                 let _ = write!(text, "    cause: {cause}\n    do:    {fix}\n");
+                let _ = writeln!(text, "    read:  book/src/{page}");
             }
             let mut effects: Vec<String> = Vec::new();
             for diagnosis in diagnoses {
@@ -186,8 +187,13 @@ impl Notes {
 /// `steps`.
 pub(super) fn as_json(diagnoses: &[Diagnosis]) -> String {
     let failure = |failure: &Failure| {
-        let (cause, fix) = failure.hint.clone().unzip();
-        json!({ "message": failure.message, "cause": cause, "fix": fix })
+        let hint = failure.hint.as_ref();
+        json!({
+            "message": failure.message,
+            "cause": hint.map(|it| &it.cause),
+            "fix": hint.map(|it| &it.fix),
+            "page": hint.map(|it| format!("book/src/{}", it.page)),
+        })
     };
     let callers: Vec<Value> = diagnoses
         .iter()

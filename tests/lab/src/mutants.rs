@@ -7,10 +7,10 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -106,17 +106,43 @@ impl Mutant {
         Ok(())
     }
 
-    /// What this machine lacks for it.
-    fn lacks(&self) -> anyhow::Result<Option<String>> {
+    /// Where it can be tried: here, or where there is what it needs.
+    fn machine(&self) -> anyhow::Result<Machine> {
         let cgroup = fs::read_to_string("/proc/self/cgroup")?;
         let version_1 = cgroup.contains(":memory:");
-        let here = match self.needs.as_deref() {
-            None => true,
-            Some("cgroups of version 1") => version_1,
-            Some("cgroups of version 2") => !version_1,
+        let (here, kernel, cgroups) = match self.needs.as_deref() {
+            None => return Ok(Machine::Here),
+            Some("cgroups of version 1") => (version_1, "6.1", "v1"),
+            Some("cgroups of version 2") => (!version_1, "6.12", "v2"),
             Some(needs) => bail!("it needs {needs}, whatever that is"),
         };
-        Ok((!here).then(|| self.needs.clone()).flatten())
+        Ok(match here {
+            true => Machine::Here,
+            false => Machine::Virtual { kernel, cgroups },
+        })
+    }
+}
+
+/// Where a test is run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Machine {
+    Here,
+    /// In a VM with this kernel and these cgroups: see `tests/vm/run`.
+    Virtual {
+        kernel: &'static str,
+        cgroups: &'static str,
+    },
+}
+
+impl Machine {
+    /// Whether `tests/vm/prepare` has made the kernel ready.
+    fn is_ready(self) -> bool {
+        let Machine::Virtual { kernel, .. } = self else {
+            return true;
+        };
+        let target = env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| checkout().join("target"), PathBuf::from);
+        target.join("vm").join(format!("stamp-{kernel}")).exists()
     }
 }
 
@@ -212,15 +238,41 @@ impl Stage {
     }
 
     /// Runs one test of the suite on these programs.
-    ///
-    /// In namespaces of its own: a mutant may rename its machine or kill the
-    /// process number 1. There, `/` is a shared mount, as with systemd.
     fn run(
         &self,
         programs: &Path,
         test: &str,
         as_user: bool,
+        machine: Machine,
     ) -> anyhow::Result<Verdict> {
+        let output = match machine {
+            Machine::Here => self.run_here(programs, test, as_user),
+            Machine::Virtual { kernel, cgroups } => {
+                self.run_in_vm(programs, test, kernel, cgroups)
+            }
+        }?;
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let count = |what: &str| stdout.contains(&format!(" 1 {what}"));
+        Ok(if count("passed") {
+            Verdict::Passed
+        } else if count("failed") {
+            Verdict::Failed
+        } else if count("ignored") {
+            Verdict::Ignored(stdout.trim().to_owned())
+        } else {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            bail!("the suite did not run {test}: {stdout}{stderr}")
+        })
+    }
+
+    /// In namespaces of its own: a mutant may rename its machine or kill the
+    /// process number 1. There, `/` is a shared mount, as with systemd.
+    fn run_here(
+        &self,
+        programs: &Path,
+        test: &str,
+        as_user: bool,
+    ) -> anyhow::Result<Output> {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "shared", "--uts", "--pid"]);
         command.args(["--fork", "--kill-child", "--mount-proc"]);
@@ -237,24 +289,35 @@ impl Stage {
             command.arg(format!("HOME={}", home.path().display()));
         }
         command.arg(&self.suite).args(["--exact", test]);
-        let output = command
+        command
             .env("STEPS_BIN_DIR", programs)
             .env("INSTA_UPDATE", "no")
             .stdin(Stdio::null())
             .output()
-            .context("running unshare")?;
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        let count = |what: &str| stdout.contains(&format!(" 1 {what}"));
-        Ok(if count("passed") {
-            Verdict::Passed
-        } else if count("failed") {
-            Verdict::Failed
-        } else if count("ignored") {
-            Verdict::Ignored(stdout.trim().to_owned())
-        } else {
-            let stderr = String::from_utf8_lossy(&output.stderr);
-            bail!("the suite did not run {test}: {stdout}{stderr}")
-        })
+            .context("running unshare")
+    }
+
+    /// As root of a machine that is thrown away.
+    fn run_in_vm(
+        &self,
+        programs: &Path,
+        test: &str,
+        kernel: &str,
+        cgroups: &str,
+    ) -> anyhow::Result<Output> {
+        let suite = &self.suite;
+        let script = format!(
+            "export STEPS_BIN_DIR={programs:?} INSTA_UPDATE=no && \
+             export SUITE_TIME_FACTOR=3 && exec {suite:?} --exact {test}"
+        );
+        Command::new(checkout().join("tests/vm/run"))
+            .args(["--kernel", kernel, "--cgroups", cgroups, "--bring"])
+            .arg(suite)
+            .arg("--bring")
+            .arg(programs)
+            .arg(script)
+            .output()
+            .context("running tests/vm/run")
     }
 }
 
@@ -289,22 +352,24 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<bool> {
 
     // A test that fails anyway, or can't run here, catches nothing.
     let mut claims = BTreeSet::new();
-    let mut here = Vec::new();
+    let mut ready = Vec::new();
     let mut good = true;
     for mutant in mutants {
-        match mutant.lacks()? {
-            Some(needs) => {
-                println!("{}: not run: needs {needs}", mutant.name);
-            }
-            None => {
-                let tests = mutant.tests.iter().cloned();
-                claims.extend(tests.map(|test| (test, mutant.as_user)));
-                here.push(mutant);
-            }
+        let machine = mutant.machine()?;
+        if !machine.is_ready() {
+            let needs = mutant.needs.as_deref().unwrap_or_default();
+            println!(
+                "{}: not run: needs {needs}; tests/vm/prepare makes a machine",
+                mutant.name
+            );
+            continue;
         }
+        let tests = mutant.tests.iter().cloned();
+        claims.extend(tests.map(|test| (test, mutant.as_user, machine)));
+        ready.push((mutant, machine));
     }
-    for (test, as_user) in claims {
-        match stage.run(&stage.untouched(), &test, as_user)? {
+    for (test, as_user, machine) in claims {
+        match stage.run(&stage.untouched(), &test, as_user, machine)? {
             Verdict::Passed => {}
             Verdict::Failed => {
                 good = false;
@@ -319,11 +384,11 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<bool> {
 
     let workshop = Workshop::open()?;
     let mut built = Vec::new();
-    for mutant in here {
+    for (mutant, machine) in ready {
         match build(&workshop, &mutant) {
             Ok(program) => {
                 let programs = stage.with(&mutant, &program)?;
-                built.push((mutant, programs));
+                built.push((mutant, machine, programs));
             }
             Err(error) => {
                 good = false;
@@ -338,11 +403,12 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<bool> {
         let work = || -> anyhow::Result<()> {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some((mutant, programs)) = built.get(index) else {
+                let Some((mutant, machine, programs)) = built.get(index) else {
                     return Ok(());
                 };
                 for test in &mutant.tests {
-                    let verdict = stage.run(programs, test, mutant.as_user)?;
+                    let verdict =
+                        stage.run(programs, test, mutant.as_user, *machine)?;
                     if verdict == Verdict::Failed {
                         println!("{}: caught by {test}", mutant.name);
                     } else {
