@@ -353,8 +353,8 @@ const STACK_SIZE: usize = 256 * 1024;
 /// memory, while we wait until it has left it.
 ///
 /// fork(2) gives the child a copy of every page that it or we write to, and
-/// has it map the program anew, only for exec to throw all that away: a tenth
-/// of the time that a container takes to start. See vfork(2).
+/// has it map the program anew, only for exec to throw all that away. See
+/// vfork(2).
 pub(crate) fn vfork(
     child: impl FnOnce() -> anyhow::Result<Infallible>,
 ) -> anyhow::Result<Pid> {

@@ -3,7 +3,7 @@
 //! Either the reader names one (`--rootfs`), or it is the **default root file
 //! system**: a small one that is built out of this machine itself, once, with
 //! no download and no package. It is static BusyBox where there is one, else
-//! some thirty tools of the host with the libraries that they need.
+//! nearly fifty tools of the host with the libraries that they need.
 //!
 //! Each program has one of its own. Steps 3 and 4 write into it for good, and
 //! what a reader breaks in one step should break no other. Three things lie in

@@ -34,6 +34,11 @@ pub fn virtual_machine(is_one: bool) {
     }
 }
 
+/// Whether whoever started the suite says that this machine may be ruined.
+pub fn is_disposable() -> bool {
+    env::var_os("SUITE_DISPOSABLE_MACHINE").is_some()
+}
+
 /// Whether the suite runs as root.
 pub fn is_root() -> bool {
     geteuid().is_root()

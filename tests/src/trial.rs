@@ -10,6 +10,7 @@ use std::{
 };
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::{
     needs::{PLAIN_USER, ROOT, VM},
@@ -65,6 +66,12 @@ pub fn main(tests: &[&[Test]]) -> ExitCode {
 
 /// Builds the programs and runs the trials.
 pub fn run(trials: Vec<Trial>) -> ExitCode {
+    // A shell without job control starts what is in the background with these
+    // ignored, and what the suite starts would inherit that.
+    for keyboard in [Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: it is the default, so no function of ours is called.
+        let _ = unsafe { signal(keyboard, SigHandler::SigDfl) };
+    }
     // SAFETY: nothing has been started yet, so this is the only thread.
     unsafe { tell_insta() };
     panic::set_hook(Box::new(|panic| note(panic.to_string())));

@@ -18,7 +18,7 @@ pub(crate) enum Format {
 /// The whole report.
 pub(crate) fn of(report: &Report, format: Format) -> String {
     let mut text = String::new();
-    machine(&mut text, report);
+    machine(&mut text, report, format);
     if !report.rows.is_empty() {
         times(&mut text, report, format);
         isolation(&mut text, report, format);
@@ -33,7 +33,7 @@ pub(crate) fn of(report: &Report, format: Format) -> String {
     text
 }
 
-fn machine(text: &mut String, report: &Report) {
+fn machine(text: &mut String, report: &Report, format: Format) {
     let machine = &report.machine;
     let _ = writeln!(
         text,
@@ -51,7 +51,12 @@ fn machine(text: &mut String, report: &Report) {
         .map(|(tool, version)| format!("{tool} {version}"))
         .collect();
     if !versions.is_empty() {
-        let _ = writeln!(text, "{}", versions.join(", "));
+        // In Markdown, the lines of a paragraph run together.
+        let gap = match format {
+            Format::Markdown => "\n",
+            Format::Terminal => "",
+        };
+        let _ = writeln!(text, "{gap}{}", versions.join(", "));
     }
 }
 

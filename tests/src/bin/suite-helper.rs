@@ -7,13 +7,19 @@ use std::{
     io::{self, BufRead},
     mem::MaybeUninit,
     net::{SocketAddr, TcpStream},
-    os::unix::{fs::chroot, process::CommandExt},
+    os::unix::{
+        fs::{chroot, symlink},
+        process::CommandExt,
+    },
+    path::Path,
     process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
 use nix::{
     errno::Errno,
+    mount::{MntFlags, umount2},
+    sched::{CloneFlags, setns},
     sys::{
         resource::{UsageWho, getrusage},
         signal::{SigSet, Signal},
@@ -49,6 +55,7 @@ fn main() -> ExitCode {
         }
         ["make-shared-memory", key] => make_shared_memory(number(key) as i32),
         ["filtered", filter, ref command @ ..] => filtered(filter, command),
+        ["on-initramfs", ref command @ ..] => on_initramfs(command),
         ["system-calls", ref numbers @ ..] => {
             numbers.iter().for_each(|it| system_call(number(it) as i64));
             Ok(())
@@ -134,6 +141,40 @@ fn refuse(
         .and_then(BpfProgram::try_from)
         .map_err(io::Error::other)?;
     seccompiler::apply_filter(&program).map_err(io::Error::other)
+}
+
+/// Executes `command` on the root that the kernel has unpacked when it booted,
+/// below everything that was mounted on it since. What was the root is in
+/// `/above`, and links lead there.
+///
+/// This process must have a mount namespace of its own.
+fn on_initramfs(command: &[&str]) -> io::Result<()> {
+    let namespace = fs::File::open("/proc/self/ns/mnt")?;
+    let flags = libc::OPEN_TREE_CLONE | libc::AT_RECURSIVE as u32;
+    // SAFETY: open_tree(2) reads a path that ends in NUL.
+    let tree = unsafe {
+        let (call, root) = (libc::SYS_open_tree, c"/".as_ptr());
+        libc::syscall(call, libc::AT_FDCWD, root, flags)
+    };
+    Errno::result(tree)?;
+    umount2("/", MntFlags::MNT_DETACH)?;
+    // Whoever enters a mount namespace gets its root, and that is uncovered now.
+    setns(namespace, CloneFlags::CLONE_NEWNS)?;
+    fs::create_dir_all("/above")?;
+    // SAFETY: move_mount(2) reads two paths that end in NUL.
+    let moved = unsafe {
+        let (call, place) = (libc::SYS_move_mount, c"/above".as_ptr());
+        let (here, flags) = (libc::AT_FDCWD, libc::MOVE_MOUNT_F_EMPTY_PATH);
+        libc::syscall(call, tree, c"".as_ptr(), here, place, flags)
+    };
+    Errno::result(moved)?;
+    for entry in fs::read_dir("/above")?.flatten() {
+        let link = Path::new("/").join(entry.file_name());
+        if !link.exists() {
+            symlink(entry.path(), link)?;
+        }
+    }
+    Err(Command::new(command[0]).args(&command[1..]).exec())
 }
 
 fn number(text: &str) -> u64 {
