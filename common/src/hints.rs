@@ -334,7 +334,6 @@ const HINTS: &[Hint] = &[
          namespace",
     ),
     // Mounts.
-    // Not run here; source: nsjail #236, moby's profiles/apparmor.
     hint(
         page::CONTAINERS,
         MOUNTS,

@@ -55,10 +55,9 @@ impl fmt::Display for IdMap {
     }
 }
 
-/// For root: a range that belongs to nobody.
-pub(crate) fn of_root(kind: Kind) -> anyhow::Result<IdMap> {
-    let granted = granted(kind, 0)?;
-    let outside = granted
+/// For root, who is called `name`: a range that belongs to nobody.
+pub(crate) fn of_root(kind: Kind, name: Option<&str>) -> anyhow::Result<IdMap> {
+    let outside = granted(kind, 0, name)?
         .filter(|(_, count)| *count >= COUNT)
         .map_or(FIRST, |(first, _)| first);
     Ok(IdMap(vec![Extent {
@@ -68,9 +67,14 @@ pub(crate) fn of_root(kind: Kind) -> anyhow::Result<IdMap> {
     }]))
 }
 
-/// For a plain user: 0 is the user; the ids from 1 on are those that
-/// `/etc/subuid` grants, if it does and the program that maps them works.
-pub(crate) fn of_user(kind: Kind, id: u32) -> anyhow::Result<IdMap> {
+/// For a plain user, who is called `name`: 0 is the user (or the user's group
+/// `id`); the ids from 1 on are those that `/etc/subuid` grants, if it does and
+/// the program that maps them works.
+pub(crate) fn of_user(
+    kind: Kind,
+    id: u32,
+    name: Option<&str>,
+) -> anyhow::Result<IdMap> {
     let mut map = vec![Extent {
         inside: 0,
         outside: id,
@@ -83,8 +87,8 @@ pub(crate) fn of_user(kind: Kind, id: u32) -> anyhow::Result<IdMap> {
         && !prctl::get_no_new_privs().context("prctl(PR_GET_NO_NEW_PRIVS)")?;
     // Both or neither: a range of groups goes with a range of users.
     let user = nix::unistd::geteuid().as_raw();
-    let users = granted(Kind::User, user)?;
-    let groups = granted(Kind::Group, user)?;
+    let users = granted(Kind::User, user, name)?;
+    let groups = granted(Kind::Group, user, name)?;
     if let (true, Some(users), Some(groups)) = (complete, users, groups) {
         let (outside, count) = match kind {
             Kind::User => users,
@@ -126,13 +130,16 @@ pub(crate) fn identity(kind: Kind) -> anyhow::Result<IdMap> {
 
 /// The first range that is granted to the user `uid`: its first id and their
 /// number. See subuid(5).
-fn granted(kind: Kind, uid: u32) -> anyhow::Result<Option<(u32, u32)>> {
+fn granted(
+    kind: Kind,
+    uid: u32,
+    name: Option<&str>,
+) -> anyhow::Result<Option<(u32, u32)>> {
     let text = match kind {
         Kind::User => read("/etc/subuid")?,
         Kind::Group => read("/etc/subgid")?,
     };
-    let passwd = read("/etc/passwd")?;
-    Ok(find_range(&text, uid, name_of(&passwd, uid)))
+    Ok(find_range(&text, uid, name))
 }
 
 /// Lines are `user:first:count`; the user is a name or a number.
@@ -144,15 +151,6 @@ fn find_range(text: &str, uid: u32, name: Option<&str>) -> Option<(u32, u32)> {
             return None;
         }
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-    })
-}
-
-/// Read from the file itself: a static program has no name service.
-fn name_of(passwd: &str, uid: u32) -> Option<&str> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, _, id) = (fields.next()?, fields.next()?, fields.next()?);
-        (id.parse() == Ok(uid)).then_some(name)
     })
 }
 

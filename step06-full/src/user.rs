@@ -24,6 +24,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use common::{
+    passwd::User,
     process::{self, Placeholder},
     report,
 };
@@ -60,16 +61,19 @@ impl Ids {
         paths: &[&Path],
         volumes: &[OpenVolume],
     ) -> anyhow::Result<Ids> {
-        if !geteuid().is_root() {
+        let (uid, gid) = (geteuid(), getegid());
+        let name = User::find(uid.as_raw()).map(|user| user.name);
+        let name = name.as_deref();
+        if !uid.is_root() {
             return Ok(Ids {
-                uids: id_map::of_user(Kind::User, geteuid().as_raw())?,
-                gids: id_map::of_user(Kind::Group, getegid().as_raw())?,
+                uids: id_map::of_user(Kind::User, uid.as_raw(), name)?,
+                gids: id_map::of_user(Kind::Group, gid.as_raw(), name)?,
                 mounts: Vec::new(),
             });
         }
         let mut ids = Ids {
-            uids: id_map::of_root(Kind::User)?,
-            gids: id_map::of_root(Kind::Group)?,
+            uids: id_map::of_root(Kind::User, name)?,
+            gids: id_map::of_root(Kind::Group, name)?,
             mounts: Vec::new(),
         };
         if let Err(error) = ids.map_files(paths, volumes) {

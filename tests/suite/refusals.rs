@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = tests![
     room_for_one_process_only,
     the_root_as_the_new_root,
     the_initramfs_as_the_root,
+    an_apparmor_profile_that_forbids_mounts,
     a_masked_proc,
     a_read_only_image_without_places_to_mount_on,
     a_cache_that_is_read_only,
@@ -274,6 +275,24 @@ fn the_initramfs_as_the_root() {
     );
     let run = MOUNT.run().rootfs(image.path()).through(&script).sh("true");
     assert_refused("initramfs", [run]);
+}
+
+/// As Docker's profile, docker-default, does.
+fn an_apparmor_profile_that_forbids_mounts() {
+    needs::root();
+    let parser = needs::find_tool("apparmor_parser").is_some();
+    needs::virtual_machine(needs::is_disposable() && parser);
+    let profile = "profile suite-no-mounts flags=(attach_disconnected) {
+        capability, file, network, ptrace, signal, unix, deny mount,
+    }";
+    let script = "mount -t securityfs none /sys/kernel/security &&
+        echo \"$PROFILE\" | apparmor_parser -K -r 2>/dev/null &&
+        echo exec suite-no-mounts >/proc/self/attr/exec";
+    let confined = |step: Step| {
+        let run = step.run().env("PROFILE", profile);
+        in_namespaces(run, "--mount", script).sh("true")
+    };
+    assert_refused("apparmor", [MOUNT, FULL].map(confined));
 }
 
 fn a_masked_proc() {

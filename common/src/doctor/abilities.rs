@@ -29,10 +29,10 @@ use super::{
     Need::{self, *},
     Tried::*,
     cgroups::limit,
-    passwd::User,
 };
 use crate::{
     machine,
+    passwd::User,
     process::{self, Placeholder},
     rootfs::{self, open_directory},
 };

@@ -18,15 +18,13 @@ use nix::{
     },
 };
 
-use crate::{hints, process, report, rootless};
+use crate::{hints, passwd::User, process, report, rootless};
 
 mod abilities;
 mod cgroups;
 mod output;
-mod passwd;
 
 use abilities::ABILITIES;
-use passwd::User;
 
 /// Something that a step must be able to do, and how it is tried.
 struct Ability {

@@ -1,13 +1,19 @@
-//! The plain user whom root asks about.
+//! The users of this machine.
+//!
+//! From the file itself: a static program has no name service.
 
 use std::{env, fs};
 
 /// A line of `/etc/passwd`, as far as it matters here. See passwd(5).
-pub(super) struct User {
-    pub(super) name: String,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) home: String,
+pub struct User {
+    /// What the user is called.
+    pub name: String,
+    /// The number that the kernel knows.
+    pub uid: u32,
+    /// That of the user's first group.
+    pub gid: u32,
+    /// The user's own directory.
+    pub home: String,
 }
 
 /// The user that owns nothing, by convention.
@@ -16,7 +22,7 @@ const NOBODY: u32 = 65534;
 impl User {
     /// Who would run the steps without sudo(8), which says whom it has turned
     /// into root; else nobody.
-    pub(super) fn without_sudo() -> User {
+    pub(crate) fn without_sudo() -> User {
         let uid = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
         let uid = uid.filter(|uid| *uid != 0).unwrap_or(NOBODY);
         User::find(uid).unwrap_or(User {
@@ -27,9 +33,8 @@ impl User {
         })
     }
 
-    /// The user with that number. From the file itself: a static program has no
-    /// name service.
-    pub(super) fn find(uid: u32) -> Option<User> {
+    /// The user with that number, if there is one.
+    pub fn find(uid: u32) -> Option<User> {
         let passwd = fs::read("/etc/passwd").ok()?;
         let passwd = String::from_utf8_lossy(&passwd);
         passwd.lines().find_map(|line| {
