@@ -170,6 +170,8 @@ fn on_initramfs(command: &[&str]) -> io::Result<()> {
     Errno::result(moved)?;
     for entry in fs::read_dir("/above")?.flatten() {
         let link = Path::new("/").join(entry.file_name());
+        // Some of them are there, and empty.
+        let _ = fs::remove_dir(&link);
         if !link.exists() {
             symlink(entry.path(), link)?;
         }
