@@ -747,18 +747,3 @@ pub(crate) fn find(error: &anyhow::Error) -> Option<&'static Hint> {
     };
     HINTS.iter().find(fits)
 }
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::HINTS;
-
-    #[test]
-    fn each_row_names_a_page_of_the_book() {
-        let book = Path::new(env!("CARGO_MANIFEST_DIR")).join("../book/src");
-        for hint in HINTS {
-            assert!(book.join(hint.page).is_file(), "{}", hint.page);
-        }
-    }
-}
