@@ -12,6 +12,8 @@ curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
 # shellcheck disable=SC1091
 . "$HOME/.cargo/env"
 
+# A submission runs as another user, who shall not read the solution.
+chmod 700 /autograder/source
 cd /autograder/source/repository
 # Everything is compiled now, so that grading takes seconds and no network.
 cargo build --quiet --package lab

@@ -1,6 +1,9 @@
 //! Runs the checks of a lab on a program.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
@@ -133,17 +136,21 @@ pub(crate) fn try_one(
     }
     let mut says = format!("expected: {}\n", in_one_line(expected));
     says += &format!("got:      {}\n", in_one_line(got));
-    if let Some(trouble) = &finished.trouble {
-        says += &format!("trouble:  {trouble}\n");
-    }
     match empty_hole(&finished.stderr) {
         Some(hole) => {
             says += &format!("the hole `{hole}` is still empty\n");
         }
         None => {
+            if let Some(trouble) = &finished.trouble {
+                says += &format!("trouble:  {trouble}\n");
+            }
+            // A script that runs the program twice may hear the same twice.
+            let mut heard = BTreeSet::new();
             let lines = finished.stderr.lines();
             let telling = lines.filter(|line| {
-                !line.starts_with("note: run with") && !line.trim().is_empty()
+                !line.starts_with("note: run with")
+                    && !line.trim().is_empty()
+                    && heard.insert(*line)
             });
             for line in telling.take(6) {
                 says += &format!("it said:  {line}\n");

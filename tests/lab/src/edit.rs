@@ -47,7 +47,7 @@ fn braces(code: &str, from: usize) -> anyhow::Result<Range<usize>> {
 
 /// The source with blanks in place of comments, strings and characters: what is
 /// left of it is code, at the same place.
-fn blank_out(source: &str) -> String {
+pub(crate) fn blank_out(source: &str) -> String {
     let bytes = source.as_bytes();
     let mut code = bytes.to_vec();
     let mut at = 0;

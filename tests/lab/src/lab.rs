@@ -215,7 +215,8 @@ pub(crate) fn description(number: usize) -> std::path::PathBuf {
     checkout().join(name)
 }
 
-/// The description of a lab as students get it: without hidden checks.
+/// The description of a lab as students get it: without hidden checks, and
+/// without the lines that a hole has taken out.
 pub(crate) fn description_for_students(
     number: usize,
 ) -> anyhow::Result<String> {
@@ -225,8 +226,20 @@ pub(crate) fn description_for_students(
     let kept: Vec<String> = kept
         .map(|(index, part)| match index {
             0 => part.to_owned(),
-            _ => format!("\n[[{part}"),
+            _ => format!("\n[[{}", without_lines(part)),
         })
         .collect();
     Ok(kept.concat())
+}
+
+/// A part of a description without its `, lines = […]`. A line of Rust may have
+/// brackets in it, so the list ends where that of the places goes on.
+fn without_lines(part: &str) -> String {
+    let mut pieces = part.split(", lines = [");
+    let mut kept = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (_, rest) = piece.split_once("] }").unwrap_or_default();
+        kept += &format!(" }}{rest}");
+    }
+    kept
 }

@@ -136,7 +136,7 @@ fn nothing_leaks(
     let below: Vec<String> = STEPS[..lab.number() - 1]
         .iter()
         .map(|step| (*step).to_owned())
-        .chain(["common".to_owned(), "tests".to_owned()])
+        .chain(["common".to_owned(), "tests/lab/src".to_owned()])
         .collect();
     search(student, &mut |path, text| {
         let relative = path.strip_prefix(student).unwrap_or(path);
@@ -144,10 +144,10 @@ fn nothing_leaks(
         // The steps below are complete, on purpose.
         let complete = below.iter().any(|name| relative.starts_with(name));
         for line in &telling {
-            ensure!(
-                complete || !lines.contains(line),
-                "{relative:?} gives away: {line}"
-            );
+            // The description of a lab has lines in quotes.
+            let there = lines.contains(line)
+                || text.contains(format!("{line:?}").as_str());
+            ensure!(complete || !there, "{relative:?} gives away: {line}");
         }
         Ok(())
     })?;

@@ -177,7 +177,7 @@ impl Guard<'_> {
                 return Ok((status, trouble));
             }
             if trouble.is_none() && start.elapsed() > LIMIT * factor {
-                let count = descendants(self.pid());
+                let count = family(self.pid()).len() - 1;
                 trouble = Some(match count > PROCESSES as usize / 2 {
                     true => format!("a fork bomb: {count} processes"),
                     false => format!(
@@ -200,8 +200,18 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// How many processes descend from `pid`.
-fn descendants(pid: i32) -> usize {
+/// Ends `pid`, a child of ours, and all that descend from it. The first is
+/// stopped before the others are looked for, so that it starts no more of them.
+pub(crate) fn kill_family(pid: i32) {
+    // They fail only for a process that is gone already.
+    let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
+    for pid in family(pid) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// The process `pid`, and all that descend from it.
+fn family(pid: i32) -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut parents = Vec::new();
     for entry in entries {
@@ -225,7 +235,7 @@ fn descendants(pid: i32) -> usize {
         family.extend(children.map(|(child, _)| *child));
         at += 1;
     }
-    family.len() - 1
+    family
 }
 
 /// The exit code that says: there is no sandbox.

@@ -101,11 +101,23 @@ fn readme(lab: &Lab) -> String {
     text
 }
 
-/// The chapter of this step, without what the book takes from its sources.
+/// The chapter of this step, with the pages below it and the glossary that it
+/// refers to, but without what the book takes from the sources.
 fn copy_chapters(lab: &Lab, to: &Path) -> anyhow::Result<()> {
     let source = checkout().join("book/src");
-    let prefix = &lab.step[..6];
-    let entries = fs::read_dir(source).into_iter().flatten().flatten();
+    let chapters = to.join("chapter");
+    copy_pages(&source, &chapters, &lab.step[..6])?;
+    copy_pages(&source, &chapters, "glossary")?;
+    let below = source.join(&lab.step);
+    match below.is_dir() {
+        true => copy_pages(&below, &chapters.join(&lab.step), ""),
+        false => Ok(()),
+    }
+}
+
+fn copy_pages(from: &Path, to: &Path, prefix: &str) -> anyhow::Result<()> {
+    // A student's workspace has no book.
+    let entries = fs::read_dir(from).into_iter().flatten().flatten();
     for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !name.starts_with(prefix) || !name.ends_with(".md") {
@@ -114,9 +126,8 @@ fn copy_chapters(lab: &Lab, to: &Path) -> anyhow::Result<()> {
         let text = read(&entry.path())?;
         let lines = text.lines().filter(|line| !line.starts_with("{{#"));
         let text = lines.collect::<Vec<_>>().join("\n") + "\n";
-        let chapters = to.join("chapter");
-        fs::create_dir_all(&chapters)?;
-        fs::write(chapters.join(name), text)?;
+        fs::create_dir_all(to)?;
+        fs::write(to.join(name), text)?;
     }
     Ok(())
 }

@@ -1,13 +1,20 @@
 //! A copy of the workspace, to be edited and built.
 
 use std::{
+    fmt,
     fs::{self, File},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::Value;
+
+use crate::sandbox;
 
 /// The packages of the steps, in order.
 pub(crate) const STEPS: [&str; 6] = [
@@ -73,28 +80,86 @@ impl Workshop {
     }
 }
 
+/// How long one package may take to compile: the slowest takes seconds, but
+/// what the compiler computes for a constant may have no end.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A package has taken too long to compile.
+#[derive(Debug)]
+pub(crate) struct TookTooLong(Duration);
+
+impl fmt::Display for TookTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "it was still being compiled after {:?}: a constant or a macro \
+             without an end",
+            self.0
+        )
+    }
+}
+
 /// Builds the program of `package` in the workspace at `directory`, and returns
 /// its path.
 ///
 /// # Errors
-/// What the compiler says.
+/// What the compiler says; [`TookTooLong`].
 pub(crate) fn build(
     directory: &Path,
     package: &str,
     target: &Path,
 ) -> anyhow::Result<PathBuf> {
-    let output = cargo(directory)
+    build_within(LIMIT, directory, package, target)
+}
+
+fn build_within(
+    limit: Duration,
+    directory: &Path,
+    package: &str,
+    target: &Path,
+) -> anyhow::Result<PathBuf> {
+    let errors = tempfile::NamedTempFile::new()?;
+    let mut cargo = cargo(directory)
         .args(["build", "--quiet", "--locked"])
         .args(["--package", package, "--bin", package])
         .args(["--message-format", "json-render-diagnostics"])
         .env("CARGO_TARGET_DIR", target)
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(errors.reopen()?)
+        .spawn()
         .context("running Cargo")?;
-    if !output.status.success() {
-        let says = String::from_utf8_lossy(&output.stderr);
+    let stdout = cargo.stdout.take().context("it was piped")?;
+    let (sender, messages) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        lines.for_each(|line| sender.send(line).unwrap_or_default());
+    });
+
+    // There is a message for each package that is ready. So the time that all
+    // the libraries take, at first, does not count.
+    let mut said = String::new();
+    let end = loop {
+        match messages.recv_timeout(limit) {
+            Ok(message) => said += &format!("{message}\n"),
+            Err(end) => break end,
+        }
+    };
+    if end == RecvTimeoutError::Timeout {
+        sandbox::kill_family(cargo.id() as i32);
+    }
+    let status = cargo.wait().context("wait4()")?;
+    // No writer is left, so it comes to its end.
+    let _ = reader.join();
+    if end == RecvTimeoutError::Timeout {
+        let does_not = format!("{package} does not compile");
+        return Err(anyhow!(TookTooLong(limit)).context(does_not));
+    }
+    if !status.success() {
+        let says =
+            String::from_utf8_lossy(&fs::read(errors.path())?).into_owned();
         bail!("{package} does not compile:\n{}", says.trim_end());
     }
-    let programs = executables(&output.stdout);
+    let programs = executables(said.as_bytes());
     let program = programs.into_iter().next_back();
     program.with_context(|| format!("Cargo has built no program of {package}"))
 }
@@ -248,4 +313,58 @@ fn write_if_other(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// The text of a file.
 pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("reading {path:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Processes that have `text` among their arguments.
+    fn with_argument(text: &str) -> usize {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let arguments = entries.map(|it| fs::read(it.path().join("cmdline")));
+        arguments
+            .flatten()
+            .filter(|it| String::from_utf8_lossy(it).contains(text))
+            .count()
+    }
+
+    #[test]
+    fn a_constant_without_an_end_is_ended() {
+        let place = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            write_if_other(&place.path().join(file), text.as_bytes()).unwrap();
+        };
+        let package = "name = \"endless\"\nversion = \"0.0.0\"\n";
+        write(
+            "Cargo.toml",
+            &format!("[package]\n{package}edition = \"2024\"\n[workspace]\n"),
+        );
+        write(
+            "Cargo.lock",
+            &format!("version = 4\n[[package]]\n{package}"),
+        );
+        write(
+            "src/main.rs",
+            "#![allow(long_running_const_eval)]\n\
+             const ENDLESS: () = loop {};\n\
+             fn main() { ENDLESS }\n",
+        );
+        let target = place.path().join("target");
+        let limit = Duration::from_secs(5);
+        let error = build_within(limit, place.path(), "endless", &target)
+            .expect_err("it has no end");
+        assert!(error.is::<TookTooLong>(), "{error:#}");
+        // The compiler is no child of ours, so we can't wait for its end.
+        let target_name = target.to_string_lossy();
+        let mut patience = 500;
+        while patience > 0 && with_argument(&target_name) > 0 {
+            thread::sleep(Duration::from_millis(10));
+            patience -= 1;
+        }
+        assert_eq!(with_argument(&target_name), 0);
+
+        write("src/main.rs", "fn main() {}\n");
+        build_within(limit, place.path(), "endless", &target).unwrap();
+    }
 }
