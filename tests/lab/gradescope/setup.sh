@@ -29,5 +29,5 @@ rm -rf "$directory"
 if ! unshare --user --mount --pid --fork true 2>/dev/null; then
     apt-get install -y -qq --no-install-recommends \
         qemu-system-x86 busybox-static kmod cpio dpkg-dev
-    tests/vm/prepare
+    tests/vm/prepare 6.12
 fi

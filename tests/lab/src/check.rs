@@ -17,9 +17,12 @@ use crate::{
 /// For all scripts: `start ARGUMENTS` starts the program in the background, with
 /// its output in `out`, and waits for the first line of that; `finish` gives it
 /// a line to read, waits for its end, and shows what it has said.
+///
+/// The virtual machine has few tools, and an image without BusyBox has no
+/// others: see `tests/vm/prepare`, and `TOOLS` in `common/src/rootfs/tools.rs`.
 const FUNCTIONS: &str = r#"
 start() {
-    mkfifo in
+    mknod in p
     "$STEP" "$@" <in >out &
     pid=$!
     exec 3>in
