@@ -14,7 +14,7 @@ use book_preprocessor::{
     markdown::{self, Part},
 };
 use libtest_mimic::Trial;
-use tests::trial::trial;
+use tests::{needs::NEVER, trial::trial};
 
 pub(crate) use crate::reader::Programs;
 use crate::{
@@ -59,7 +59,9 @@ pub(crate) fn trials(programs: &Arc<Programs>) -> Vec<Trial> {
         let name = chapter.name.trim_end_matches(".md").to_owned();
         let title = |block: &Block| {
             let command = &block.session.entries[0].command[0];
-            format!("sessions::{name}:{} {command}", block.line)
+            let title =
+                format!("sessions::{name}:{} {command:.40}", block.line);
+            title.trim_end().to_owned()
         };
         let mut titles: Vec<String> = blocks.iter().map(title).collect();
         titles.push(format!("sessions::{name} leaves no process behind"));
@@ -196,7 +198,7 @@ impl Run {
 /// Why a block can't be executed here.
 fn why_not(session: &Session, reader: &Reader) -> Option<String> {
     if let Some(reason) = &session.ignored {
-        return Some(reason.clone());
+        return Some(format!("{NEVER}{reason}"));
     }
     let users = session
         .entries

@@ -26,6 +26,9 @@ pub(crate) const PLAIN_USER: &str = "needs a plain user";
 /// Why a test is skipped on a machine that is not one of ours.
 pub(crate) const VM: &str = "needs one of the suite's virtual machines";
 
+/// How the reason begins for what is not meant to be run anywhere.
+pub const NEVER: &str = "never: ";
+
 /// The test needs what only a kernel or a layout of cgroups has that the suite
 /// brings along itself.
 pub fn virtual_machine(is_one: bool) {

@@ -16,23 +16,26 @@ use tests::programs;
 /// removed at the end.
 pub(crate) struct Kit {
     directory: TempDir,
+    /// The program that runs the tests.
+    test: String,
     /// Where the output of each row is kept.
     pub(crate) logs: PathBuf,
 }
 
 impl Kit {
-    /// Builds the suite and the programs, and copies what is needed.
-    pub(crate) fn build() -> anyhow::Result<Kit> {
+    /// Builds the tests and the programs, and copies what is needed.
+    pub(crate) fn build(test: String) -> anyhow::Result<Kit> {
         let built = build(&["build", "--bins"])?
             .into_iter()
-            .chain(build(&["test", "--no-run", "--test", "suite"])?);
+            .chain(build(&["test", "--no-run", "--test", &test])?);
         let directory =
             tempfile::Builder::new().prefix("suite-matrix-").tempdir()?;
         let target = env::current_exe()?;
         let target = target.ancestors().nth(3).context("not Cargo's")?;
         let kit = Kit {
             directory,
-            logs: target.join("matrix"),
+            logs: target.join("matrix").join(&test),
+            test,
         };
         fs::create_dir_all(&kit.logs)?;
         fs::create_dir(kit.programs())?;
@@ -70,10 +73,16 @@ impl Kit {
         self.path().join("checkout")
     }
 
-    /// The command line of the suite, with an environment of its own.
-    pub(crate) fn suite(&self, home: &str, tmp: &Path) -> Vec<String> {
+    /// The command line of the tests, with an environment of its own. `user` is
+    /// who types at the plain user's prompt when root runs the book.
+    pub(crate) fn command_line(
+        &self,
+        home: &str,
+        tmp: &Path,
+        user: Option<&str>,
+    ) -> Vec<String> {
         let text = |path: PathBuf| path.display().to_string();
-        vec![
+        let mut line = vec![
             "env".into(),
             "-i".into(),
             "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".into(),
@@ -85,23 +94,25 @@ impl Kit {
             // It would come in the middle of the suite's own lines. What a
             // scoreboard was is shown with the failure.
             "INSTA_OUTPUT=none".into(),
-            text(self.programs().join("suite")),
-            "--color=never".into(),
-        ]
+        ];
+        line.extend(user.map(|name| format!("SESSIONS_USER={name}")));
+        line.push(text(self.programs().join(&self.test)));
+        line.push("--color=never".into());
+        line
     }
 
-    /// The names of the tests that the suite would run.
+    /// The names of the tests that would be run.
     pub(crate) fn tests(
         &self,
         arguments: &[String],
     ) -> anyhow::Result<Vec<String>> {
-        let suite = self.suite("/", Path::new("/tmp"));
-        let output = Command::new(&suite[0])
-            .args(&suite[1..])
+        let line = self.command_line("/", Path::new("/tmp"), None);
+        let output = Command::new(&line[0])
+            .args(&line[1..])
             .arg("--list")
             .args(arguments)
             .output()
-            .context("running the suite")?;
+            .context("listing the tests")?;
         let list = String::from_utf8(output.stdout)?;
         let names = list.lines().filter_map(|it| it.strip_suffix(": test"));
         Ok(names.map(String::from).collect())

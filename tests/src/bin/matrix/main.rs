@@ -1,5 +1,6 @@
 //! Runs the suite where readers are: as root and as a plain user, on this
-//! machine and on other kernels, and shows which test ran where.
+//! machine and on other kernels, and shows which test ran where. With
+//! `--test book` it does so with the book's sessions.
 //!
 //! A test that is skipped on one row has to run on another one, or it says
 //! nothing. What a row needs and this machine does not have leaves the row out;
@@ -31,7 +32,10 @@ struct Args {
     /// List the rows, and run nothing
     #[arg(long)]
     list: bool,
-    /// Fail if this machine can't run one of the rows
+    /// Test program: suite, or book
+    #[arg(long, value_name = "NAME", default_value = "suite")]
+    test: String,
+    /// Fail if this machine can't run one of the rows, or none runs a test
     #[arg(long)]
     all_rows: bool,
     /// Plain user for the rows that need one, if this is run by root
@@ -53,7 +57,7 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let user = args.user.or_else(|| env::var("SUDO_USER").ok());
-    let kit = Kit::build()?;
+    let kit = Kit::build(args.test)?;
     let tests = kit.tests(&args.suite)?;
     ensure!(!tests.is_empty(), "no test has such a name");
     let run = |row: &'static Row| {
@@ -74,7 +78,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let report = Report {
         tests,
         outcomes,
-        is_complete: args.rows.is_empty(),
+        is_complete: args.rows.is_empty() || args.all_rows,
     };
     print!("{report}");
     Ok(ExitCode::from(u8::from(!report.is_good(args.all_rows))))

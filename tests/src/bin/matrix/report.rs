@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use ::tests::needs::NEVER;
+
 use crate::rows::Row;
 
 /// The end of a row.
@@ -127,12 +129,16 @@ impl Report {
         !self.is_complete || self.outcomes.iter().any(|(_, it)| is_left_out(it))
     }
 
-    /// The tests that were skipped on each row.
+    /// The tests that were skipped on each row, though they are meant to be run.
     fn run_nowhere(&self) -> Vec<&str> {
+        let is_skipped = |result: &TestResult| match result {
+            TestResult::Skipped(reason) => !reason.starts_with(NEVER),
+            _ => false,
+        };
         let runs = |test: &str| {
             self.runs().any(|run| {
                 let result = run.results.get(test);
-                result.is_some_and(|it| !matches!(it, TestResult::Skipped(_)))
+                result.is_some_and(|it| !is_skipped(it))
             })
         };
         let tests = self.tests.iter().map(String::as_str);
@@ -268,6 +274,12 @@ test mount::a_third ... FAILED
         let report = report([ran(0, one), ran(0, one)]);
         assert!(!report.is_good(false));
         assert!(report.to_string().ends_with("Run by no row: two\n"));
+    }
+
+    #[test]
+    fn what_is_never_run_need_not_run_on_any_row() {
+        let never = "test one ... ok\ntest two ... ignored (never: a)\n";
+        assert!(report([ran(0, never), ran(0, never)]).is_good(true));
     }
 
     #[test]
