@@ -355,9 +355,10 @@ mod tests {
         let error = build_within(limit, place.path(), "endless", &target)
             .expect_err("it has no end");
         assert!(error.is::<TookTooLong>(), "{error:#}");
-        // The compiler is no child of ours, so we can't wait for its end.
+        // The compiler is no child of ours, so we can't wait for its end. It must
+        // come at once: soon the compiler would say something, and die of that.
         let target_name = target.to_string_lossy();
-        let mut patience = 500;
+        let mut patience = 50;
         while patience > 0 && with_argument(&target_name) > 0 {
             thread::sleep(Duration::from_millis(10));
             patience -= 1;
