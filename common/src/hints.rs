@@ -30,24 +30,25 @@ pub(crate) struct Hint {
     pub(crate) page: &'static str,
 }
 
-/// Pages of the book that explain failures, as paths below `book/src`.
+/// Pages of the book that explain failures, as paths in the workspace.
 pub(crate) mod page {
-    pub(crate) const LINUX: &str = "setting-up/linux.md";
-    pub(crate) const CONTAINERS: &str = "setting-up/containers.md";
-    pub(crate) const LAB_MACHINES: &str = "setting-up/lab-machines.md";
-    pub(crate) const WSL: &str = "setting-up/wsl2.md";
-    pub(crate) const STEP_1: &str = "step01-uts.md";
-    pub(crate) const STEP_2: &str = "step02-pid.md";
-    pub(crate) const STEP_3: &str = "step03-mount.md";
-    pub(crate) const STEP_4: &str = "step04-cgroups.md";
-    pub(crate) const STEP_5: &str = "step05-overlay.md";
-    pub(crate) const USER: &str = "step06-full/user.md";
-    pub(crate) const NAMESPACES: &str = "step06-full/namespaces.md";
-    pub(crate) const DEVICES: &str = "step06-full/devices.md";
-    pub(crate) const CAPABILITIES: &str = "step06-full/capabilities.md";
-    pub(crate) const SECCOMP: &str = "step06-full/seccomp.md";
-    pub(crate) const CGROUPS: &str = "cgroup-versions.md";
-    pub(crate) const TROUBLESHOOTING: &str = "troubleshooting.md";
+    pub(crate) const LINUX: &str = "book/src/setting-up/linux.md";
+    pub(crate) const CONTAINERS: &str = "book/src/setting-up/containers.md";
+    pub(crate) const LAB_MACHINES: &str = "book/src/setting-up/lab-machines.md";
+    pub(crate) const WSL: &str = "book/src/setting-up/wsl2.md";
+    pub(crate) const STEP_1: &str = "book/src/step01-uts.md";
+    pub(crate) const STEP_2: &str = "book/src/step02-pid.md";
+    pub(crate) const STEP_3: &str = "book/src/step03-mount.md";
+    pub(crate) const STEP_4: &str = "book/src/step04-cgroups.md";
+    pub(crate) const STEP_5: &str = "book/src/step05-overlay.md";
+    pub(crate) const USER: &str = "book/src/step06-full/user.md";
+    pub(crate) const NAMESPACES: &str = "book/src/step06-full/namespaces.md";
+    pub(crate) const DEVICES: &str = "book/src/step06-full/devices.md";
+    pub(crate) const CAPABILITIES: &str =
+        "book/src/step06-full/capabilities.md";
+    pub(crate) const SECCOMP: &str = "book/src/step06-full/seccomp.md";
+    pub(crate) const CGROUPS: &str = "book/src/cgroup-versions.md";
+    pub(crate) const TROUBLESHOOTING: &str = "book/src/troubleshooting.md";
 }
 
 const fn hint(

@@ -30,7 +30,7 @@ pub const FAILED: u8 = 125;
 pub struct Hint {
     /// What is behind it, and what to do.
     pub advice: String,
-    /// The page of the book that explains it, as a path below `book/src`.
+    /// The page of the book that explains it, as a path in the workspace.
     pub page: Option<&'static str>,
 }
 
@@ -39,7 +39,7 @@ impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "  hint: {}", self.advice)?;
         match self.page {
-            Some(page) => write!(f, "\n  read: book/src/{page}"),
+            Some(page) => write!(f, "\n  read: {page}"),
             None => Ok(()),
         }
     }
@@ -64,12 +64,16 @@ impl fmt::Display for CannotRun {
 /// Prints `error` in one line, and below it the hint that goes with it.
 /// Returns the exit code that belongs to the error.
 pub fn failure(error: &anyhow::Error) -> u8 {
-    let usual = hints::find(error).map(|usual| Hint {
-        advice: format!("{}: {}", usual.cause, usual.fix),
-        page: Some(usual.page),
-    });
+    let hint = match error.downcast_ref::<Hint>() {
+        Some(hint) => Some(hint.to_string()),
+        None => hints::find(error).map(|usual| {
+            let advice = format!("{}: {}", usual.cause, usual.fix);
+            let page = Some(usual.page);
+            Hint { advice, page }.to_string()
+        }),
+    };
     say(&one_line(error));
-    if let Some(hint) = error.downcast_ref().or(usual.as_ref()) {
+    if let Some(hint) = hint {
         // A failure to print has nowhere left to go.
         let _ = writeln!(io::stderr(), "{hint}");
     }

@@ -260,7 +260,7 @@ fn each_hint_names_a_page() {
     let pages = hints.split('"').filter(|text| text.ends_with(".md"));
     let pages: Vec<&str> = pages.collect();
     assert!(!pages.is_empty());
-    let is_missing = |page: &&&str| !source().join(page).is_file();
+    let is_missing = |page: &&&str| !workspace().join(page).is_file();
     let missing = pages.iter().filter(is_missing).map(ToString::to_string);
     assert_none(&missing.collect::<Vec<_>>(), "pages");
 }

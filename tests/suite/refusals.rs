@@ -261,8 +261,6 @@ fn the_root_as_the_new_root() {
     assert_refused(&format!("root_as_new_root_{}", who()), [run]);
 }
 
-/// As Docker does it. Only what comes from outside of a user namespace counts,
-/// so this is step 6, which makes one.
 /// Nothing is below it that could take its place.
 fn the_initramfs_as_the_root() {
     needs::root();
@@ -293,6 +291,8 @@ fn an_apparmor_profile_that_forbids_mounts() {
     assert_refused("apparmor", [run]);
 }
 
+/// As Docker does it. Only what comes from outside of a user namespace counts,
+/// so this is step 6, which makes one.
 fn a_masked_proc() {
     needs::root();
     let mask = "mount --bind /dev/null /proc/interrupts";

@@ -160,7 +160,7 @@ impl Notes {
             let _ = write!(text, "\n[{number}] {}\n", failure.message);
             if let Some(Advice { cause, fix, page }) = &failure.hint {
                 let _ = write!(text, "    cause: {cause}\n    do:    {fix}\n");
-                let _ = writeln!(text, "    read:  book/src/{page}");
+                let _ = writeln!(text, "    read:  {page}");
             }
             let mut effects: Vec<String> = Vec::new();
             for diagnosis in diagnoses {
@@ -192,7 +192,7 @@ pub(super) fn as_json(diagnoses: &[Diagnosis]) -> String {
             "message": failure.message,
             "cause": hint.map(|it| &it.cause),
             "fix": hint.map(|it| &it.fix),
-            "page": hint.map(|it| format!("book/src/{}", it.page)),
+            "page": hint.map(|it| &it.page),
         })
     };
     let callers: Vec<Value> = diagnoses
