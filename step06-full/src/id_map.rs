@@ -3,7 +3,10 @@
 use std::{env, fmt, fs, path::Path};
 
 use anyhow::Context;
-use nix::sys::prctl;
+use nix::{
+    sys::prctl,
+    unistd::{getegid, geteuid},
+};
 
 /// How many ids a container of root gets: what programs expect to exist.
 const COUNT: u32 = 65536;
@@ -57,7 +60,7 @@ impl fmt::Display for IdMap {
 
 /// For root, who is called `name`: a range that belongs to nobody.
 pub(crate) fn of_root(kind: Kind, name: Option<&str>) -> anyhow::Result<IdMap> {
-    let outside = granted(kind, 0, name)?
+    let outside = granted(kind, name)?
         .filter(|(_, count)| *count >= COUNT)
         .map_or(FIRST, |(first, _)| first);
     Ok(IdMap(vec![Extent {
@@ -67,40 +70,35 @@ pub(crate) fn of_root(kind: Kind, name: Option<&str>) -> anyhow::Result<IdMap> {
     }]))
 }
 
-/// For a plain user, who is called `name`: 0 is the user (or the user's group
-/// `id`); the ids from 1 on are those that `/etc/subuid` grants, if it does and
-/// the program that maps them works.
-pub(crate) fn of_user(
-    kind: Kind,
-    id: u32,
-    name: Option<&str>,
-) -> anyhow::Result<IdMap> {
-    let mut map = vec![Extent {
-        inside: 0,
-        outside: id,
-        count: 1,
-    }];
+/// For a plain user, who is called `name`, the tables of users and of groups:
+/// 0 is the user, and the user's group; the ids from 1 on are those that
+/// `/etc/subuid` grants, if it does and the program that maps them works.
+pub(crate) fn of_user(name: Option<&str>) -> anyhow::Result<(IdMap, IdMap)> {
     // The program is set-uid root, which does nothing under no_new_privs (in
     // some editors' terminals, for example).
     let complete = is_installed("newuidmap")
         && is_installed("newgidmap")
         && !prctl::get_no_new_privs().context("prctl(PR_GET_NO_NEW_PRIVS)")?;
+    let users = granted(Kind::User, name)?;
+    let groups = granted(Kind::Group, name)?;
     // Both or neither: a range of groups goes with a range of users.
-    let user = nix::unistd::geteuid().as_raw();
-    let users = granted(Kind::User, user, name)?;
-    let groups = granted(Kind::Group, user, name)?;
-    if let (true, Some(users), Some(groups)) = (complete, users, groups) {
-        let (outside, count) = match kind {
-            Kind::User => users,
-            Kind::Group => groups,
-        };
-        map.push(Extent {
-            inside: 1,
-            outside,
-            count,
-        });
-    }
-    Ok(IdMap(map))
+    let both = users.zip(groups).filter(|_| complete);
+    let (users, groups) = both.unzip();
+    Ok((
+        with_root(geteuid().as_raw(), users),
+        with_root(getegid().as_raw(), groups),
+    ))
+}
+
+/// 0 inside is `root` outside, and the ids from 1 on are those of `range`.
+fn with_root(root: u32, range: Option<(u32, u32)>) -> IdMap {
+    let extent = |inside, (outside, count)| Extent {
+        inside,
+        outside,
+        count,
+    };
+    let range = range.map(|range| extent(1, range));
+    IdMap([extent(0, (root, 1))].into_iter().chain(range).collect())
 }
 
 /// Every id that exists here stands for itself.
@@ -128,18 +126,17 @@ pub(crate) fn identity(kind: Kind) -> anyhow::Result<IdMap> {
     ))
 }
 
-/// The first range that is granted to the user `uid`: its first id and their
-/// number. See subuid(5).
+/// The first range that is granted to us, who are called `name`: its first id
+/// and their number. See subuid(5).
 fn granted(
     kind: Kind,
-    uid: u32,
     name: Option<&str>,
 ) -> anyhow::Result<Option<(u32, u32)>> {
     let text = match kind {
         Kind::User => read("/etc/subuid")?,
         Kind::Group => read("/etc/subgid")?,
     };
-    Ok(find_range(&text, uid, name))
+    Ok(find_range(&text, geteuid().as_raw(), name))
 }
 
 /// Lines are `user:first:count`; the user is a name or a number.

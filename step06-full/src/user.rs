@@ -31,9 +31,7 @@ use common::{
 use nix::{
     fcntl::AT_FDCWD,
     sched::CloneFlags,
-    unistd::{
-        Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresuid,
-    },
+    unistd::{Gid, Pid, Uid, geteuid, setgroups, setresgid, setresuid},
 };
 
 use crate::{
@@ -61,15 +59,12 @@ impl Ids {
         paths: &[&Path],
         volumes: &[OpenVolume],
     ) -> anyhow::Result<Ids> {
-        let (uid, gid) = (geteuid(), getegid());
-        let name = User::find(uid.as_raw()).map(|user| user.name);
+        let name = User::find(geteuid().as_raw()).map(|user| user.name);
         let name = name.as_deref();
-        if !uid.is_root() {
-            return Ok(Ids {
-                uids: id_map::of_user(Kind::User, uid.as_raw(), name)?,
-                gids: id_map::of_user(Kind::Group, gid.as_raw(), name)?,
-                mounts: Vec::new(),
-            });
+        if !geteuid().is_root() {
+            let (uids, gids) = id_map::of_user(name)?;
+            let mounts = Vec::new();
+            return Ok(Ids { uids, gids, mounts });
         }
         let mut ids = Ids {
             uids: id_map::of_root(Kind::User, name)?,
