@@ -66,11 +66,11 @@ pub fn main(tests: &[&[Test]]) -> ExitCode {
 
 /// Builds the programs and runs the trials.
 pub fn run(trials: Vec<Trial>) -> ExitCode {
-    // A shell without job control starts what is in the background with these
-    // ignored, and what the suite starts would inherit that.
-    for keyboard in [Signal::SIGINT, Signal::SIGQUIT] {
+    // nohup(1), or a shell that has put us in the background, lets us ignore
+    // these, and what the suite starts would inherit that.
+    for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
         // SAFETY: it is the default, so no function of ours is called.
-        let _ = unsafe { signal(keyboard, SigHandler::SigDfl) };
+        let _ = unsafe { signal(ignored, SigHandler::SigDfl) };
     }
     // SAFETY: nothing has been started yet, so this is the only thread.
     unsafe { tell_insta() };
