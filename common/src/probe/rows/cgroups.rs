@@ -1,15 +1,18 @@
 //! What step 4 isolates: each limit is tried by going past it. The container
 //! has 64 MiB, half a CPU and 64 processes when nothing else is said.
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
+use anyhow::Context;
 use nix::{
     sys::{
-        resource::{UsageWho, getrusage},
         signal::{Signal, kill},
-        time::TimeVal,
-        wait::waitpid,
+        wait::{WaitStatus, waitpid},
     },
+    time::{ClockId, clock_gettime},
     unistd::Pid,
 };
 
@@ -22,22 +25,23 @@ const BYTES: usize = 80 << 20;
 /// More than 64.
 const PROCESSES: usize = 80;
 
-/// Several of the kernel's periods of 100 ms.
-const BURN_TIME: Duration = Duration::from_millis(400);
+/// Enough to have the CPUs to themselves on a busy machine.
+const BURNERS: u32 = 8;
 
-/// What half a CPU gives in that time at most, with what was left of the period
-/// before; rounded up.
-const HALF: Duration = Duration::from_millis(280);
+/// What the burners compute together.
+const WORK: Duration = Duration::from_millis(600);
 
-/// The kernel lets a process that has used up its half of a period wait for the
-/// rest of it. On a busy machine one waits for others, but not as long.
-const THROTTLED: Duration = Duration::from_millis(35);
+/// They have this long. Half a CPU, 50 ms in each of the kernel's periods of
+/// 100 ms, takes at least 1.1 seconds.
+const DEADLINE: Duration = Duration::from_millis(900);
 
-/// And not in each of the periods: one of the four may be cut short.
-const TIMES_THROTTLED: usize = 3;
+/// A busy machine can be as slow as half a CPU; not every time, though.
+const LOOKS: usize = 2;
 
-/// Nor for as long: so many looks in a row have to show the same.
-const LOOKS_THROTTLED: usize = 3;
+/// Nobody computes that long between two looks at the clock: it is time that a
+/// virtual machine stood still, and for which its kernel charges who was
+/// running.
+const STANDSTILL: Duration = Duration::from_millis(20);
 
 pub(super) const ROWS: &[Row] = &[
     Row {
@@ -70,40 +74,56 @@ fn hog() -> Result<(), String> {
     })
 }
 
-/// Computes without end; past the limit the kernel lets it wait.
+/// Gets work done in time; past the limit the kernel lets it wait.
 fn burn() -> Result<(), String> {
-    let (mut used, mut throttled) = (Duration::ZERO, 0);
-    // A busy machine can hold us up as well: then it takes more than one look.
-    for _ in 0..25 {
-        let (begin, before) = (Instant::now(), cpu_time());
-        let (mut last, mut times) = (begin, 0);
-        while last < begin + BURN_TIME {
-            let now = Instant::now();
-            times += usize::from(now - last > THROTTLED);
-            last = now;
-        }
-        used = cpu_time().saturating_sub(before);
-        if used > HALF {
-            return Ok(());
-        }
-        let regularly = times >= TIMES_THROTTLED && used > BURN_TIME / 3;
-        throttled = if regularly { throttled + 1 } else { 0 };
-        if throttled == LOOKS_THROTTLED {
+    let mut result = Ok(());
+    for _ in 0..LOOKS {
+        result = burn_together();
+        if result.is_ok() {
             break;
         }
     }
-    Err(format!("{used:?} of {BURN_TIME:?}"))
+    result
 }
 
-fn cpu_time() -> Duration {
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
-        return Duration::ZERO;
-    };
-    let duration = |time: TimeVal| {
-        Duration::from_micros(time.tv_sec() as u64 * 1_000_000)
-            + Duration::from_micros(time.tv_usec() as u64)
-    };
-    duration(usage.user_time()) + duration(usage.system_time())
+fn burn_together() -> Result<(), String> {
+    let deadline = Instant::now() + DEADLINE;
+    let burners: Vec<_> = (0..BURNERS)
+        .map(|_| process::fork(|| burner(deadline)))
+        .collect();
+    let mut result = Ok(());
+    for burner in burners {
+        let status = burner.map(|burner| waitpid(burner, None));
+        if !matches!(status, Ok(Ok(WaitStatus::Exited(_, 0)))) {
+            result = Err(format!("{status:?}"));
+        }
+    }
+    result
+}
+
+/// Computes its part of the work.
+fn burner(deadline: Instant) -> anyhow::Result<Infallible> {
+    let (mut done, mut last) = (Duration::ZERO, cpu_time()?);
+    while done < WORK / BURNERS {
+        if Instant::now() > deadline {
+            process::exit(1);
+        }
+        let now = cpu_time()?;
+        let used = now - last;
+        done += if used < STANDSTILL {
+            used
+        } else {
+            Duration::ZERO
+        };
+        last = now;
+    }
+    process::exit(0)
+}
+
+fn cpu_time() -> anyhow::Result<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+        .context("clock_gettime(CLOCK_PROCESS_CPUTIME_ID)")?;
+    Ok(time.into())
 }
 
 /// Starts processes that wait; past the limit fork(2) is refused.
