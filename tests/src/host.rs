@@ -94,6 +94,14 @@ pub fn children(parent: i32) -> Vec<(i32, char)> {
     children
 }
 
+/// The processes of the session `leader`, and it. See setsid(2).
+pub(crate) fn members_of_session(leader: i32) -> Vec<i32> {
+    let is_member = |pid: &i32| {
+        stat(*pid).is_some_and(|stat| stat[6 - 3] == leader.to_string())
+    };
+    pids().filter(is_member).collect()
+}
+
 /// The state of a process, as a letter; `None` if there is none.
 pub fn state(pid: i32) -> Option<char> {
     state_and_parent(pid).map(|(state, _)| state)

@@ -15,11 +15,19 @@ use std::{
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     pty::{Winsize, openpty},
-    sys::termios::{Termios, tcgetattr},
-    unistd::setsid,
+    sys::{
+        signal::{Signal, kill},
+        termios::{Termios, tcgetattr},
+    },
+    unistd::{Pid, setsid},
 };
 
-use crate::{LIMIT, host::MARK, trial::note, wait_until};
+use crate::{
+    LIMIT,
+    host::{MARK, members_of_session},
+    trial::note,
+    wait_until,
+};
 
 /// The terminal's size. Programs fit their lines into it.
 const SIZE: Winsize = Winsize {
@@ -163,8 +171,12 @@ impl Session {
 }
 
 impl Drop for Session {
+    /// Ends all that was started at the terminal: after a failed assertion that
+    /// can be a shell, a step, and what does not hear the hang-up.
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        for member in members_of_session(self.leader()) {
+            let _ = kill(Pid::from_raw(member), Signal::SIGKILL);
+        }
         let _ = self.child.wait();
     }
 }
