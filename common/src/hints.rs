@@ -516,7 +516,7 @@ const HINTS: &[Hint] = &[
         &["mount_setattr("],
         Some(EINVAL),
         "this file system can't show its files with other ids (overlay, NFS; \
-         tmpfs since Linux 6.3)",
+         tmpfs before Linux 6.3)",
         "use a directory on ext4, xfs or btrfs",
     ),
     // Control groups.
