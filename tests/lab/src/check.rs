@@ -42,6 +42,7 @@ pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     /// For the student: what was expected, what came.
     pub(crate) says: String,
+    took_too_long: bool,
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq, Serialize)]
@@ -57,6 +58,7 @@ impl Outcome {
         Outcome {
             verdict: Verdict::Failed,
             says: says.into(),
+            took_too_long: false,
         }
     }
 
@@ -103,8 +105,32 @@ pub(crate) fn values(student: &str) -> Vec<(String, String)> {
     ]
 }
 
-/// Runs one check.
-pub(crate) fn try_one(
+/// Runs checks on a program, one whenever the next outcome is asked for.
+///
+/// A program that had to be ended twice is not tried any more: its checks could
+/// take minutes, only to say the same.
+fn try_all<'a>(
+    program: &'a Path,
+    checks: &'a [Check],
+    values: &'a [(String, String)],
+) -> impl Iterator<Item = Outcome> + 'a {
+    let mut ended = 0;
+    checks.iter().map(move |check| match ended {
+        PATIENCE.. => {
+            Outcome::failed("not tried: the program had to be ended twice\n")
+        }
+        _ => {
+            let outcome = try_one(program, check, values);
+            ended += usize::from(outcome.took_too_long);
+            outcome
+        }
+    })
+}
+
+/// So many checks of a program may take too long.
+const PATIENCE: usize = 2;
+
+fn try_one(
     program: &Path,
     check: &Check,
     values: &[(String, String)],
@@ -112,6 +138,7 @@ pub(crate) fn try_one(
     let not_run = |says: String| Outcome {
         verdict: Verdict::NotRun,
         says,
+        took_too_long: false,
     };
     if let (true, Some(why)) = (check.limits, limits::why_not()) {
         return not_run(why);
@@ -135,6 +162,7 @@ pub(crate) fn try_one(
         return Outcome {
             verdict: Verdict::Passed,
             says: String::new(),
+            took_too_long: false,
         };
     }
     let mut says = format!("expected: {}\n", in_one_line(expected));
@@ -161,7 +189,10 @@ pub(crate) fn try_one(
             says += &format!("hint:     {}\n", check.hint);
         }
     }
-    Outcome::failed(says)
+    Outcome {
+        took_too_long: finished.took_too_long,
+        ..Outcome::failed(says)
+    }
 }
 
 /// Which hole has panicked.
@@ -190,8 +221,7 @@ impl Plan {
     pub(crate) fn run(&self) -> Vec<Vec<Outcome>> {
         let values = values(&self.student);
         let job = |(program, checks): &(PathBuf, Vec<Check>)| {
-            let one = |check| try_one(program, check, &values);
-            checks.iter().map(one).collect()
+            try_all(program, checks, &values).collect()
         };
         self.jobs.iter().map(job).collect()
     }
@@ -205,8 +235,8 @@ pub(crate) fn main() -> anyhow::Result<bool> {
     let program = build(top, &lab.step, &target_of(top))?;
     let values = values("");
     let (mut score, mut not_run) = (0, 0);
-    for check in &lab.checks {
-        let outcome = try_one(&program, check, &values);
+    let outcomes = try_all(&program, &lab.checks, &values);
+    for (check, outcome) in lab.checks.iter().zip(outcomes) {
         outcome.print(check);
         score += outcome.points(check);
         if outcome.verdict == Verdict::NotRun {

@@ -62,6 +62,7 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
     /// It had to be ended, or has left something behind.
     pub(crate) trouble: Option<String>,
+    pub(crate) took_too_long: bool,
 }
 
 /// Runs a shell script next to the program that it can call `$STEP`.
@@ -100,7 +101,7 @@ pub(crate) fn run(
         .context("starting a sandbox")?;
     let mut guard = Guard(&mut child);
     let ended = guard.open_gate(owner, cgroup.as_ref())?;
-    let (status, trouble) = match ended {
+    let (status, ended) = match ended {
         Some(_) => bail!("{}", text(err.path())?.trim()),
         None => guard.wait()?,
     };
@@ -121,7 +122,8 @@ pub(crate) fn run(
     Ok(Finished {
         stdout: text(out.path())?,
         stderr,
-        trouble: trouble.or(left).or(cgroups),
+        took_too_long: ended.is_some(),
+        trouble: ended.or(left).or(cgroups),
     })
 }
 
@@ -167,18 +169,19 @@ impl Guard<'_> {
         Ok(None)
     }
 
+    /// Waits for the end, and says so if it had to be brought about.
     fn wait(&mut self) -> anyhow::Result<(ExitStatus, Option<String>)> {
         let start = Instant::now();
         let factor = std::env::var("LAB_TIME_FACTOR").ok();
         let factor = factor.and_then(|it| it.parse().ok()).unwrap_or(1);
-        let mut trouble = None;
+        let mut ended = None;
         loop {
             if let Some(status) = self.0.try_wait()? {
-                return Ok((status, trouble));
+                return Ok((status, ended));
             }
-            if trouble.is_none() && start.elapsed() > LIMIT * factor {
+            if ended.is_none() && start.elapsed() > LIMIT * factor {
                 let count = family(self.pid()).len() - 1;
-                trouble = Some(match count > PROCESSES as usize / 2 {
+                ended = Some(match count > PROCESSES as usize / 2 {
                     true => format!("a fork bomb: {count} processes"),
                     false => format!(
                         "it was still running after {:?}: an endless loop, or \

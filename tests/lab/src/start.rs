@@ -13,6 +13,9 @@ use crate::{
     workshop::{STEPS, checkout, copy_packages, mirror, read},
 };
 
+/// Where the pages of the book are, here and in a student's workspace.
+const BOOK: &str = "book/src";
+
 /// As [`make`], but outside of the repository.
 pub(crate) fn start(number: usize, to: &Path) -> anyhow::Result<()> {
     let inside = std::path::absolute(to)?.starts_with(checkout());
@@ -64,7 +67,7 @@ pub(crate) fn make(number: usize, to: &Path) -> anyhow::Result<()> {
     fs::write(to.join(".gitignore"), "/target\n")?;
     fs::copy(top.join("rustfmt.toml"), to.join("rustfmt.toml"))?;
     fs::write(to.join("README.md"), readme(&lab))?;
-    copy_chapters(&lab, to)?;
+    copy_book(&lab, to)?;
     for (file, text) in &starter {
         let kept = to.join(".lab/starter").join(file);
         fs::create_dir_all(kept.parent().unwrap_or(to))?;
@@ -87,6 +90,10 @@ fn readme(lab: &Lab) -> String {
             checks.filter(|it| !it.hidden).map(|it| it.points).sum();
         text += &format!("- `{}`, {points} points\n", hole.name);
     }
+    text += &format!(
+        "\nThe chapter that goes with it is `{BOOK}/{}.md`.\n",
+        lab.step
+    );
     text += "\n\
         ```console\n\
         $ cargo lab check    # builds it, and says what is right and what not\n\
@@ -101,18 +108,21 @@ fn readme(lab: &Lab) -> String {
     text
 }
 
-/// The chapter of this step, with the pages below it and the glossary that it
-/// refers to, but without what the book takes from the sources.
-fn copy_chapters(lab: &Lab, to: &Path) -> anyhow::Result<()> {
-    let source = checkout().join("book/src");
-    let chapters = to.join("chapter");
-    copy_pages(&source, &chapters, &lab.step[..6])?;
-    copy_pages(&source, &chapters, "glossary")?;
-    let below = source.join(&lab.step);
-    match below.is_dir() {
-        true => copy_pages(&below, &chapters.join(&lab.step), ""),
-        false => Ok(()),
+/// The book up to the chapter of this step, at the paths that error messages
+/// name, but without what it takes from the sources.
+fn copy_book(lab: &Lab, to: &Path) -> anyhow::Result<()> {
+    let source = checkout().join(BOOK);
+    let book = to.join(BOOK);
+    for page in ["glossary.md", "troubleshooting.md", "cgroup-versions.md"] {
+        copy_pages(&source, &book, page)?;
     }
+    copy_pages(&source.join("setting-up"), &book.join("setting-up"), "")?;
+    for step in &STEPS[..lab.number()] {
+        copy_pages(&source, &book, &format!("{step}.md"))?;
+        // The pages below a chapter, if it has some.
+        copy_pages(&source.join(step), &book.join(step), "")?;
+    }
+    Ok(())
 }
 
 fn copy_pages(from: &Path, to: &Path, prefix: &str) -> anyhow::Result<()> {

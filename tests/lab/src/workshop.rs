@@ -4,6 +4,7 @@ use std::{
     fmt,
     fs::{self, File},
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
@@ -12,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
+use nix::sys::resource::{Resource, setrlimit};
 use serde_json::Value;
 
 use crate::sandbox;
@@ -84,6 +86,10 @@ impl Workshop {
 /// what the compiler computes for a constant may have no end.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// How many bytes of memory of its own a compiler may have. The greediest needs
+/// a quarter of that.
+const MEMORY: u64 = 2 << 30;
+
 /// A package has taken too long to compile.
 #[derive(Debug)]
 pub(crate) struct TookTooLong(Duration);
@@ -119,7 +125,11 @@ fn build_within(
     target: &Path,
 ) -> anyhow::Result<PathBuf> {
     let errors = tempfile::NamedTempFile::new()?;
-    let mut cargo = cargo(directory)
+    let mut cargo = cargo(directory);
+    let memory = || Ok(setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY)?);
+    // SAFETY: setrlimit(2) is async-signal-safe, and nothing is allocated.
+    unsafe { cargo.pre_exec(memory) };
+    let mut cargo = cargo
         .args(["build", "--quiet", "--locked"])
         .args(["--package", package, "--bin", package])
         .args(["--message-format", "json-render-diagnostics"])
@@ -329,43 +339,71 @@ mod tests {
             .count()
     }
 
+    /// A package without dependencies.
+    struct Package(tempfile::TempDir);
+
+    impl Package {
+        fn new() -> Package {
+            let package = Package(tempfile::tempdir().unwrap());
+            let name = "name = \"student\"\nversion = \"0.0.0\"\n";
+            package.write(
+                "Cargo.toml",
+                &format!("[package]\n{name}edition = \"2024\"\n[workspace]\n"),
+            );
+            package.write(
+                "Cargo.lock",
+                &format!("version = 4\n[[package]]\n{name}"),
+            );
+            package
+        }
+
+        fn write(&self, file: &str, text: &str) {
+            let path = self.0.path().join(file);
+            write_if_other(&path, text.as_bytes()).unwrap();
+        }
+
+        fn target(&self) -> PathBuf {
+            self.0.path().join("target")
+        }
+
+        fn build(&self, main: &str, seconds: u64) -> anyhow::Result<PathBuf> {
+            self.write("src/main.rs", main);
+            let limit = Duration::from_secs(seconds);
+            build_within(limit, self.0.path(), "student", &self.target())
+        }
+    }
+
     #[test]
     fn a_constant_without_an_end_is_ended() {
-        let place = tempfile::tempdir().unwrap();
-        let write = |file: &str, text: &str| {
-            write_if_other(&place.path().join(file), text.as_bytes()).unwrap();
-        };
-        let package = "name = \"endless\"\nversion = \"0.0.0\"\n";
-        write(
-            "Cargo.toml",
-            &format!("[package]\n{package}edition = \"2024\"\n[workspace]\n"),
-        );
-        write(
-            "Cargo.lock",
-            &format!("version = 4\n[[package]]\n{package}"),
-        );
-        write(
-            "src/main.rs",
-            "#![allow(long_running_const_eval)]\n\
-             const ENDLESS: () = loop {};\n\
-             fn main() { ENDLESS }\n",
-        );
-        let target = place.path().join("target");
-        let limit = Duration::from_secs(5);
-        let error = build_within(limit, place.path(), "endless", &target)
-            .expect_err("it has no end");
+        let package = Package::new();
+        let endless = "#![allow(long_running_const_eval)]\n\
+                       const ENDLESS: () = loop {};\n\
+                       fn main() { ENDLESS }\n";
+        let error = package.build(endless, 5).expect_err("it has no end");
         assert!(error.is::<TookTooLong>(), "{error:#}");
         // The compiler is no child of ours, so we can't wait for its end. It must
         // come at once: soon the compiler would say something, and die of that.
-        let target_name = target.to_string_lossy();
+        let target_name = package.target().to_string_lossy().into_owned();
         let mut patience = 50;
         while patience > 0 && with_argument(&target_name) > 0 {
             thread::sleep(Duration::from_millis(10));
             patience -= 1;
         }
         assert_eq!(with_argument(&target_name), 0);
+        package.build("fn main() {}\n", 60).unwrap();
+    }
 
-        write("src/main.rs", "fn main() {}\n");
-        build_within(limit, place.path(), "endless", &target).unwrap();
+    #[test]
+    fn a_constant_that_is_too_large_is_refused() {
+        let package = Package::new();
+        let filled = |mib: usize| {
+            format!(
+                "static FILLED: [u64; {mib} << 17] = [!1; {mib} << 17];\n\
+                 fn main() {{ std::hint::black_box(&FILLED); }}\n"
+            )
+        };
+        package.build(&filled(1), 60).unwrap();
+        let error = package.build(&filled(4096), 60).expect_err("too large");
+        assert!(!error.is::<TookTooLong>(), "{error:#}");
     }
 }
