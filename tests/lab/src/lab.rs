@@ -162,14 +162,28 @@ impl Lab {
             for place in &hole.places {
                 let text = self.removed(place, solution)?;
                 let source = text_of(&mut sources, &self.path(place))?;
-                let range = match &place.function {
-                    Some(name) => edit::body(source, name)?,
-                    None => edit::fenced(source, &hole.name)?,
-                };
+                let range = place.in_students(source, &hole.name)?;
                 source.replace_range(range, &text);
             }
         }
         Ok(sources)
+    }
+
+    /// Whether the holes of a student's files can be told apart.
+    ///
+    /// # Errors
+    /// A function, or a fence, is not there any more.
+    pub(crate) fn find_holes(
+        &self,
+        mut students: Sources,
+    ) -> anyhow::Result<()> {
+        for hole in &self.holes {
+            for place in &hole.places {
+                let source = text_of(&mut students, &self.path(place))?;
+                place.in_students(source, &hole.name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Everything that the starter lacks.
@@ -198,6 +212,17 @@ impl Place {
         match &self.function {
             Some(name) => edit::body(source, name),
             None => edit::lines(source, &self.lines),
+        }
+    }
+
+    fn in_students(
+        &self,
+        source: &str,
+        hole: &str,
+    ) -> anyhow::Result<Range<usize>> {
+        match &self.function {
+            Some(name) => edit::body(source, name),
+            None => edit::fenced(source, hole),
         }
     }
 }
