@@ -109,9 +109,9 @@ pub fn install() -> anyhow::Result<()> {
         .context("installing the filter of system calls")
 }
 
-/// The whole program: what it answers depends on the architecture, then on the
-/// number, and for four calls on an argument.
-fn filter() -> Vec<sock_filter> {
+/// The whole program, as bpf(4) instructions: what it answers depends on the
+/// architecture, then on the number, and for four calls on an argument.
+pub fn filter() -> Vec<sock_filter> {
     let mut program = Program::default();
     let kill = program.answer(libc::SECCOMP_RET_KILL_PROCESS);
     let calls = answers(&mut program);

@@ -19,7 +19,6 @@
 #include <net/if.h>
 #include <poll.h>
 #include <grp.h>
-#include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -381,45 +380,14 @@ static void drop_privileges(void)
 	TRY(prctl(PR_SET_DUMPABLE, 0));
 }
 
-/*
- * A filter such as one writes by hand: a row of numbers. The step's own also
- * looks at arguments; it is longer, and sorted in blocks that are skipped.
- */
 static void install_filter(void)
 {
-	static const uint32_t refused[] = {
-		SYS_unshare, SYS_setns, SYS_mount, SYS_umount2, SYS_pivot_root,
-		SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fsconfig,
-		SYS_fsmount, SYS_fspick, SYS_mount_setattr, SYS_reboot,
-		SYS_kexec_load, SYS_init_module, SYS_finit_module,
-		SYS_delete_module, SYS_swapon, SYS_swapoff, SYS_settimeofday,
-		SYS_clock_settime, SYS_clock_adjtime, SYS_adjtimex,
-		SYS_sethostname, SYS_setdomainname, SYS_syslog, SYS_acct,
-		SYS_quotactl, SYS_bpf, SYS_perf_event_open, SYS_ptrace,
-		SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp,
-		SYS_userfaultfd, SYS_add_key, SYS_request_key, SYS_keyctl,
-		SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register,
-		SYS_move_pages, SYS_mbind, SYS_set_mempolicy,
-		SYS_get_mempolicy, SYS_migrate_pages, SYS_fanotify_init,
-		SYS_open_by_handle_at, SYS_lookup_dcookie, SYS_nfsservctl,
-		SYS_vhangup, SYS_pidfd_getfd, SYS_quotactl_fd,
-		SYS_process_madvise, SYS_personality,
+	static struct sock_filter code[] = {
+#include "filter.h"
 	};
-	enum { COUNT = sizeof refused / sizeof *refused };
-	struct sock_filter code[COUNT + 4];
-	struct sock_fprog filter = { .len = COUNT + 3, .filter = code };
-	int n = 0;
+	struct sock_fprog filter = { .len = sizeof code / sizeof *code,
+				     .filter = code };
 
-	code[n++] = (struct sock_filter)BPF_STMT(
-		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (int i = 0; i < COUNT; i++)
-		code[n++] = (struct sock_filter)BPF_JUMP(
-			BPF_JMP | BPF_JEQ | BPF_K, refused[i],
-			(uint8_t)(COUNT - i), 0);
-	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-						 SECCOMP_RET_ALLOW);
-	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-						 SECCOMP_RET_ERRNO | EPERM);
 	TRY(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter));
 }
 

@@ -42,13 +42,27 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
         std::os::unix::fs::symlink(&step, &link)
             .with_context(|| format!("symlink({step:?}, {link:?})"))?;
     }
+    fs::write(directory.join("filter.h"), filter())
+        .context("writing filter.h")?;
     for name in C_PROGRAMS {
         let source = package.join("c").join(name).with_extension("c");
         let mut compiler = Command::new("cc");
-        compiler.args(["-O2", "-Wall", "-static", "-o"]);
+        compiler
+            .args(["-O2", "-Wall", "-static", "-I"])
+            .arg(&directory);
+        compiler.arg("-o");
         run(compiler.arg(directory.join(name)).arg(source))?;
     }
     Ok(directory)
+}
+
+/// The filter of step 6, as C has its instructions.
+fn filter() -> String {
+    let instructions = step06_full::seccomp::filter();
+    let lines = instructions.iter().map(|it| {
+        format!("{{ {}, {}, {}, {} }},\n", it.code, it.jt, it.jf, it.k)
+    });
+    lines.collect()
 }
 
 /// Has Cargo build the steps, and tell where it has put them.
