@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use anyhow::{Context, bail, ensure};
+use ra_ap_rustc_lexer::{FrontmatterAllowed, TokenKind, tokenize};
 
 /// The body of the function `name`: what is between its braces.
 ///
@@ -45,76 +46,27 @@ fn braces(code: &str, from: usize) -> anyhow::Result<Range<usize>> {
     bail!("a brace is not closed")
 }
 
-/// The source with blanks in place of comments, strings and characters: what is
-/// left of it is code, at the same place.
+/// The source with blanks in place of comments, strings and other literals: what
+/// is left of it is code, at the same place.
 pub(crate) fn blank_out(source: &str) -> String {
-    let bytes = source.as_bytes();
-    let mut code = bytes.to_vec();
-    let mut at = 0;
-    while at < bytes.len() {
-        let length = not_code(&source[at..], at, bytes);
-        if length == 0 {
-            at += source[at..].chars().next().map_or(1, char::len_utf8);
-            continue;
-        }
-        for byte in &mut code[at..at + length] {
-            if *byte != b'\n' {
-                *byte = b' ';
-            }
-        }
-        at += length;
-    }
-    // Only ASCII was written, over whole characters.
-    String::from_utf8(code).unwrap_or_default()
-}
-
-/// The length of the comment, string or character that begins here; 0 if none
-/// does.
-fn not_code(rest: &str, at: usize, bytes: &[u8]) -> usize {
-    let until = |end: &str, from: usize| {
-        let rest = rest.get(from..).unwrap_or_default();
-        from + rest.find(end).map_or(rest.len(), |found| found + end.len())
-    };
-    let in_a_word = at > 0
-        && (bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_');
-    if rest.starts_with("//") {
-        return rest.find('\n').unwrap_or(rest.len());
-    }
-    if rest.starts_with("/*") {
-        return until("*/", 2);
-    }
-    if rest.starts_with('"') {
-        return quoted(rest, b'"');
-    }
-    if rest.starts_with('r') && !in_a_word {
-        let hashes = rest[1..].bytes().take_while(|byte| *byte == b'#').count();
-        if rest[1 + hashes..].starts_with('"') {
-            return until(&format!("\"{}", "#".repeat(hashes)), 2 + hashes);
+    let mut code = String::with_capacity(source.len());
+    for token in tokenize(source, FrontmatterAllowed::No) {
+        let text = &source[code.len()..][..token.len as usize];
+        let is_code = !matches!(
+            token.kind,
+            TokenKind::LineComment { .. }
+                | TokenKind::BlockComment { .. }
+                | TokenKind::Literal { .. }
+        );
+        match is_code {
+            true => code += text,
+            false => code.extend(text.bytes().map(|byte| match byte {
+                b'\n' => '\n',
+                _ => ' ',
+            })),
         }
     }
-    if let Some(character) = rest.strip_prefix('\'') {
-        // Otherwise it is a lifetime.
-        let mut characters = character.chars();
-        let first = characters.next();
-        if first == Some('\\') || characters.next() == Some('\'') {
-            return quoted(rest, b'\'');
-        }
-    }
-    0
-}
-
-/// The length of what stands in quotes.
-fn quoted(rest: &str, quote: u8) -> usize {
-    let mut escaped = false;
-    for (at, byte) in rest.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            byte if byte == quote => return at + 1,
-            _ => {}
-        }
-    }
-    rest.len()
+    code
 }
 
 /// The lines that are `lines`, one after the other, whatever their indentation.
@@ -209,6 +161,28 @@ fn hello_again() {}
         assert!(body.ends_with("'}'\n"), "{body}");
         assert_eq!(&SOURCE[super::body(SOURCE, "hello_again").unwrap()], "");
         super::body(SOURCE, "hell").unwrap_err();
+    }
+
+    #[test]
+    fn nothing_is_hidden_behind_an_odd_literal() {
+        for odd in [
+            r##"br#"\"#"##,
+            r##"cr#"\"#"##,
+            r##"r#"\"#"##,
+            r#"'"'"#,
+            r#"b'"'"#,
+            r"b'\''",
+            r"/* /* */ */",
+            r"r#fn",
+            r"'a",
+        ] {
+            let source = format!("{odd} é; visible; \"hidden\"; /* \n */ }}");
+            let code = blank_out(&source);
+            assert!(code.contains("visible"), "{odd}: {code}");
+            assert!(!code.contains("hidden"), "{odd}: {code}");
+            assert_eq!(code.len(), source.len(), "{odd}: {code}");
+            assert!(code.ends_with("\n    }"), "{odd}: {code:?}");
+        }
     }
 
     #[test]
