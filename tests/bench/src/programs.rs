@@ -47,11 +47,9 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     for name in C_PROGRAMS {
         let source = package.join("c").join(name).with_extension("c");
         let mut compiler = Command::new("cc");
-        compiler
-            .args(["-O2", "-Wall", "-static", "-I"])
-            .arg(&directory);
-        compiler.arg("-o");
-        run(compiler.arg(directory.join(name)).arg(source))?;
+        compiler.args(["-O2", "-Wall", "-static"]).arg(source);
+        compiler.arg("-I").arg(&directory);
+        run(compiler.arg("-o").arg(directory.join(name)))?;
     }
     Ok(directory)
 }

@@ -110,11 +110,9 @@ fn burner(deadline: Instant) -> anyhow::Result<Infallible> {
         }
         let now = cpu_time()?;
         let used = now - last;
-        done += if used < STANDSTILL {
-            used
-        } else {
-            Duration::ZERO
-        };
+        if used < STANDSTILL {
+            done += used;
+        }
         last = now;
     }
     process::exit(0)
