@@ -236,7 +236,7 @@ fn in_a_vm(
         home = "/home/you";
     }
     let mut line = kit.command_line(home, Path::new("/tmp"), Some("you"));
-    line.insert(2, "SUITE_TIME_FACTOR=3".into());
+    line.insert(2, "SUITE_TIME_FACTOR=5".into());
     line.insert(2, "SUITE_DISPOSABLE_MACHINE=1".into());
     line.push("--test-threads=1".into());
     for word in line.iter().chain(arguments) {
