@@ -10,13 +10,13 @@ use anyhow::Context;
 use nix::{
     sys::{
         signal::{Signal, kill},
-        wait::{WaitStatus, waitpid},
+        wait::waitpid,
     },
     time::{ClockId, clock_gettime},
     unistd::Pid,
 };
 
-use super::{Attempt, Row, if_it_worked, in_a_child};
+use super::{Attempt, Row, if_it_worked, in_a_child, refused, success_of};
 use crate::process;
 
 /// More than 64 MiB.
@@ -34,9 +34,6 @@ const WORK: Duration = Duration::from_millis(600);
 /// They have this long. Half a CPU, 50 ms in each of the kernel's periods of
 /// 100 ms, takes at least 1.1 seconds.
 const DEADLINE: Duration = Duration::from_millis(900);
-
-/// A busy machine can be as slow as half a CPU; not every time, though.
-const LOOKS: usize = 2;
 
 /// Nobody computes that long between two looks at the clock: it is time that a
 /// virtual machine stood still, and for which its kernel charges who was
@@ -74,16 +71,10 @@ fn hog() -> Result<(), String> {
     })
 }
 
-/// Gets work done in time; past the limit the kernel lets it wait.
+/// Gets work done in time; past the limit the kernel lets it wait. A busy
+/// machine can be as slow as half a CPU, but hardly twice in a row.
 fn burn() -> Result<(), String> {
-    let mut result = Ok(());
-    for _ in 0..LOOKS {
-        result = burn_together();
-        if result.is_ok() {
-            break;
-        }
-    }
-    result
+    burn_together().or_else(|_| burn_together())
 }
 
 fn burn_together() -> Result<(), String> {
@@ -91,12 +82,11 @@ fn burn_together() -> Result<(), String> {
     let burners: Vec<_> = (0..BURNERS)
         .map(|_| process::fork(|| burner(deadline)))
         .collect();
+    // All are waited for, also behind one that was too slow.
     let mut result = Ok(());
     for burner in burners {
-        let status = burner.map(|burner| waitpid(burner, None));
-        if !matches!(status, Ok(Ok(WaitStatus::Exited(_, 0)))) {
-            result = Err(format!("{status:?}"));
-        }
+        let in_time = burner.map_err(refused).and_then(success_of);
+        result = result.and(in_time);
     }
     result
 }

@@ -1,6 +1,9 @@
 //! The rows of the scoreboard, in the order of the steps that isolate them.
 
+use nix::unistd::Pid;
+
 use super::{Answer, Attempt, Host, Row};
+use crate::process;
 
 mod cgroups;
 mod full;
@@ -43,16 +46,17 @@ fn refused(error: impl std::fmt::Display) -> String {
 fn in_a_child(
     attempt: impl FnOnce() -> anyhow::Result<()>,
 ) -> Result<(), String> {
-    use crate::process;
-    use nix::sys::wait::{WaitStatus, waitpid};
-
     let child = process::fork(|| match attempt() {
         Ok(()) => process::exit(0),
         Err(_) => process::exit(1),
-    })
-    .map_err(refused)?;
-    match waitpid(child, None).map_err(refused)? {
-        WaitStatus::Exited(_, 0) => Ok(()),
-        status => Err(format!("{status:?}")),
+    });
+    success_of(child.map_err(refused)?)
+}
+
+/// Waits for the end of `child`, which exits with 0 if its attempt worked.
+fn success_of(child: Pid) -> Result<(), String> {
+    match process::wait(child).map_err(refused)? {
+        0 => Ok(()),
+        code => Err(format!("exit code {code}")),
     }
 }
