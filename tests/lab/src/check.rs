@@ -36,6 +36,12 @@ finish() {
 }
 "#;
 
+/// So many checks of a program may take too long.
+const PATIENCE: usize = 2;
+
+/// And so many programs of a plan.
+const PROGRAMS: usize = 3;
+
 /// What became of a check.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct Outcome {
@@ -54,12 +60,16 @@ pub(crate) enum Verdict {
 }
 
 impl Outcome {
-    pub(crate) fn failed(says: impl Into<String>) -> Outcome {
+    fn new(verdict: Verdict, says: impl Into<String>) -> Outcome {
         Outcome {
-            verdict: Verdict::Failed,
+            verdict,
             says: says.into(),
             took_too_long: false,
         }
+    }
+
+    pub(crate) fn failed(says: impl Into<String>) -> Outcome {
+        Outcome::new(Verdict::Failed, says)
     }
 
     pub(crate) fn points(&self, check: &Check) -> u32 {
@@ -115,45 +125,34 @@ fn try_all<'a>(
     values: &'a [(String, String)],
 ) -> impl Iterator<Item = Outcome> + 'a {
     let mut ended = 0;
-    checks.iter().map(move |check| match ended {
-        PATIENCE.. => {
-            Outcome::failed("not tried: the program had to be ended twice\n")
+    checks.iter().map(move |check| {
+        if ended == PATIENCE {
+            let says = "not tried: the program had to be ended twice\n";
+            return Outcome::failed(says);
         }
-        _ => {
-            let outcome = try_one(program, check, values);
-            ended += usize::from(outcome.took_too_long);
-            outcome
-        }
+        let outcome = try_one(program, check, values);
+        ended += usize::from(outcome.took_too_long);
+        outcome
     })
 }
-
-/// So many checks of a program may take too long.
-const PATIENCE: usize = 2;
-
-/// And so many programs of a plan.
-const PROGRAMS: usize = 3;
 
 fn try_one(
     program: &Path,
     check: &Check,
     values: &[(String, String)],
 ) -> Outcome {
-    let not_run = |says: String| Outcome {
-        verdict: Verdict::NotRun,
-        says,
-        took_too_long: false,
-    };
     if let (true, Some(why)) = (check.limits, limits::why_not()) {
-        return not_run(why);
+        return Outcome::new(Verdict::NotRun, why);
     }
     let script = format!("{FUNCTIONS}{}", check.run);
     let finished = match sandbox::run(program, &script, values) {
         Ok(finished) => finished,
         Err(error) => {
-            return not_run(format!(
+            let says = format!(
                 "{error:#}\n`doctor` says what to change; a virtual machine \
                  can always run it"
-            ));
+            );
+            return Outcome::new(Verdict::NotRun, says);
         }
     };
     let mut expected = check.expect.clone();
@@ -162,11 +161,7 @@ fn try_one(
     }
     let (expected, got) = (expected.trim(), finished.stdout.trim());
     if expected == got && finished.trouble.is_none() {
-        return Outcome {
-            verdict: Verdict::Passed,
-            says: String::new(),
-            took_too_long: false,
-        };
+        return Outcome::new(Verdict::Passed, "");
     }
     let mut says = format!("expected: {}\n", in_one_line(expected));
     says += &format!("got:      {}\n", in_one_line(got));
@@ -258,7 +253,7 @@ pub(crate) fn main() -> anyhow::Result<bool> {
             not_run += check.points;
         }
     }
-    if let Err(error) = lab.find_holes(lab.sources(top)?) {
+    if let Err(error) = lab.find_holes(&lab.sources(top)?) {
         println!(
             "Warning: your holes can't be graded one by one any more: {error:#}"
         );

@@ -173,13 +173,11 @@ impl Lab {
     ///
     /// # Errors
     /// A function, or a fence, is not there any more.
-    pub(crate) fn find_holes(
-        &self,
-        mut students: Sources,
-    ) -> anyhow::Result<()> {
+    pub(crate) fn find_holes(&self, students: &Sources) -> anyhow::Result<()> {
         for hole in &self.holes {
             for place in &hole.places {
-                let source = text_of(&mut students, &self.path(place))?;
+                let source = students.get(&self.path(place));
+                let source = source.context("no such file")?;
                 place.in_students(source, &hole.name)?;
             }
         }

@@ -125,11 +125,11 @@ fn build_within(
     target: &Path,
 ) -> anyhow::Result<PathBuf> {
     let errors = tempfile::NamedTempFile::new()?;
-    let mut cargo = cargo(directory);
-    let memory = || Ok(setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY)?);
+    let mut command = cargo(directory);
+    let limit_memory = || Ok(setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY)?);
     // SAFETY: setrlimit(2) is async-signal-safe, and nothing is allocated.
-    unsafe { cargo.pre_exec(memory) };
-    let mut cargo = cargo
+    unsafe { command.pre_exec(limit_memory) };
+    let mut cargo = command
         .args(["build", "--quiet", "--locked"])
         .args(["--package", package, "--bin", package])
         .args(["--message-format", "json-render-diagnostics"])
