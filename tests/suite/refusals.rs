@@ -139,7 +139,7 @@ fn without_clone3_limits_hold() {
         assert!(name.starts_with("container-in-six-steps."), "{name}");
         container.finish().ok();
     }
-    let run = CGROUPS.run().options(["--memory", "50m"]);
+    let run = CGROUPS.run().options(["--memory", "50m", "--cpus", "2"]);
     let run = filtered(run, "clone3").sh("memhog 100M");
     assert_eq!((run.code, &*run.stdout), (137, "....."));
 }
@@ -392,7 +392,7 @@ fn without_options(run: Finished) -> Finished {
 
 /// With limits that were asked for. What was not is a warning.
 fn with_memory_limit(step: Step) -> Run {
-    step.run().options(["--memory", "64m"])
+    step.run().options(["--memory", "16m"])
 }
 
 fn no_delegated_cgroup() {

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use serde_json::Value;
-use tests::{ALL, CGROUPS, FULL, Step, Test, needs, tests};
+use tests::{ALL, CGROUPS, FULL, Step, Test, UTS, needs, tests};
 
 pub(crate) const TESTS: &[Test] = tests![
     each_step_turns_rows_from_shared_to_isolated,
@@ -64,10 +64,10 @@ fn each_step_turns_rows_from_shared_to_isolated() {
 }
 
 fn the_json_says_the_same_as_the_table() {
-    let (table, _) = board(FULL);
-    let json = FULL.subcommand("probe").options(["--json"]).bare();
+    let (table, _) = board(UTS);
+    let json = UTS.subcommand("probe").options(["--json"]).bare();
     let json: Value = serde_json::from_str(json.ok()).expect("it is JSON");
-    assert_eq!(json["step"], FULL.name);
+    assert_eq!(json["step"], UTS.name);
     let rows = json["rows"].as_array().expect("a list of rows");
     assert_eq!(rows.len(), table.lines().count());
     for (row, line) in rows.iter().zip(table.lines()) {

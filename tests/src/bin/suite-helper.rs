@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         ["escape-chroot", file] => escape_chroot(file),
         ["fork-bomb", count] => fork_bomb(number(count)),
         ["burn-cpu", ms] => burn_cpu(Duration::from_millis(number(ms))),
-        ["count-interrupts", count] => count_interrupts(number(count)),
+        ["watch-interrupts"] => watch_interrupts(),
         ["connect", address] => {
             connect(address);
             Ok(())
@@ -237,12 +237,12 @@ fn cpu_time() -> io::Result<Duration> {
     Ok(Duration::from_micros(used.num_microseconds() as u64))
 }
 
-/// Waits so often for a SIGINT, and says who has sent it.
-fn count_interrupts(count: u64) -> io::Result<()> {
+/// Waits for SIGINT, again and again, and says who has sent it.
+fn watch_interrupts() -> io::Result<()> {
     let interrupt = SigSet::from(Signal::SIGINT);
     interrupt.thread_block()?;
     println!("ready");
-    for _ in 0..count {
+    loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
         // SAFETY: sigwaitinfo(2) reads the set and fills the siginfo.
         let signal =
@@ -254,7 +254,6 @@ fn count_interrupts(count: u64) -> io::Result<()> {
             _ => println!("interrupted by a process."),
         }
     }
-    Ok(())
 }
 
 /// Prints `connected`, or the errno of connect(2).
