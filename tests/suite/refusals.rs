@@ -311,19 +311,21 @@ fn a_read_only_image_without_places_to_mount_on() {
     assert_refused("read_only_image", [run]);
 }
 
-/// With another file system for root's cache.
-fn with_cache_on(mount_options: &str) -> Finished {
+/// With a tmpfs for root's cache.
+pub(crate) fn with_cache_on_tmpfs(mount_options: &str, run: Run) -> Run {
     needs::root();
     let mount = format!("mount -t tmpfs -o {mount_options} none /var/cache");
-    in_namespaces(MOUNT.run(), "--mount", &mount).sh("true")
+    in_namespaces(run, "--mount", &mount)
 }
 
 fn a_cache_that_is_read_only() {
-    assert_refused("read_only_cache", [with_cache_on("ro")]);
+    let run = with_cache_on_tmpfs("ro", MOUNT.run()).sh("true");
+    assert_refused("read_only_cache", [run]);
 }
 
 fn a_cache_on_a_full_disk() {
-    assert_refused("full_disk", [with_cache_on("size=64k")]);
+    let run = with_cache_on_tmpfs("size=64k", MOUNT.run()).sh("true");
+    assert_refused("full_disk", [run]);
 }
 
 fn a_program_on_a_file_system_without_execution() {

@@ -55,9 +55,9 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "6.12-root",
-        about: "Linux 6.12, cgroup v2, as root",
+        about: "Linux 6.12, cgroup v2, as root, all files on ext4",
         who: Who::Root,
-        vm: Some(&["--kernel", "6.12"]),
+        vm: Some(&["--kernel", "6.12", "--ext4"]),
     },
     Row {
         name: "6.12-delegated",
@@ -70,12 +70,6 @@ pub(crate) const ROWS: &[Row] = &[
         about: "Linux 6.12, cgroup v2, as a plain user without a cgroup",
         who: Who::PlainUser,
         vm: Some(&["--kernel", "6.12"]),
-    },
-    Row {
-        name: "6.12-ext4",
-        about: "Linux 6.12, cgroup v2, as root, all files on ext4",
-        who: Who::Root,
-        vm: Some(&["--kernel", "6.12", "--ext4"]),
     },
     Row {
         name: "6.1-root",
