@@ -8,7 +8,11 @@
 //! mount_namespaces(7) and pivot_root(2).
 #![forbid(unsafe_code)]
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use nix::{
@@ -88,7 +92,7 @@ fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
 }
 
 /// The directory `name` below `root`, made if the image lacks it.
-fn mount_point(root: &Path, name: &str) -> anyhow::Result<std::path::PathBuf> {
+fn mount_point(root: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let path = root.join(name);
     match fs::create_dir(&path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error)

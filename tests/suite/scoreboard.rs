@@ -1,18 +1,28 @@
 //! The scoreboard of each step: what `probe` says is a snapshot, as it stands.
 
+use std::sync::Mutex;
+
 use insta::assert_snapshot;
 use serde_json::Value;
-use tests::{ALL, CGROUPS, FULL, Step, Test, UTS, needs, tests};
+use tests::{ALL, CGROUPS, FULL, Finished, Step, Test, UTS, needs, tests};
 
 pub(crate) const TESTS: &[Test] = tests![
     each_step_turns_rows_from_shared_to_isolated,
     the_json_says_the_same_as_the_table,
 ];
 
+/// What the probe prints. It measures the CPU, so there is one at a time.
+fn probe(step: Step, options: &[&str]) -> Finished {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
+    let probe = step.subcommand("probe").options(options).bare();
+    probe.ok();
+    probe
+}
+
 /// One scoreboard, and how many of its rows are isolated.
 fn board(step: Step) -> (String, usize) {
-    let probe = step.subcommand("probe").bare();
-    probe.ok();
+    let probe = probe(step, &[]);
     let isolated = |line: &&str| line.ends_with(" isolated");
     let count = probe.lines().into_iter().filter(isolated).count();
     (probe.stdout, count)
@@ -65,8 +75,8 @@ fn each_step_turns_rows_from_shared_to_isolated() {
 
 fn the_json_says_the_same_as_the_table() {
     let (table, _) = board(UTS);
-    let json = UTS.subcommand("probe").options(["--json"]).bare();
-    let json: Value = serde_json::from_str(json.ok()).expect("it is JSON");
+    let json = probe(UTS, &["--json"]).stdout;
+    let json: Value = serde_json::from_str(&json).expect("it is JSON");
     assert_eq!(json["step"], UTS.name);
     let rows = json["rows"].as_array().expect("a list of rows");
     assert_eq!(rows.len(), table.lines().count());

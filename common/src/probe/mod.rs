@@ -30,9 +30,9 @@ use host::Host;
 struct Row {
     /// What would be shared, in the kernel's words.
     name: &'static str,
-    /// Outside, before the container starts: can whoever runs the probe do this
-    /// at all? If not, a refusal inside would prove nothing. The error is the
-    /// reason.
+    /// Outside, before the container starts and again after a refusal: can
+    /// whoever runs the probe do this at all? If not, a refusal inside proves
+    /// nothing. The error is the reason.
     control: fn(&Host) -> Result<(), String>,
     /// Inside. What it returns goes to `reached`.
     attempt: Attempt,
@@ -131,7 +131,12 @@ fn fill(
 fn judge(row: &Row, host: &Host, answer: Answer) -> Verdict {
     match answer.outcome {
         Outcome::Worked if (row.reached)(host, &answer) => Verdict::Shared,
-        Outcome::Worked | Outcome::Refused => Verdict::Isolated,
+        Outcome::Worked => Verdict::Isolated,
+        // The machine may have become too busy meanwhile, for example.
+        Outcome::Refused => match (row.control)(host) {
+            Ok(()) => Verdict::Isolated,
+            Err(reason) => Verdict::NotTried(reason),
+        },
         Outcome::NotTried => Verdict::NotTried(answer.text),
     }
 }

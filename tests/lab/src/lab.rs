@@ -1,7 +1,12 @@
 //! A lab: which parts of a step are taken out, and what shows that they are
 //! back. It is described in `labs/stepNN.toml`, so that the sources stay clean.
 
-use std::{collections::BTreeMap, fs, ops::Range, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
@@ -233,7 +238,7 @@ fn text_of<'a>(
 }
 
 /// Where the lab of a step is described.
-pub(crate) fn description(number: usize) -> std::path::PathBuf {
+pub(crate) fn description(number: usize) -> PathBuf {
     let name = format!("tests/lab/labs/step{number:02}.toml");
     checkout().join(name)
 }

@@ -1,6 +1,6 @@
 //! What step 3 isolates.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -11,7 +11,7 @@ use super::{Attempt, Row, always, if_it_worked, in_a_child, refused};
 use crate::process::Stat;
 
 /// Not the host's anything; just something that can be mounted.
-fn mount_tmpfs(target: &std::path::Path) -> nix::Result<()> {
+fn mount_tmpfs(target: &Path) -> nix::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("probe"), target, Some("tmpfs"), flags, Some("size=4k"))
 }

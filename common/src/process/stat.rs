@@ -1,0 +1,46 @@
+//! What `/proc` says of a process.
+
+use nix::unistd::Pid;
+
+use crate::read_kernel_file;
+
+/// Two fields of `/proc/PID/stat`. Together they mean one process for ever; a
+/// pid alone is used again. See proc_pid_stat(5).
+pub struct Stat {
+    /// Field 1: its number, in the PID namespace that `/proc` belongs to.
+    pub pid: Pid,
+    /// Field 22: when it started, in clock ticks after boot.
+    pub start_time: u64,
+}
+
+impl Stat {
+    /// Reads those of the process `pid`, a number or `self`; `None` if `/proc`
+    /// shows no such process.
+    pub fn read(pid: &str) -> Option<Stat> {
+        let text = read_kernel_file(format!("/proc/{pid}/stat")).ok()?;
+        Stat::parse(&String::from_utf8_lossy(&text))
+    }
+
+    /// Field 2 is the program's name in parentheses, with whatever the user
+    /// has put into it: parentheses and spaces, for example.
+    fn parse(text: &str) -> Option<Stat> {
+        let pid = text.split(' ').next()?.parse().ok()?;
+        let (_, after_name) = text.rsplit_once(") ")?;
+        let start_time = after_name.split(' ').nth(22 - 3)?.parse().ok()?;
+        let pid = Pid::from_raw(pid);
+        Some(Stat { pid, start_time })
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_name_can_hold_anything() {
+        let text = "1234 (a) b (c) R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 \
+                    18 567890 20 21\n";
+        let stat = Stat::parse(text).expect("22 fields");
+        assert_eq!(stat.pid, Pid::from_raw(1234));
+        assert_eq!(stat.start_time, 567_890);
+    }
+}
