@@ -116,6 +116,13 @@ pub(crate) fn wait(child: Pid) -> anyhow::Result<u8> {
     }
 }
 
+/// Kills `child` and waits for its end, if it is still there.
+pub(crate) fn end(child: Pid) {
+    // Both fail only if the process is gone already.
+    let _ = kill(child, Signal::SIGKILL);
+    let _ = waitpid(child, None);
+}
+
 /// Sends `signal` to the process `pid`; that it has ended is no error.
 pub fn pass_on(signal: Signal, pid: Pid) -> anyhow::Result<()> {
     match kill(pid, signal) {

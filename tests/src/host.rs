@@ -6,6 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use crate::{needs::cgroup_mounts, wait_until};
 
 /// The environment variable that marks the processes of one run.
@@ -92,6 +97,21 @@ pub fn children(parent: i32) -> Vec<(i32, char)> {
         .collect();
     children.sort();
     children
+}
+
+/// The only child of the process `parent`, as soon as there is one.
+pub fn only_child(parent: i32) -> i32 {
+    wait_until(&format!("the child of {parent}"), || {
+        match children(parent)[..] {
+            [(child, _)] => Some(child),
+            _ => None,
+        }
+    })
+}
+
+/// Sends `signal` to the process `pid`.
+pub fn signal(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).expect("the process is there");
 }
 
 /// The processes of the session `leader`, and it. See setsid(2).

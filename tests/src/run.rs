@@ -216,12 +216,12 @@ impl Running {
     /// The container's first process, as the host sees it: from step 2 on the
     /// init, in step 1 the command itself.
     pub fn init(&self) -> i32 {
-        only_child(self.supervisor())
+        host::only_child(self.supervisor())
     }
 
     /// The command, as the host sees it: the init's child (from step 2 on).
     pub fn command(&self) -> i32 {
-        only_child(self.init())
+        host::only_child(self.init())
     }
 
     /// The cgroups that this run made and that still exist.
@@ -257,8 +257,7 @@ impl Running {
 
     /// Sends a signal to the supervisor.
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.supervisor()), signal)
-            .expect("the supervisor is there");
+        host::signal(self.supervisor(), signal);
     }
 
     /// Ends standard input with a last empty line, waits for the end of the run,
@@ -349,15 +348,6 @@ impl Drop for Running {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
-}
-
-fn only_child(parent: i32) -> i32 {
-    wait_until(&format!("the child of {parent}"), || {
-        match host::children(parent)[..] {
-            [(child, _)] => Some(child),
-            _ => None,
-        }
-    })
 }
 
 /// A run that has ended.

@@ -32,15 +32,14 @@ fn limited(option: &str, value: &str) -> Run {
     CGROUPS.run().options([option, value])
 }
 
-/// With room for 50 MiB, and all the CPU that there is to fill it: with half of
-/// one, an emulated machine takes long.
-fn fifty_mebibytes() -> Run {
+/// Step 4 with room for 50 MiB, and all the CPU that there is to fill it: with
+/// half of one, an emulated machine takes long.
+pub(crate) fn fifty_mebibytes() -> Run {
     limited("--memory", "50M").options(["--cpus", "2"])
 }
 
 fn fifty_mebibytes_are_52428800_bytes() {
-    let container = fifty_mebibytes();
-    let mut container = container.start_sh("echo ready; read _");
+    let mut container = fifty_mebibytes().start_sh("echo ready; read _");
     container.wait_for("ready");
     let (cgroup, version) = cgroup_of(container.command(), "memory");
     let file = match version {
@@ -54,8 +53,7 @@ fn fifty_mebibytes_are_52428800_bytes() {
 
 /// A machine that has no swap shows no other effect.
 fn no_swap_beyond_the_limit() {
-    let container = fifty_mebibytes();
-    let mut container = container.start_sh("echo ready; read _");
+    let mut container = fifty_mebibytes().start_sh("echo ready; read _");
     container.wait_for("ready");
     let (cgroup, version) = cgroup_of(container.command(), "memory");
     let (file, limit) = match version {
@@ -90,8 +88,8 @@ fn below_the_limit_the_hog_runs_normally() {
 /// Two hogs that would each have room enough alone.
 fn the_limit_is_on_the_sum_of_all_processes() {
     let hog = "(memhog 30M 2; echo code=$?) &";
-    let run = fifty_mebibytes();
-    let mut container = run.start_sh(&format!("{hog} {hog} read _"));
+    let script = format!("{hog} {hog} read _");
+    let mut container = fifty_mebibytes().start_sh(&script);
     container.wait_for("code=137");
     container.finish().ok();
 }

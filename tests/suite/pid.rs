@@ -6,13 +6,10 @@ use std::{
     process::{Child, Command},
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use tests::{
     ALL, MOUNT, PID, Step, Test, UTS,
-    host::{children, state, status},
+    host::{children, signal, state, status},
     needs, tests, wait_until,
 };
 
@@ -212,17 +209,14 @@ fn orphans_of_a_crowd_are_reaped() {
         let mut container = step.run().start_sh(script);
         container.wait_for("ready");
         let init = container.init();
-        let signal = |signal| {
-            kill(Pid::from_raw(init), signal).expect("the init is there");
-        };
-        signal(Signal::SIGSTOP);
+        signal(init, Signal::SIGSTOP);
         container.type_line("end all others");
         wait_until("the end of the others", || {
             let children = children(init);
             let zombies = children.iter().filter(|(_, state)| *state == 'Z');
             (zombies.count() == 5).then_some(())
         });
-        signal(Signal::SIGCONT);
+        signal(init, Signal::SIGCONT);
         wait_until("the init to reap all of them", || {
             (children(init).len() == 1).then_some(())
         });

@@ -14,6 +14,8 @@ use tests::{
     host::cgroup_of, image::Image, needs, programs, tests,
 };
 
+use crate::cgroups::fifty_mebibytes;
+
 pub(crate) const TESTS: &[Test] = tests![
     without_clone3_each_step_runs,
     without_clone3_limits_hold,
@@ -139,8 +141,7 @@ fn without_clone3_limits_hold() {
         assert!(name.starts_with("container-in-six-steps."), "{name}");
         container.finish().ok();
     }
-    let run = CGROUPS.run().options(["--memory", "50m", "--cpus", "2"]);
-    let run = filtered(run, "clone3").sh("memhog 100M");
+    let run = filtered(fifty_mebibytes(), "clone3").sh("memhog 100M");
     assert_eq!((run.code, &*run.stdout), (137, "....."));
 }
 

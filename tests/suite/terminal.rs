@@ -3,16 +3,10 @@
 //! The terminal echoes what is typed, so the test types words in two halves
 //! (`rea''dy`) and waits for the whole.
 
-use nix::{
-    sys::{
-        signal::{Signal, kill},
-        termios::LocalFlags,
-    },
-    unistd::Pid,
-};
+use nix::sys::{signal::Signal, termios::LocalFlags};
 use tests::{
     ALL, MOUNT, Step, Test,
-    host::{children, state, status},
+    host::{only_child, signal, state, status},
     image::Image,
     programs,
     pty::Session,
@@ -135,28 +129,24 @@ fn ctrl_c_comes_from_the_kernel_alone() {
         let mut session = Session::start(["sh", "-c", &script, &program(step)]);
         session.expect("ready");
         let supervisor = session.leader();
-        let signal = |signal| {
-            kill(Pid::from_raw(supervisor), signal).expect("it is there");
-        };
         let interrupt = |session: &mut Session| {
             session.press(CTRL_C);
             session.expect("interrupted by ");
             assert_eq!(session.expect("."), "the kernel", "{}", step.name);
         };
-        signal(Signal::SIGSTOP);
+        signal(supervisor, Signal::SIGSTOP);
         wait_until("the supervisor to stop", || {
             (state(supervisor)? == 'T').then_some(())
         });
         interrupt(&mut session);
-        signal(Signal::SIGCONT);
-        let first_child = children(supervisor)[0].0;
-        for pid in [supervisor, first_child] {
+        signal(supervisor, Signal::SIGCONT);
+        for pid in [supervisor, only_child(supervisor)] {
             wait_until("what is pending to be done", || {
                 is_at_rest(pid).then_some(())
             });
         }
         interrupt(&mut session);
-        signal(Signal::SIGTERM);
+        signal(supervisor, Signal::SIGTERM);
         assert_eq!(session.end(), Some(143), "{}", step.name);
     }
 }

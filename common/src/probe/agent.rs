@@ -14,13 +14,10 @@ use anyhow::Context;
 use nix::{
     cmsg_space,
     fcntl::AtFlags,
-    sys::{
-        socket::{
-            AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-            UnixCredentials, recv, recvmsg, send, setsockopt, socketpair,
-            sockopt::PassCred,
-        },
-        wait::{WaitStatus, waitpid},
+    sys::socket::{
+        AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+        UnixCredentials, recv, recvmsg, send, setsockopt, socketpair,
+        sockopt::PassCred,
     },
     unistd::{close, execveat},
 };
@@ -36,7 +33,7 @@ const TRY_ROW: &str = "try-row";
 
 /// The exit code of a program that was executed to try one row, and refused.
 /// Whatever else it is but 0, the program could not even start.
-const REFUSED: i32 = 3;
+const REFUSED: u8 = 3;
 
 /// What has become of an attempt.
 #[derive(Clone, Copy, PartialEq)]
@@ -215,10 +212,9 @@ impl Agent {
             .context("execveat(program)")?;
             unreachable!("execveat has succeeded")
         })?;
-        let status = waitpid(child, None).context("wait4()")?;
-        Ok(match status {
-            WaitStatus::Exited(_, 0) => (Outcome::Worked, String::new()),
-            WaitStatus::Exited(_, REFUSED) => (Outcome::Refused, String::new()),
+        Ok(match process::wait(child)? {
+            0 => (Outcome::Worked, String::new()),
+            REFUSED => (Outcome::Refused, String::new()),
             _ => (
                 Outcome::NotTried,
                 "this program can't be executed inside".into(),
@@ -245,6 +241,6 @@ pub(crate) fn row_to_try() -> Option<ExitCode> {
     };
     Some(match attempt() {
         Ok(_) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(REFUSED as u8),
+        Err(_) => ExitCode::from(REFUSED),
     })
 }

@@ -3,15 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use nix::{
-    sys::{
-        signal::{Signal, kill},
-        wait::waitpid,
-    },
-    unistd::Pid,
-};
+use nix::unistd::Pid;
 
-use super::{Change, pass_on, reap};
+use super::{Change, end, pass_on, reap};
 use crate::{gate::Gate, signals, terminal::Terminal};
 
 /// The container's process, seen from the parent.
@@ -84,9 +78,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if self.running {
-            // Both fail only if the process is gone already.
-            let _ = kill(self.pid, Signal::SIGKILL);
-            let _ = waitpid(self.pid, None);
+            end(self.pid);
         }
     }
 }

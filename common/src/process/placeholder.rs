@@ -7,15 +7,11 @@ use libc::{c_int, c_void};
 use nix::{
     errno::Errno,
     sched::CloneFlags,
-    sys::{
-        prctl,
-        signal::{Signal, kill},
-        wait::waitpid,
-    },
+    sys::{prctl, signal::Signal},
     unistd::{Pid, getpid, getppid, pause},
 };
 
-use super::new_process::names;
+use super::{end, new_process::names};
 
 /// A process that does nothing: a namespace exists as long as a process is in
 /// it, and this one is in the new ones that it was created with.
@@ -74,8 +70,6 @@ extern "C" fn outlive(parent: *mut c_void) -> c_int {
 
 impl Drop for Placeholder {
     fn drop(&mut self) {
-        // Both fail only if the process is gone already.
-        let _ = kill(self.pid, Signal::SIGKILL);
-        let _ = waitpid(self.pid, None);
+        end(self.pid);
     }
 }

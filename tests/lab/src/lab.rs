@@ -181,8 +181,9 @@ impl Lab {
     pub(crate) fn find_holes(&self, students: &Sources) -> anyhow::Result<()> {
         for hole in &self.holes {
             for place in &hole.places {
-                let source = students.get(&self.path(place));
-                let source = source.context("no such file")?;
+                let file = self.path(place);
+                let source = students.get(&file);
+                let source = source.with_context(|| format!("no {file}"))?;
                 place.in_students(source, &hole.name)?;
             }
         }

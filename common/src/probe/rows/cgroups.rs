@@ -8,10 +8,6 @@ use std::{
 
 use anyhow::Context;
 use nix::{
-    sys::{
-        signal::{Signal, kill},
-        wait::waitpid,
-    },
     time::{ClockId, clock_gettime},
     unistd::Pid,
 };
@@ -134,9 +130,7 @@ fn fork_many() -> Result<(), String> {
         }
     }
     for child in children {
-        // They are ours and not yet waited for, so both succeed.
-        let _ = kill(child, Signal::SIGKILL);
-        let _ = waitpid(child, None);
+        process::end(child);
     }
     result
 }

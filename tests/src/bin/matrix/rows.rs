@@ -155,7 +155,7 @@ fn on_this_machine(
         line.push(format!("--regid={}", account.gid));
         line.push("--init-groups".into());
         home = account.home;
-    } else if row.who != Who::PlainUser {
+    } else if row.is_root() {
         ensure!(needs::is_root(), "this is not run by root");
     }
     if row.who == Who::RootWithSharedMounts {
@@ -232,7 +232,7 @@ fn in_a_vm(
     }
     script += "exec ";
     let mut home = "/root";
-    if row.who != Who::Root {
+    if !row.is_root() {
         script += "setpriv --reuid=you --regid=you --clear-groups ";
         home = "/home/you";
     }
