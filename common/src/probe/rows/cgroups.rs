@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use nix::{
     time::{ClockId, clock_gettime},
-    unistd::Pid,
+    unistd::{Pid, setsid},
 };
 
 use super::{Attempt, Row, if_it_worked, in_a_child, refused, success_of};
@@ -91,6 +91,9 @@ fn burn_together() -> Result<(), String> {
 
 /// Computes its part of the work.
 fn burner(deadline: Instant) -> anyhow::Result<Infallible> {
+    // Or the scheduler gives all of them no more than one other session gets.
+    // See sched(7), "The autogroup feature".
+    setsid().context("setsid()")?;
     let (mut done, mut last) = (Duration::ZERO, cpu_time()?);
     while done < WORK / BURNERS {
         if Instant::now() > deadline {
