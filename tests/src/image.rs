@@ -24,21 +24,22 @@ impl Image {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let image = Image { directory };
         fs::create_dir(image.path().join("tmp")).expect("it is new");
-        let helper = image.path().join("helper");
-        fs::copy(programs::helper(), helper).expect("the helper is readable");
+        image.add(&programs::helper(), "helper");
         image.open_up()
     }
 
     /// A copy of the default root file system, with `/helper` in it.
     pub fn copy_of_default() -> Image {
         let image = Image::minimal();
-        let status = Command::new("cp")
-            .arg("-a")
-            .arg(default_of(MOUNT).join("."))
-            .arg(image.path())
-            .status();
-        assert!(status.is_ok_and(|it| it.success()), "cp -a failed");
+        copy(&default_of(MOUNT).join("."), image.path());
         image.open_up()
+    }
+
+    /// Adds a program, under this name, and returns its path on the host.
+    pub fn add(&self, program: &Path, name: &str) -> PathBuf {
+        let path = self.path().join(name);
+        copy(program, &path);
+        path
     }
 
     /// A temporary directory is for its owner alone, but `/` is for everyone:
@@ -75,6 +76,14 @@ impl Image {
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
+}
+
+/// Copies by cp(1). If this process had a program open for writing, so would
+/// every child that another test forks meanwhile, until its exec; and whoever
+/// executes the program by then gets ETXTBSY.
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.is_ok_and(|it| it.success()), "cp -a failed");
 }
 
 /// The default root file system of `step`, which is built if need be.

@@ -14,7 +14,7 @@ use std::{
 
 use tests::{
     ALL, FULL, Finished, MOUNT, OVERLAY, Run, Test, UTS, image::Image, needs,
-    tests,
+    programs, tests,
 };
 
 pub(crate) const TESTS: &[Test] = tests![
@@ -234,9 +234,7 @@ fn a_refused_user_namespace_is_explained() {
     needs::tool("unshare");
     let image = Image::minimal();
     for step in ALL {
-        let program = image.path().join(step.name);
-        fs::copy(tests::programs::path(step.name), &program)
-            .expect("it is ours");
+        image.add(&programs::path(step.name), step.name);
         let rootfs = if step < MOUNT {
             &[][..]
         } else {

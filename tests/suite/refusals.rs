@@ -159,8 +159,7 @@ fn in_a_chroot_there_is_no_user_namespace() {
     let root = image.path();
     fs::create_dir(root.join("proc")).expect("it is ours");
     for step in [UTS, FULL] {
-        fs::copy(programs::path(step.name), root.join(step.name))
-            .expect("it is ours");
+        image.add(&programs::path(step.name), step.name);
     }
     let run = |step: Step| {
         let script = "mount -t proc proc \"$0/proc\" && \
@@ -208,8 +207,7 @@ fn user_namespaces_for_root_only() {
     fs::write(path, "0").expect("we are root");
     let image = Image::minimal();
     let run = |step: Step| {
-        let program = image.path().join(step.name);
-        fs::copy(programs::path(step.name), &program).expect("it is ours");
+        let program = image.add(&programs::path(step.name), step.name);
         let output = Command::new("setpriv")
             .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
             .arg(program)
