@@ -9,7 +9,7 @@
 use std::{
     io::{Read, Write},
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, RawFd},
         unix::net::UnixStream,
     },
     sync::OnceLock,
@@ -97,6 +97,13 @@ pub(crate) fn die_with_parent() -> anyhow::Result<()> {
         process::exit(crate::report::FAILED);
     }
     Ok(())
+}
+
+/// Whether this descriptor is the child's end.
+pub(crate) fn is_childs_end(descriptor: RawFd) -> bool {
+    CHILDS_END
+        .get()
+        .is_some_and(|end| end.as_raw_fd() == descriptor)
 }
 
 /// In the child: tells the parent that the command was stopped (Ctrl-Z), which

@@ -5,8 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use common::{NewProcess, Program, Workload, rootfs};
 use nix::sched::CloneFlags;
 use step06_full::{
-    devices, inheritance, kernel_files, namespaces, network, privileges,
-    seccomp, user, volumes,
+    devices, inheritance, kernel_files, landlock, namespaces, network,
+    privileges, seccomp, stub, user, volumes,
 };
 
 fn main() -> ExitCode {
@@ -69,8 +69,10 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
         args.volumes.protect_root(&root)?;
         step03_mount::enter_root(&root)?;
         privileges::drop()?;
+        landlock::confine()?;
         seccomp::install()?;
-        step02_pid::init(&workload.with_fresh_environment(&args.hostname))
+        let workload = workload.with_fresh_environment(&args.hostname);
+        step02_pid::init(&workload.started_by(stub::make()?))
     };
     let child = process.spawn(container)?;
     // The child waits at its gate. Later steps prepare more for it here, which

@@ -5,7 +5,7 @@ use std::{
     env,
     ffi::CString,
     io::IoSliceMut,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     process::ExitCode,
     rc::Rc,
 };
@@ -148,6 +148,15 @@ impl Agent {
             host: host.clone(),
             line,
         }
+    }
+
+    /// What the attempts need open.
+    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        vec![
+            self.line.as_raw_fd(),
+            self.host.program.as_raw_fd(),
+            self.host.listener.as_raw_fd(),
+        ]
     }
 
     /// Tries what the probe asks for, until it hangs up.

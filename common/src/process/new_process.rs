@@ -112,8 +112,18 @@ impl NewProcess<'_> {
         let flags = self.flags.bits() | libc::SIGCHLD;
         // SAFETY: as above. The arguments behind the flags are in another order
         // on each architecture; zeros mean "not used" on all of them.
-        let result =
-            unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        let unused: libc::c_long = 0;
+        let flags = libc::c_long::from(flags);
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_clone,
+                flags,
+                unused,
+                unused,
+                unused,
+                unused,
+            )
+        };
         twice(result).with_context(|| format!("clone({})", names(self.flags)))
     }
 
@@ -140,8 +150,8 @@ fn twice(result: libc::c_long) -> nix::Result<ForkResult> {
 }
 
 /// Moves this process, "0", into `cgroup`. To be born there is better: on an
-/// idle machine this write waits for milliseconds, until no process is just
-/// being created.
+/// idle machine this write waits for milliseconds, for a grace period of the
+/// kernel's read-copy-update.
 fn join(cgroup: BorrowedFd) -> anyhow::Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     let procs = openat(cgroup, "cgroup.procs", flags, Mode::empty())

@@ -193,6 +193,21 @@ pub(super) const ROWS: &[Row] = &[
         }),
         reached: if_it_worked,
     },
+    Row {
+        name: "the tool's own program",
+        control: |_| {
+            File::open("/proc/self/exe")
+                .map(|_| ())
+                .map_err(|_| "you may not read it".into())
+        },
+        // Number 1 and our parent are still what the tool was at its start.
+        attempt: Attempt::AfterExec(|| {
+            open_program_of(parent()?)
+                .or_else(|_| open_program_of(1))
+                .map(|()| String::new())
+        }),
+        reached: if_it_worked,
+    },
 ];
 
 /// The names of the network interfaces, without the loopback.
@@ -243,6 +258,21 @@ fn write_sysctl() -> Result<(), String> {
     let value = fs::read(SYSCTL).map_err(refused)?;
     let file = OpenOptions::new().write(true).open(SYSCTL);
     file.and_then(|mut file| file.write_all(&value))
+        .map_err(refused)
+}
+
+/// Our parent, under the number that it has in `/proc`: in step 2 that is not
+/// the one that we know.
+fn parent() -> Result<i32, String> {
+    let status = fs::read_to_string("/proc/self/status").map_err(refused)?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    let number = line.and_then(|number| number.trim().parse().ok());
+    number.ok_or("no number in /proc/self/status".into())
+}
+
+fn open_program_of(process: i32) -> Result<(), String> {
+    File::open(format!("/proc/{process}/exe"))
+        .map(drop)
         .map_err(refused)
 }
 
