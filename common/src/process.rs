@@ -135,13 +135,12 @@ pub(crate) fn close_own_descriptors(kept: &[RawFd]) -> anyhow::Result<()> {
         if kept.contains(&number) || gate::is_childs_end(number) {
             continue;
         }
-        // SAFETY: two calls that take integers. The descriptor is one of this
-        // program's, which by the precondition nobody will use again.
-        unsafe {
-            let flags = libc::fcntl(number, libc::F_GETFD);
-            if flags != -1 && flags & libc::FD_CLOEXEC != 0 {
-                libc::close(number);
-            }
+        // SAFETY: the call takes integers and changes nothing.
+        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+        if flags != -1 && flags & libc::FD_CLOEXEC != 0 {
+            // SAFETY: the descriptor is one of this program's, and by the
+            // precondition nobody uses it again.
+            unsafe { libc::close(number) };
         }
     }
     Ok(())

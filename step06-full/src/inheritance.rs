@@ -32,7 +32,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, umask};
 pub fn clear() -> anyhow::Result<()> {
     refuse_directories()?;
     let clear = || {
-        mark_descriptors()?;
+        close_descriptors_at_exec()?;
         limit_open_files()?;
         reset_signals()?;
         umask(Mode::from_bits_truncate(0o022));
@@ -70,7 +70,7 @@ fn refuse_directories() -> anyhow::Result<()> {
 /// looked at ([`Workload::spawn`]). See close_range(2), since Linux 5.11.
 ///
 /// [`Workload::spawn`]: common::Workload::spawn
-fn mark_descriptors() -> anyhow::Result<()> {
+fn close_descriptors_at_exec() -> anyhow::Result<()> {
     // SAFETY: the call takes three integers. It closes nothing, so no owner of
     // a descriptor in this program is affected.
     let done = unsafe {

@@ -224,3 +224,43 @@ fn elf_header() -> Elf64_Ehdr {
         e_shstrndx: 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, os::unix::process::CommandExt, process::Command};
+
+    use super::*;
+
+    fn path(file: &OwnedFd) -> String {
+        format!("/proc/self/fd/{}", file.as_raw_fd())
+    }
+
+    #[test]
+    fn it_executes_its_first_argument_with_the_others() {
+        let stub = make().expect("a stub");
+        let output = Command::new(path(&stub))
+            .arg0("/bin/sh")
+            .args(["sh", "-c", "echo \"$0 $*\"", "first", "second"])
+            .output()
+            .expect("it can be executed");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "first second\n");
+    }
+
+    #[test]
+    fn it_ends_when_there_is_no_such_program() {
+        let stub = make().expect("a stub");
+        let status = Command::new(path(&stub)).arg0("/no/such").status();
+        assert_eq!(status.expect("it runs").code(), Some(127));
+    }
+
+    #[test]
+    fn nobody_can_change_it() {
+        let stub = make().expect("a stub");
+        let writable = File::options().write(true).open(path(&stub));
+        let written = writable.and_then(|mut file| file.write(b"x"));
+        assert_eq!(
+            written.expect_err("it is sealed").raw_os_error(),
+            Some(libc::EPERM)
+        );
+    }
+}

@@ -163,6 +163,25 @@ pub fn can_map_ids() -> bool {
     })
 }
 
+/// The test needs a kernel whose Landlock step 6 can use: version 2 of the
+/// interface. See landlock(7).
+pub fn landlock() {
+    const CREATE_RULESET_VERSION: libc::c_uint = 1;
+    let nothing = std::ptr::null::<u8>();
+    // SAFETY: for this flag the kernel wants a null pointer and no size.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            nothing,
+            0_usize,
+            CREATE_RULESET_VERSION,
+        )
+    };
+    if version < 2 {
+        skip("needs Landlock");
+    }
+}
+
 /// A tree of cgroups that is mounted.
 pub struct CgroupMount {
     /// The directory of the topmost cgroup.

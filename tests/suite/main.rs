@@ -5,6 +5,7 @@ use std::process::ExitCode;
 mod bad_input;
 mod cgroups;
 mod doctor;
+mod doors;
 mod full;
 mod house;
 mod lifetime;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         cgroups::TESTS,
         overlay::TESTS,
         full::TESTS,
+        doors::TESTS,
         scoreboard::TESTS,
         lifetime::TESTS,
         terminal::TESTS,

@@ -110,10 +110,11 @@ impl NewProcess<'_> {
     /// The same by clone(2), which has no CLONE_INTO_CGROUP.
     fn clone(&self) -> anyhow::Result<ForkResult> {
         let flags = self.flags.bits() | libc::SIGCHLD;
+        // The kernel reads longs, and a plain 0 would be passed as an int.
+        let flags = libc::c_long::from(flags);
+        let unused: libc::c_long = 0;
         // SAFETY: as above. The arguments behind the flags are in another order
         // on each architecture; zeros mean "not used" on all of them.
-        let unused: libc::c_long = 0;
-        let flags = libc::c_long::from(flags);
         let result = unsafe {
             libc::syscall(
                 libc::SYS_clone,

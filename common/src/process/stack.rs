@@ -35,12 +35,9 @@ impl Stack {
             return Err(Errno::last()).context("mmap(PROT_NONE, MAP_STACK)");
         }
         let stack = Stack(start);
-        // It grows downwards, so the guard is its beginning.
+        let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: the range lies within the mapping, and nobody uses it yet.
-        let opened = unsafe {
-            let usable = start.byte_add(GUARD);
-            libc::mprotect(usable, SIZE, libc::PROT_READ | libc::PROT_WRITE)
-        };
+        let opened = unsafe { libc::mprotect(stack.usable(), SIZE, access) };
         Errno::result(opened).context("mprotect(PROT_READ|PROT_WRITE)")?;
         Ok(stack)
     }
@@ -49,9 +46,12 @@ impl Stack {
     pub(super) fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the mapping is that large from there on, readable, writable
         // and filled with zeros; we have it for ourselves.
-        unsafe {
-            slice::from_raw_parts_mut(self.0.byte_add(GUARD).cast(), SIZE)
-        }
+        unsafe { slice::from_raw_parts_mut(self.usable().cast(), SIZE) }
+    }
+
+    /// A stack grows downwards, so the guard is the beginning of the mapping.
+    fn usable(&self) -> *mut c_void {
+        self.0.wrapping_byte_add(GUARD)
     }
 }
 

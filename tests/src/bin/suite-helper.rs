@@ -4,12 +4,16 @@
 use std::{
     collections::BTreeMap,
     env, fs,
-    io::{self, BufRead},
+    io::{self, BufRead, IoSliceMut},
     mem::MaybeUninit,
     net::{SocketAddr, TcpStream},
-    os::unix::{
-        fs::{chroot, symlink},
-        process::CommandExt,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::{
+            fs::{chroot, symlink},
+            net::UnixStream,
+            process::CommandExt,
+        },
     },
     path::Path,
     process::{Command, ExitCode},
@@ -17,12 +21,16 @@ use std::{
 };
 
 use nix::{
+    cmsg_space,
     errno::Errno,
+    fcntl::{OFlag, openat},
     mount::{MntFlags, umount2},
     sched::{CloneFlags, setns},
     sys::{
         resource::{UsageWho, getrusage},
         signal::{SigSet, Signal},
+        socket::{ControlMessageOwned, MsgFlags, recvmsg},
+        stat::Mode,
         time::TimeValLike,
         wait::{WaitStatus, waitpid},
     },
@@ -54,6 +62,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["make-shared-memory", key] => make_shared_memory(number(key) as i32),
+        ["open-what-is-sent", socket, file] => open_what_is_sent(socket, file),
         ["filtered", filter, ref command @ ..] => filtered(filter, command),
         ["on-initramfs", ref command @ ..] => on_initramfs(command),
         ["system-calls", ref numbers @ ..] => {
@@ -73,7 +82,8 @@ fn main() -> ExitCode {
 
 /// Executes `command` under a filter of system calls that refuses as Docker's
 /// default profile does: `clone3` only that call, `docker` also whatever makes
-/// namespaces and mounts; or as old versions of it do: `newer`.
+/// namespaces and mounts; or as old versions of it do: `newer`. `landlock` makes
+/// of the kernel one that has no Landlock.
 ///
 /// See profiles/seccomp/default_linux.go of github.com/moby/profiles.
 fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
@@ -119,6 +129,7 @@ fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
             libc::SYS_open_tree,
             libc::SYS_mount_setattr,
         ][..],
+        "landlock" => &[libc::SYS_landlock_create_ruleset],
         _ => &[libc::SYS_clone3],
     };
     let missing = missing.iter().map(|number| (*number, Vec::new()));
@@ -284,6 +295,34 @@ fn make_shared_memory(key: i32) -> io::Result<()> {
     Errno::result(unsafe { libc::shmget(key, 4096, libc::IPC_CREAT | 0o666) })?;
     println!("made");
     io::stdin().lock().read_line(&mut String::new())?;
+    Ok(())
+}
+
+/// Takes an open directory from whoever listens at `socket`, and prints what
+/// `file` in it says.
+fn open_what_is_sent(socket: &str, file: &str) -> io::Result<()> {
+    let connection = UnixStream::connect(socket)?;
+    let mut byte = [0];
+    let mut buffers = [IoSliceMut::new(&mut byte)];
+    let mut control = cmsg_space!(RawFd);
+    let message = recvmsg::<()>(
+        connection.as_raw_fd(),
+        &mut buffers,
+        Some(&mut control),
+        MsgFlags::empty(),
+    )?;
+    let sent = message.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let sent = sent.unwrap_or_default();
+    // SAFETY: the kernel has just made this descriptor for us.
+    let directory = unsafe { OwnedFd::from_raw_fd(sent[0]) };
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    match openat(&directory, file, flags, Mode::empty()) {
+        Ok(file) => println!("{}", io::read_to_string(fs::File::from(file))?),
+        Err(errno) => println!("{errno:?}"),
+    }
     Ok(())
 }
 
