@@ -192,9 +192,11 @@ fn program() -> Vec<u8> {
 /// The code between the two labels above.
 fn code() -> &'static [u8] {
     let (begin, end) = (&raw const stub_begin, &raw const stub_end);
+    let length = end.addr() - begin.addr();
     // SAFETY: both labels are in one piece of code, in this order; it is a part
     // of this program, and never changes.
-    unsafe { slice::from_raw_parts(begin, end.offset_from_unsigned(begin)) }
+    unsafe { slice::from_raw_parts(begin, length) }
+}
 }
 
 fn elf_header() -> Elf64_Ehdr {
