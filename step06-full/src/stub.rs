@@ -197,7 +197,6 @@ fn code() -> &'static [u8] {
     // of this program, and never changes.
     unsafe { slice::from_raw_parts(begin, length) }
 }
-}
 
 fn elf_header() -> Elf64_Ehdr {
     let mut e_ident = [0; libc::EI_NIDENT];
