@@ -60,7 +60,7 @@ impl Secret {
     }
 
     /// From wherever one is, up to the root and down again.
-    fn from_anywhere(&self) -> String {
+    fn way_up(&self) -> String {
         let file = self.file();
         let path = file.strip_prefix("/").expect("it is absolute");
         format!("{}{}", "../".repeat(MANY), path.display())
@@ -104,7 +104,7 @@ fn a_working_directory_is_never_a_descriptor_of_the_host() {
     let planted = image.path().join("planted");
     for (hope, step) in every(MOUNT) {
         symlink(&hope, &link).expect("it is ours");
-        let script = format!("cat {}; : >planted", secret.from_anywhere());
+        let script = format!("cat {}; : >planted", secret.way_up());
         let run = with_most_descriptors(step, &image)
             .options(["--workdir", "/link"])
             .sh(&script);
@@ -119,7 +119,7 @@ fn a_working_directory_is_never_a_descriptor_of_the_host() {
     let script = format!(
         "exec 9</ && cd {} && cat {}",
         link.display(),
-        secret.from_anywhere()
+        secret.way_up()
     );
     let outside = Command::new("sh").args(["-c", &script]).output();
     let outside = Finished::from(outside.expect("there is a shell"));
