@@ -564,6 +564,37 @@ const HINTS: &[Hint] = &[
         "systemd-run --user --scope -p Delegate=yes -- COMMAND, or run as \
          root",
     ),
+    hint(
+        page::CGROUPS,
+        &["the cgroup above, "],
+        Some(EINVAL),
+        "on version 1 no cgroup can have more of the CPU than those above it",
+        "ask for no more by --cpus, or start it from another cgroup",
+    ),
+    hint(
+        page::CGROUPS,
+        &["mkdir(*/container-in-six-steps."],
+        Some(EAGAIN),
+        "the cgroup above allows no more below it (cgroup.max.descendants, \
+         cgroup.max.depth)",
+        "raise it, or start it from another cgroup; see cgroups(7)",
+    ),
+    hint(
+        page::CGROUPS,
+        &["joining the cgroup", "the cpu controller is not"],
+        Some(EINVAL),
+        "a cgroup takes a real-time process only with real-time of its own \
+         (CONFIG_RT_GROUP_SCHED)",
+        "start it with the usual policy: chrt --other 0 COMMAND; see sched(7)",
+    ),
+    // Not run here; source: cpu_legacy_files and cpu_files, kernel/sched/core.c.
+    hint(
+        page::CGROUPS,
+        &["open(*/cpu.cfs_quota_us", "open(*/cpu.max"],
+        Some(ENOENT),
+        "this kernel is built without limits on the CPU (CONFIG_CFS_BANDWIDTH)",
+        "use a distribution's kernel",
+    ),
     // Not run here; source: Microsoft's release notes of WSL 2.5.1.
     hint(
         page::WSL,

@@ -72,9 +72,9 @@ impl Ids {
             mounts: Vec::new(),
         };
         if let Err(error) = ids.map_files(paths, volumes) {
-            report::warning(&format!(
-                "root in the container is root outside: {error:#}"
-            ));
+            report::warning(
+                &error.context("root in the container is root outside"),
+            );
             ids.mounts.clear();
             ids.uids = id_map::identity(Kind::User)?;
             ids.gids = id_map::identity(Kind::Group)?;
@@ -103,10 +103,12 @@ impl Ids {
             let Some(mount) = &volume.mount else { continue };
             if let Err(errno) = mount_api::map_ids(mount, &namespace) {
                 let source = &volume.volume.source;
-                report::warning(&format!(
-                    "files in {source:?} belong to nobody in the container: \
-                     mount_setattr({source:?}, MOUNT_ATTR_IDMAP): {errno}"
-                ));
+                let call =
+                    format!("mount_setattr({source:?}, MOUNT_ATTR_IDMAP)");
+                let error = anyhow::Error::from(errno).context(call);
+                report::warning(&error.context(format!(
+                    "files in {source:?} belong to nobody in the container"
+                )));
             }
         }
         Ok(())

@@ -28,6 +28,7 @@ use crate::mount_api;
 pub struct Volumes {
     /// Show SRC of the host as DST in the container (repeatable)
     #[arg(
+        short = 'v',
         long = "volume",
         value_name = "SRC:DST[:ro]",
         value_parser = OsStringValueParser::new().try_map(Volume::parse)

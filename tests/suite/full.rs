@@ -32,6 +32,8 @@ pub(crate) const TESTS: &[Test] = tests![
     no_program_gains_privileges,
     capabilities_are_no_more_than_dockers,
     a_system_call_that_docker_refuses_fails,
+    calls_that_hardly_any_program_needs_fail_too,
+    other_kinds_of_socket_are_refused_alone_and_in_pairs,
     an_open_file_is_not_inherited,
     the_environment_is_not_inherited,
     ignored_signals_and_the_umask_are_not_inherited,
@@ -300,6 +302,50 @@ fn a_system_call_that_docker_refuses_fails() {
         let refused = line.ends_with(" EPERM") || line.ends_with(" ENOSYS");
         assert!(refused, "system call {line}");
     }
+}
+
+/// Docker allows these. Outside they fail for their arguments, or because the
+/// kernel lacks them.
+fn calls_that_hardly_any_program_needs_fail_too() {
+    let calls = [
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_vmsplice,
+        libc::SYS_memfd_secret,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_modify_ldt,
+    ];
+    let mut arguments = vec!["system-calls".to_owned()];
+    arguments.extend(calls.iter().map(ToString::to_string));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let image = Image::minimal();
+    let inside = image.helper(FULL, &arguments);
+    inside.ok();
+    assert_eq!(inside.lines().len(), calls.len());
+    for line in inside.lines() {
+        assert!(line.ends_with(" EPERM"), "{line}");
+    }
+    let before = image.helper(OVERLAY, &arguments);
+    assert!(!before.ok().contains("EPERM"));
+}
+
+/// The families that Linux numbers 1, 2, 10 and 16 are local, IPv4, IPv6 and
+/// netlink. 17 is AF_PACKET, the ring buffers of which no limit counts.
+fn other_kinds_of_socket_are_refused_alone_and_in_pairs() {
+    let image = Image::minimal();
+    let inside = image.helper(FULL, &["kinds-of-socket"]);
+    inside.ok();
+    let kept = ["1 ", "2 ", "10 ", "16 "];
+    for line in inside.lines() {
+        let expected = match kept.iter().any(|family| line.starts_with(family))
+        {
+            true => "Err(EINVAL) Err(EINVAL)",
+            false => "Err(EPERM) Err(EPERM)",
+        };
+        assert!(line.ends_with(expected), "{line}");
+    }
+    let before = image.helper(OVERLAY, &["kinds-of-socket"]);
+    assert!(!before.ok().contains("EPERM"));
 }
 
 fn an_open_file_is_not_inherited() {

@@ -240,11 +240,12 @@ fn no_signal() -> MsgFlags {
 /// In a program that was executed to try one row: tries it. The exit code says
 /// whether it worked.
 pub(crate) fn row_to_try() -> Option<ExitCode> {
-    let mut arguments = env::args().skip(1);
+    // They need not be UTF-8.
+    let mut arguments = env::args_os().skip(1);
     if arguments.next()? != TRY_ROW {
         return None;
     }
-    let index: usize = arguments.next()?.parse().ok()?;
+    let index: usize = arguments.next()?.to_str()?.parse().ok()?;
     let Attempt::AfterExec(attempt) = rows::all().nth(index)?.attempt else {
         return None;
     };

@@ -3,10 +3,12 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
-    io::{self, BufRead, IoSliceMut},
+    env,
+    ffi::OsString,
+    fs,
+    io::{self, BufRead, IoSliceMut, Write},
     mem::MaybeUninit,
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::{
@@ -42,7 +44,9 @@ use seccompiler::{
 };
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments = env::args_os().skip(1).map(OsString::into_string);
+    let arguments: Result<Vec<String>, _> = arguments.collect();
+    let arguments = arguments.expect("what a test has given is UTF-8");
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
         ["echo", text] => {
@@ -52,6 +56,11 @@ fn main() -> ExitCode {
         ["escape-chroot", file] => escape_chroot(file),
         ["fork-bomb", count] => fork_bomb(number(count)),
         ["burn-cpu", ms] => burn_cpu(Duration::from_millis(number(ms))),
+        ["fill-sockets", mebibytes] => fill_sockets(number(mebibytes)),
+        ["kinds-of-socket"] => {
+            (0..=libc::AF_XDP).for_each(kind_of_socket);
+            Ok(())
+        }
         ["watch-interrupts"] => watch_interrupts(),
         ["connect", address] => {
             connect(address);
@@ -232,12 +241,14 @@ fn fork_bomb(limit: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Uses so much processor time, and prints how many milliseconds passed.
+/// Uses so much processor time, prints how many milliseconds passed, and waits
+/// for a line.
 fn burn_cpu(time: Duration) -> io::Result<()> {
     let start = Instant::now();
     let used_before = cpu_time()?;
     while cpu_time()? - used_before < time {}
-    println!("{}", start.elapsed().as_millis());
+    println!("{} ms", start.elapsed().as_millis());
+    io::stdin().lock().read_line(&mut String::new())?;
     Ok(())
 }
 
@@ -246,6 +257,47 @@ fn cpu_time() -> io::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let used = usage.user_time() + usage.system_time();
     Ok(Duration::from_micros(used.num_microseconds() as u64))
+}
+
+/// Sends to sockets that nobody reads, until the kernel keeps so much or takes no
+/// more; prints how many mebibytes it has taken.
+fn fill_sockets(mebibytes: u64) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut kept = Vec::new();
+    let mut sent = 0;
+    for _ in 0..50 {
+        let mut sender = TcpStream::connect(listener.local_addr()?)?;
+        kept.push(listener.accept()?.0);
+        sender.set_nonblocking(true)?;
+        while sent < mebibytes << 20 {
+            match sender.write(&[0; 64 * 1024]) {
+                Ok(bytes) => sent += bytes as u64,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        kept.push(sender);
+    }
+    println!("{}", sent >> 20);
+    Ok(())
+}
+
+/// Prints a family of addresses, and the errno of socket(2) and socketpair(2)
+/// for it. The type is none that there is: whatever gets past a filter is
+/// EINVAL, for whoever asks.
+fn kind_of_socket(family: i32) {
+    const NO_TYPE: i32 = 11;
+    // SAFETY: socket(2) takes three integers.
+    let one = unsafe { libc::socket(family, NO_TYPE, 0) };
+    let one = Errno::result(one);
+    let mut pair = [0; 2];
+    // SAFETY: socketpair(2) may write to an array of two.
+    let two =
+        unsafe { libc::socketpair(family, NO_TYPE, 0, pair.as_mut_ptr()) };
+    let two = Errno::result(two);
+    println!("{family} {one:?} {two:?}");
 }
 
 /// Waits for SIGINT, again and again, and says who has sent it.
