@@ -431,6 +431,18 @@ const HINTS: &[Hint] = &[
         "leave --upper away, or name a directory on a local disk or a tmpfs: \
          mount -t tmpfs tmpfs DIR",
     ),
+    // Not run here; source: fs/overlayfs/super.c, "idmapped layers are currently
+    // not supported", which Linux 5.19 has removed.
+    hint(
+        page::USER,
+        &[r#"mount("overlay""#],
+        Some(EINVAL),
+        "before Linux 5.19 an overlay takes no image whose ids are mapped, as \
+         root's are",
+        "use a newer kernel, or run as a plain user; or let root inside be \
+         root outside: --root-is-root-outside",
+    )
+    .when(machine::overlays_lack_id_maps),
     hint(
         page::STEP_5,
         &[r#"mount("overlay""#],
@@ -517,7 +529,8 @@ const HINTS: &[Hint] = &[
         Some(EINVAL),
         "this file system can't show its files with other ids (overlay, NFS; \
          tmpfs before Linux 6.3)",
-        "use a directory on ext4, xfs or btrfs",
+        "use a directory on ext4, xfs or btrfs, or run as a plain user; or let \
+         root inside be root outside: --root-is-root-outside",
     ),
     // Control groups.
     hint(

@@ -31,6 +31,8 @@ struct Args {
     layers: step05_overlay::Layers,
     #[command(flatten)]
     volumes: volumes::Volumes,
+    #[command(flatten)]
+    ids: user::Options,
 }
 
 /// The parent: prepares the container outside, starts it and waits for its end.
@@ -38,7 +40,7 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
     let root = rootfs::find(&args.rootfs)?;
     let layers = args.layers.find()?;
     let volumes = args.volumes.open()?;
-    let ids = user::Ids::choose(&layers.paths(&root), &volumes)?;
+    let ids = user::Ids::choose(&args.ids, &layers.paths(&root))?;
     let cgroup = step04_cgroups::Cgroup::create(&args.limits)?;
     let mut process = NewProcess::default();
     process.flags |= CloneFlags::CLONE_NEWUTS;
@@ -77,7 +79,7 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
     let child = process.spawn(container)?;
     // The child waits at its gate. Later steps prepare more for it here, which
     // only the parent can do and only when the child exists.
-    ids.map(child.pid())?;
+    ids.map(child.pid(), &volumes)?;
     child.start()?;
     child.wait()
 }

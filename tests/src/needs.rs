@@ -153,8 +153,8 @@ pub fn id_mapping() {
     }
 }
 
-/// Whether root in step 6 is somebody else outside. A tmpfs can't be id-mapped
-/// before Linux 6.3; the program says so.
+/// Whether the default image can be id-mapped, as root's step 6 needs it. A tmpfs
+/// can't before Linux 6.3; the program says so.
 pub fn can_map_ids() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| {

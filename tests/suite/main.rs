@@ -8,6 +8,7 @@ mod doctor;
 mod doors;
 mod full;
 mod house;
+mod ids;
 mod lifetime;
 mod mount;
 mod overlay;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         cgroups::TESTS,
         overlay::TESTS,
         full::TESTS,
+        ids::TESTS,
         doors::TESTS,
         scoreboard::TESTS,
         lifetime::TESTS,
