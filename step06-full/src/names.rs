@@ -1,0 +1,132 @@
+//! `/etc/hostname` and `/etc/hosts`: the container's name as files.
+//!
+//! uname(2) says how the machine is called, but not at which address: for that
+//! programs look into `/etc/hosts`, and many do at their start, to learn about
+//! themselves. The files of an image can't know the name. As in Docker, others
+//! are bound over them, so that nothing is written into the image, nor into a
+//! layer that is kept. See hostname(5), hosts(5).
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::Context;
+use common::rootfs::open_directory;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{Mode, SFlag, fstat, mknodat};
+use nix::unistd::{chdir, unlink};
+
+use crate::mount_api;
+
+/// Shows `/etc/hostname` and `/etc/hosts` for a container that is called
+/// `hostname`.
+///
+/// Root inside can write to them, unless they are `read_only`; all of it is
+/// gone with the container. Where the image has no such file, it gets an empty
+/// one to be covered. What is not a file there, or a link that leads to none,
+/// stays as it is, and so does what a volume covers: the caller's files are
+/// what the caller wants.
+///
+/// Must run when the volumes and the container's `/dev` are mounted below
+/// `root`.
+///
+/// Errors: that of the call that failed. See open_tree(2), move_mount(2).
+pub fn mount_files(
+    root: &Path,
+    hostname: &str,
+    read_only: bool,
+) -> anyhow::Result<()> {
+    // The network is `lo`, all of 127.0.0.0/8: Debian's address for the name
+    // of a machine that has no other.
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n\
+         ::1\tlocalhost ip6-localhost ip6-loopback\n\
+         127.0.1.1\t{hostname}\n"
+    );
+    let mount_files = || {
+        chdir(root).with_context(|| format!("chdir({root:?})"))?;
+        cover("hostname", &format!("{hostname}\n"), read_only)?;
+        cover("hosts", &hosts, read_only)
+    };
+    mount_files().context("telling the container its name")
+}
+
+/// Binds a file with this `text` over `/etc/NAME`.
+fn cover(name: &str, text: &str, read_only: bool) -> anyhow::Result<()> {
+    let Some(target) = open_or_create(name)? else {
+        return Ok(());
+    };
+    // In /dev, which is in memory. The mount keeps the file when the name there
+    // is gone.
+    let file = Path::new("dev").join(name);
+    fs::write(&file, text)
+        .with_context(|| format!("open({file:?}, O_CREAT)"))?;
+    let mount = mount_api::open_tree(&file, 0)
+        .with_context(|| format!("open_tree({file:?}, OPEN_TREE_CLONE)"))?;
+    if read_only {
+        mount_api::mount_setattr(&mount, 0, libc::MOUNT_ATTR_RDONLY)
+            .with_context(|| format!("mount_setattr({file:?}, RDONLY)"))?;
+    }
+    mount_api::move_mount(mount, target, Path::new(""))
+        .with_context(|| format!(r#"move_mount({file:?}, "/etc/{name}")"#))?;
+    unlink(&file).with_context(|| format!("unlink({file:?})"))
+}
+
+/// Opens `/etc/NAME` of the container, the root of which is the current
+/// directory; nothing if there is no file and none can be made.
+fn open_or_create(name: &str) -> anyhow::Result<Option<OwnedFd>> {
+    let root = open_directory(Path::new("."))?;
+    let path = Path::new("etc").join(name);
+    let mut file = open_in_root(&root, &path)?;
+    if file.is_none() && make_file(&root, name)? {
+        file = open_in_root(&root, &path)?;
+    }
+    let Some(file) = file else { return Ok(None) };
+    let status = fstat(&file).with_context(|| format!("fstat({path:?})"))?;
+    let file_type = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
+    Ok((file_type == SFlag::S_IFREG).then_some(file))
+}
+
+/// Makes an empty file in `/etc`, unless there is something of that name, such
+/// as a link that leads nowhere, or there is no such directory.
+fn make_file(root: &OwnedFd, name: &str) -> anyhow::Result<bool> {
+    let Some(etc) = open_in_root(root, Path::new("etc"))? else {
+        return Ok(false);
+    };
+    let mode = Mode::from_bits_truncate(0o644);
+    match mknodat(etc, name, SFlag::S_IFREG, mode, 0) {
+        Err(Errno::EEXIST | Errno::ENOTDIR | Errno::EACCES) => Ok(false),
+        made => made
+            .map(|()| true)
+            .with_context(|| format!("mknodat({name:?}, S_IFREG)")),
+    }
+}
+
+/// Opens `path` as the container will see it, if that is in the image: links
+/// end at `root`, and none leads onto another mount, such as a volume's or
+/// `/proc`. See openat2(2).
+fn open_in_root(
+    root: &OwnedFd,
+    path: &Path,
+) -> anyhow::Result<Option<OwnedFd>> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(
+            ResolveFlag::RESOLVE_IN_ROOT
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS
+                | ResolveFlag::RESOLVE_NO_XDEV,
+        );
+    match openat2(root, path, how) {
+        Err(
+            Errno::ENOENT
+            | Errno::ENOTDIR
+            | Errno::ELOOP
+            | Errno::EXDEV
+            | Errno::EACCES,
+        ) => Ok(None),
+        opened => opened.map(Some).with_context(|| {
+            format!("openat2({path:?}, RESOLVE_IN_ROOT|RESOLVE_NO_XDEV)")
+        }),
+    }
+}
