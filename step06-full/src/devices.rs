@@ -60,12 +60,11 @@ const LINKS: [(&str, &str); 5] = [
 ///
 /// Errors: that of the call that failed. See tmpfs(5), mount(2).
 pub fn mount_dev(root: &Path) -> anyhow::Result<()> {
+    enter_mount_point(root, "dev")?;
     fill(root).context("mounting a minimal /dev")
 }
 
 fn fill(root: &Path) -> anyhow::Result<()> {
-    enter_mount_point(root, "dev")?;
-
     // As in Docker it stays writable, so it is small: a container that fills
     // it has spent 64 KiB of the host's memory.
     mount_file_system(
