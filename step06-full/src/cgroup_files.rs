@@ -7,11 +7,13 @@
 //! lies in, and nobody can write to it. See cgroups(7).
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::Context;
 use common::cgroups::Version;
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount as mount_at};
 use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::chdir;
@@ -41,25 +43,25 @@ pub fn mount(root: &Path, cgroup: &Cgroup) -> anyhow::Result<()> {
         {
             // One tree for all controllers, so it is one directory.
             bind(own, Path::new(PLACE))?;
+            enter()?;
         } else {
-            mount_trees(cgroup)?;
+            mount_tmpfs()?;
+            enter()?;
+            show_trees(cgroup)?;
             for controller in ["cpuset", "cpuacct"] {
                 hint_at(&tree.mount_point.with_file_name(controller))?;
             }
         }
         let mut attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
         attributes |= libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-        let place = Path::new(PLACE);
-        mount_api::mount_setattr_at(place, libc::AT_RECURSIVE, attributes)
-            .with_context(|| format!("mount_setattr({place:?}, RDONLY)"))
+        let here = Path::new(".");
+        mount_api::mount_setattr_at(here, libc::AT_RECURSIVE, attributes)
+            .context(r#"mount_setattr(".", AT_RECURSIVE, RDONLY)"#)
     };
     mount().context("showing the container its cgroup")
 }
 
-/// A directory for each tree in which the container has a cgroup, as on a host
-/// with version 1. A tree of several controllers is called `cpu,cpuacct`, and
-/// for each of them there is a link.
-fn mount_trees(cgroup: &Cgroup) -> anyhow::Result<()> {
+fn mount_tmpfs() -> anyhow::Result<()> {
     mount_at(
         Some("tmpfs"),
         PLACE,
@@ -67,46 +69,54 @@ fn mount_trees(cgroup: &Cgroup) -> anyhow::Result<()> {
         MsFlags::empty(),
         Some("mode=755"),
     )
-    .with_context(|| format!(r#"mount("tmpfs", {PLACE:?}, "tmpfs")"#))?;
+    .with_context(|| format!(r#"mount("tmpfs", {PLACE:?}, "tmpfs")"#))
+}
 
+/// Goes onto what has been mounted.
+fn enter() -> anyhow::Result<()> {
+    chdir(PLACE).with_context(|| format!("chdir({PLACE:?})"))
+}
+
+/// A directory for each tree in which the container has a cgroup, as on a host
+/// with version 1. A tree of several controllers is called `cpu,cpuacct`, and
+/// for each of them there is a link.
+fn show_trees(cgroup: &Cgroup) -> anyhow::Result<()> {
     for (own, tree) in cgroup.directories() {
         let name = tree.mount_point.file_name().unwrap_or_default();
-        let place = Path::new(PLACE).join(name);
-        make_directory(&place)?;
-        bind(own, &place)?;
+        fs::create_dir(name).with_context(|| format!("mkdir({name:?})"))?;
+        bind(own, Path::new(name))?;
         let name = name.to_string_lossy();
         for controller in name.split(',').filter(|it| *it != name) {
-            let link = Path::new(PLACE).join(controller);
-            symlink(&*name, &link)
-                .with_context(|| format!("symlink({name:?}, {link:?})"))?;
+            symlink(&*name, controller).with_context(|| {
+                format!("symlink({name:?}, {controller:?})")
+            })?;
         }
     }
     Ok(())
 }
 
-/// Shows that there is a tree at `tree` on the host, by a file that tells
-/// nothing else.
+/// Shows that there is a tree at `tree` on the host, if there is, by a file
+/// that tells nothing else.
 ///
 /// The container has no cgroup of its own in there, and all of it would be the
 /// host's. But Java reads no limit at all unless it finds mounts for these
 /// controllers, too: `determine_type` in cgroupSubsystem_linux.cpp of OpenJDK.
 fn hint_at(tree: &Path) -> anyhow::Result<()> {
-    let file = tree.join("cgroup.clone_children");
-    let name = tree.file_name().unwrap_or_default();
-    let directory = Path::new(PLACE).join(name);
-    // It may be one of those above, or this kernel has no such controller.
-    if directory.exists() || !file.exists() {
-        return Ok(());
+    let name = Path::new(tree.file_name().unwrap_or_default());
+    match fs::create_dir(name) {
+        // The container does have one.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        made => made.with_context(|| format!("mkdir({name:?})"))?,
     }
-    make_directory(&directory)?;
-    let place = directory.join("cgroup.clone_children");
+    let file = "cgroup.clone_children";
+    let place = name.join(file);
     mknod(&place, SFlag::S_IFREG, Mode::from_bits_truncate(0o444), 0)
         .with_context(|| format!("mknod({place:?}, S_IFREG)"))?;
-    bind(&file, &place)
-}
-
-fn make_directory(path: &Path) -> anyhow::Result<()> {
-    fs::create_dir(path).with_context(|| format!("mkdir({path:?})"))
+    match bind(&tree.join(file), &place) {
+        // This kernel has no such controller, or it is elsewhere.
+        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(()),
+        bound => bound,
+    }
 }
 
 fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {

@@ -7,14 +7,15 @@
 //! layer that is kept. See hostname(5), hosts(5).
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context;
 use common::rootfs::open_directory;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{Mode, SFlag, fstat, mknodat};
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, SFlag, mknodat};
 use nix::unistd::{chdir, unlink};
 
 use crate::mount_api;
@@ -31,7 +32,7 @@ use crate::mount_api;
 /// Must run when the volumes and the container's `/dev` are mounted below
 /// `root`.
 ///
-/// Errors: that of the call that failed. See open_tree(2), move_mount(2).
+/// Errors: that of the call that failed. See mount(2).
 pub fn mount_files(
     root: &Path,
     hostname: &str,
@@ -46,52 +47,71 @@ pub fn mount_files(
     );
     let mount_files = || {
         chdir(root).with_context(|| format!("chdir({root:?})"))?;
-        cover("hostname", &format!("{hostname}\n"), read_only)?;
-        cover("hosts", &hosts, read_only)
+        let root = open_directory(Path::new("."))?;
+        cover(&root, "hostname", &format!("{hostname}\n"), read_only)?;
+        cover(&root, "hosts", &hosts, read_only)
     };
     mount_files().context("telling the container its name")
 }
 
-/// Binds a file with this `text` over `/etc/NAME`.
-fn cover(name: &str, text: &str, read_only: bool) -> anyhow::Result<()> {
-    let Some(target) = open_or_create(name)? else {
-        return Ok(());
-    };
+/// Binds a file with this `text` over `/etc/NAME` of `root`, which is the
+/// current directory.
+fn cover(
+    root: &OwnedFd,
+    name: &str,
+    text: &str,
+    read_only: bool,
+) -> anyhow::Result<()> {
+    let path = Path::new("etc").join(name);
+    let mut target = open_in_root(root, &path, ResolveFlag::RESOLVE_NO_XDEV)?;
+    if target.is_none() && make_file(root, name)? {
+        target = open_in_root(root, &path, ResolveFlag::RESOLVE_NO_XDEV)?;
+    }
+    let Some(target) = target else { return Ok(()) };
+
     // In /dev, which is in memory. The mount keeps the file when the name there
     // is gone.
     let file = Path::new("dev").join(name);
     fs::write(&file, text)
         .with_context(|| format!("open({file:?}, O_CREAT)"))?;
-    let mount = mount_api::open_tree(&file, 0)
-        .with_context(|| format!("open_tree({file:?}, OPEN_TREE_CLONE)"))?;
-    if read_only {
-        mount_api::mount_setattr(&mount, 0, libc::MOUNT_ATTR_RDONLY)
-            .with_context(|| format!("mount_setattr({file:?}, RDONLY)"))?;
+    let covered = bind(&file, &target)?;
+    unlink(&file).with_context(|| format!("unlink({file:?})"))?;
+
+    // The same path leads onto the mount now.
+    if covered
+        && read_only
+        && let Some(mount) = open_in_root(root, &path, ResolveFlag::empty())?
+    {
+        mount_api::mount_setattr(mount, 0, libc::MOUNT_ATTR_RDONLY)
+            .with_context(|| format!("mount_setattr({path:?}, RDONLY)"))?;
     }
-    mount_api::move_mount(mount, target, Path::new(""))
-        .with_context(|| format!(r#"move_mount({file:?}, "/etc/{name}")"#))?;
-    unlink(&file).with_context(|| format!("unlink({file:?})"))
+    Ok(())
 }
 
-/// Opens `/etc/NAME` of the container, the root of which is the current
-/// directory; nothing if there is no file and none can be made.
-fn open_or_create(name: &str) -> anyhow::Result<Option<OwnedFd>> {
-    let root = open_directory(Path::new("."))?;
-    let path = Path::new("etc").join(name);
-    let mut file = open_in_root(&root, &path)?;
-    if file.is_none() && make_file(&root, name)? {
-        file = open_in_root(&root, &path)?;
+/// Binds `file` over `target`, unless that is a directory.
+fn bind(file: &Path, target: &OwnedFd) -> anyhow::Result<bool> {
+    // A descriptor has a name while the host's /proc is there.
+    let target = format!("/proc/self/fd/{}", target.as_raw_fd());
+    match mount(
+        Some(file),
+        &*target,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    ) {
+        Err(Errno::ENOTDIR) => Ok(false),
+        bound => bound
+            .map(|()| true)
+            .with_context(|| format!("mount({file:?}, {target:?}, MS_BIND)")),
     }
-    let Some(file) = file else { return Ok(None) };
-    let status = fstat(&file).with_context(|| format!("fstat({path:?})"))?;
-    let file_type = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
-    Ok((file_type == SFlag::S_IFREG).then_some(file))
 }
 
 /// Makes an empty file in `/etc`, unless there is something of that name, such
 /// as a link that leads nowhere, or there is no such directory.
 fn make_file(root: &OwnedFd, name: &str) -> anyhow::Result<bool> {
-    let Some(etc) = open_in_root(root, Path::new("etc"))? else {
+    let etc = Path::new("etc");
+    let Some(etc) = open_in_root(root, etc, ResolveFlag::RESOLVE_NO_XDEV)?
+    else {
         return Ok(false);
     };
     let mode = Mode::from_bits_truncate(0o644);
@@ -103,19 +123,20 @@ fn make_file(root: &OwnedFd, name: &str) -> anyhow::Result<bool> {
     }
 }
 
-/// Opens `path` as the container will see it, if that is in the image: links
-/// end at `root`, and none leads onto another mount, such as a volume's or
-/// `/proc`. See openat2(2).
+/// Opens `path` as the container will see it: links end at `root`. With
+/// `RESOLVE_NO_XDEV` only what is in the image itself, not on another mount
+/// such as a volume or `/proc`. See openat2(2).
 fn open_in_root(
     root: &OwnedFd,
     path: &Path,
+    more: ResolveFlag,
 ) -> anyhow::Result<Option<OwnedFd>> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(
             ResolveFlag::RESOLVE_IN_ROOT
                 | ResolveFlag::RESOLVE_NO_MAGICLINKS
-                | ResolveFlag::RESOLVE_NO_XDEV,
+                | more,
         );
     match openat2(root, path, how) {
         Err(
@@ -125,8 +146,8 @@ fn open_in_root(
             | Errno::EXDEV
             | Errno::EACCES,
         ) => Ok(None),
-        opened => opened.map(Some).with_context(|| {
-            format!("openat2({path:?}, RESOLVE_IN_ROOT|RESOLVE_NO_XDEV)")
-        }),
+        opened => opened
+            .map(Some)
+            .with_context(|| format!("openat2({path:?}, RESOLVE_IN_ROOT)")),
     }
 }
