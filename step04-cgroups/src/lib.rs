@@ -22,9 +22,10 @@ mod v1;
 mod v2;
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use common::cgroups::{Layout, Version};
+use common::cgroups::{Hierarchy, Layout, Version};
 use common::report;
 use directory::Directory;
 use leftovers::Name;
@@ -98,6 +99,13 @@ impl Cgroup {
             .iter()
             .find(|directory| directory.hierarchy.version == Version::V2)
             .map(|directory| directory.entrance.as_fd())
+    }
+
+    /// The directories of the cgroup on the host, and the tree of each.
+    pub fn directories(&self) -> impl Iterator<Item = (&Path, &Hierarchy)> {
+        self.directories
+            .iter()
+            .map(|directory| (directory.path.as_path(), &directory.hierarchy))
     }
 
     /// Moves the calling process into the cgroup, as far as it was not born

@@ -5,8 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use common::{NewProcess, Program, Workload, rootfs};
 use nix::sched::CloneFlags;
 use step06_full::{
-    devices, inheritance, kernel_files, landlock, namespaces, network,
-    privileges, seccomp, stub, user, volumes,
+    cgroup_files, devices, inheritance, kernel_files, landlock, names,
+    namespaces, network, privileges, seccomp, stub, user, volumes,
 };
 
 fn main() -> ExitCode {
@@ -66,8 +66,10 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
         volumes::mount(&volumes, &root)?;
         step03_mount::mount_proc(&root)?;
         kernel_files::mount_sys(&root)?;
-        kernel_files::protect(&root)?;
         devices::mount_dev(&root)?;
+        kernel_files::protect(&root)?;
+        cgroup_files::mount(&root, &cgroup)?;
+        names::mount_files(&root, &args.hostname, args.volumes.read_only)?;
         args.volumes.protect_root(&root)?;
         step03_mount::enter_root(&root)?;
         privileges::drop()?;

@@ -26,7 +26,7 @@ use nix::{
     cmsg_space,
     errno::Errno,
     fcntl::{OFlag, openat},
-    mount::{MntFlags, umount2},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns},
     sys::{
         resource::{UsageWho, getrusage},
@@ -54,6 +54,9 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["escape-chroot", file] => escape_chroot(file),
+        ["move-root", image, file] => move_root(image, file),
+        ["uncover-root", file] => fs::File::open("/proc/self/ns/mnt")
+            .and_then(|namespace| uncover_root(namespace, file)),
         ["fork-bomb", count] => fork_bomb(number(count)),
         ["burn-cpu", ms] => burn_cpu(Duration::from_millis(number(ms))),
         ["fill-sockets", mebibytes] => fill_sockets(number(mebibytes)),
@@ -215,6 +218,33 @@ fn escape_chroot(file: &str) -> io::Result<()> {
         env::set_current_dir("..")?;
     }
     chroot(".")?;
+    print!("{}", fs::read_to_string(file)?);
+    Ok(())
+}
+
+/// Makes `image` the root in the way of a machine that boots, where pivot_root
+/// does not work: it is moved over the old one. Then gets out of it. Must have
+/// a mount namespace of its own. See switch_root(8).
+fn move_root(image: &str, file: &str) -> io::Result<()> {
+    let namespace = fs::File::open("/proc/self/ns/mnt")?;
+    let mount = |source, target, flags| {
+        mount(Some(source), target, None::<&str>, flags, None::<&str>)
+    };
+    mount(image, image, MsFlags::MS_BIND)?;
+    env::set_current_dir(image)?;
+    mount(".", "/", MsFlags::MS_MOVE)?;
+    chroot(".")?;
+    uncover_root(namespace, file)
+}
+
+/// Takes away the root, and prints `file` from what was below it.
+///
+/// Whoever enters a mount namespace, even their own, gets its root. See
+/// setns(2).
+fn uncover_root(namespace: fs::File, file: &str) -> io::Result<()> {
+    // EINVAL, where there is nothing below.
+    let _ = umount2("/", MntFlags::MNT_DETACH);
+    setns(namespace, CloneFlags::CLONE_NEWNS)?;
     print!("{}", fs::read_to_string(file)?);
     Ok(())
 }
