@@ -26,6 +26,9 @@ pub(crate) const PLAIN_USER: &str = "needs a plain user";
 /// Why a test is skipped on a machine that is not one of ours.
 pub(crate) const VM: &str = "needs one of the suite's virtual machines";
 
+/// Why a test is skipped where nobody has made a Debian.
+pub(crate) const DEBIAN: &str = "needs a root file system of Debian";
+
 /// How the reason begins for what is not meant to be run anywhere.
 pub const NEVER: &str = "never: ";
 
@@ -58,6 +61,14 @@ pub fn root() {
 pub fn plain_user() {
     if is_root() {
         skip(PLAIN_USER);
+    }
+}
+
+/// The test needs the root file system that tests/debian/make makes.
+pub fn debian() -> PathBuf {
+    match env::var_os("SUITE_DEBIAN") {
+        Some(directory) => directory.into(),
+        None => skip(DEBIAN),
     }
 }
 

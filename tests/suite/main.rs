@@ -13,6 +13,7 @@ mod lifetime;
 mod mount;
 mod overlay;
 mod pid;
+mod real_programs;
 mod refusals;
 mod scoreboard;
 mod terminal;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         bad_input::TESTS,
         refusals::TESTS,
         doctor::TESTS,
+        real_programs::TESTS,
         house::TESTS,
     ])
 }
