@@ -761,14 +761,14 @@ const HINTS: &[Hint] = &[
     ),
     hint(
         page::TROUBLESHOOTING,
-        &["mkdir("],
+        &["mkdir(", "mkdirat("],
         Some(EROFS),
         "the directory is missing, and its file system is read-only",
         "make it where that is not",
     ),
     hint(
         page::TROUBLESHOOTING,
-        &["mkdir("],
+        &["mkdir(", "mkdirat("],
         Some(EACCES),
         "the directory above is not yours to write",
         "use another one",

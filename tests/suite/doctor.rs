@@ -116,7 +116,7 @@ fn without_the_newer_calls_it_is_right() {
 }
 
 fn without_user_namespaces_it_is_right() {
-    let options = "--user --map-current-user --keep-caps";
+    let options = "--user --map-current-user --keep-caps --mount";
     let switch = "echo 0 >/proc/sys/user/max_user_namespaces";
     assert_right(|run| in_namespaces(run, options, switch));
 }
