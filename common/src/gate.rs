@@ -99,11 +99,9 @@ pub(crate) fn die_with_parent() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether this descriptor is the child's end.
-pub(crate) fn is_childs_end(descriptor: RawFd) -> bool {
-    CHILDS_END
-        .get()
-        .is_some_and(|end| end.as_raw_fd() == descriptor)
+/// The number of the child's end, in the child.
+pub(crate) fn childs_end() -> Option<RawFd> {
+    CHILDS_END.get().map(|end| end.as_raw_fd())
 }
 
 /// In the child: tells the parent that the command was stopped (Ctrl-Z), which

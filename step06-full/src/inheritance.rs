@@ -6,10 +6,9 @@
 //! is a way out of any root. See the lists in fork(2) and execve(2).
 
 use std::os::fd::BorrowedFd;
-use std::{ptr, slice};
+use std::{env, ffi::c_char, ptr, slice};
 
 use anyhow::{Context, bail};
-use common::read_kernel_file;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
@@ -145,7 +144,7 @@ fn join_new_session_keyring() -> anyhow::Result<()> {
         libc::syscall(
             libc::SYS_keyctl,
             libc::KEYCTL_JOIN_SESSION_KEYRING,
-            ptr::null::<libc::c_char>(),
+            ptr::null::<c_char>(),
         )
     };
     match Errno::result(keyring) {
@@ -165,32 +164,26 @@ fn join_new_session_keyring() -> anyhow::Result<()> {
 /// no such care: it is shown only to who may trace the process. See proc(5).
 fn hide_command_line() -> anyhow::Result<()> {
     let name = common::program_name().as_bytes();
-    let path = "/proc/self/stat";
-    let stat = read_kernel_file(path)
-        .with_context(|| format!("open({path:?}, O_RDONLY)"))?;
-    let (start, end) = arguments(&String::from_utf8_lossy(&stat))
-        .with_context(|| format!("no arg_start in {path:?}"))?;
-    // SAFETY: between these two addresses of our stack are the strings that
-    // this process was executed with. We have one thread, and whoever holds a
-    // pointer to one of them still finds bytes that end in NUL.
-    let memory = unsafe {
-        slice::from_raw_parts_mut(
-            ptr::with_exposed_provenance_mut::<u8>(start),
-            end - start,
-        )
-    };
+    // One behind the other, each with a NUL at its end. See execve(2).
+    let size = env::args_os().map(|argument| argument.len() + 1).sum();
+    // SAFETY: the C library has set it before `main`, and nobody changes it.
+    let start = unsafe { program_invocation_name };
+    if start.is_null() || size == 0 {
+        return Ok(());
+    }
+    // SAFETY: there the kernel has put the strings that this process was
+    // executed with. We have one thread, and whoever holds a pointer to one of
+    // them still finds bytes that end in NUL.
+    let memory = unsafe { slice::from_raw_parts_mut(start.cast::<u8>(), size) };
     memory.fill(0);
-    // It ends in NUL, or the kernel would show what is behind it.
-    let length = name.len().min(memory.len() - 1);
+    // The last byte stays NUL, or the kernel would show what is behind it.
+    let length = name.len().min(size - 1);
     memory[..length].copy_from_slice(&name[..length]);
     Ok(())
 }
 
-/// Where the arguments begin and end: fields 48 and 49. See proc(5).
-fn arguments(stat: &str) -> Option<(usize, usize)> {
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    let mut fields = after_name.split(' ').skip(48 - 3);
-    let start: usize = fields.next()?.parse().ok()?;
-    let end: usize = fields.next()?.parse().ok()?;
-    (0 < start && start < end).then_some((start, end))
+unsafe extern "C" {
+    /// The first argument, where the kernel has put it. See
+    /// program_invocation_name(3).
+    static program_invocation_name: *mut c_char;
 }
