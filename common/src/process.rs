@@ -119,35 +119,6 @@ pub(crate) fn vfork(
     Ok(Err(errno))
 }
 
-/// Closes every descriptor from 3 up, but for `kept` and our end of the gate.
-///
-/// The caller must not use them again: it ends with the container. See
-/// close_range(2).
-pub(crate) fn close_all_descriptors(
-    mut kept: Vec<RawFd>,
-) -> anyhow::Result<()> {
-    kept.extend(gate::childs_end());
-    kept.sort_unstable();
-    let mut first = libc::STDERR_FILENO + 1;
-    for next in kept.into_iter().chain([RawFd::MAX]) {
-        if first < next {
-            close_range(first, next - 1)?;
-        }
-        first = next.saturating_add(1);
-    }
-    Ok(())
-}
-
-fn close_range(first: RawFd, last: RawFd) -> anyhow::Result<()> {
-    let (from, to) = (first as libc::c_uint, last as libc::c_uint);
-    // SAFETY: the call takes three integers. By the precondition above, nobody
-    // uses these descriptors again.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
-    Errno::result(done)
-        .map(drop)
-        .with_context(|| format!("close_range({first}, {last}, 0)"))
-}
-
 /// Closes every descriptor that would be closed at exec, but for `kept` and our
 /// end of the gate. These are ours: Rust opens all files so. What this program
 /// was given without that mark is left.

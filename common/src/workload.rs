@@ -98,8 +98,6 @@ impl Workload {
     /// The same workload, started by `launcher`: a program that executes the
     /// file that is its first argument, with the arguments behind it. If it
     /// can't, it writes the negative errno, four bytes, to descriptor 3.
-    ///
-    /// The command gets no descriptor but standard input, output and error.
     #[must_use]
     pub fn started_by(self, launcher: OwnedFd) -> Workload {
         Workload {
@@ -159,11 +157,7 @@ impl Workload {
     fn leave_the_host(&self) -> anyhow::Result<()> {
         let mut kept = self.probe.as_ref().map_or(vec![], Agent::descriptors);
         kept.extend(self.launcher.iter().map(|it| it.as_raw_fd()));
-        match self.launcher {
-            // Whoever wants a launcher has marked all of them.
-            Some(_) => process::close_all_descriptors(kept)?,
-            None => process::close_own_descriptors(&kept)?,
-        }
+        process::close_own_descriptors(&kept)?;
         self.workdir
             .as_deref()
             .map_or(Ok(()), enter_directory)
