@@ -1,45 +1,54 @@
 //! The directories that become one root file system.
 
 use std::{
-    fs::{self, DirBuilder, Permissions},
-    io::ErrorKind,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, ensure};
-use common::rootfs::{directory, open_directory};
+use common::{
+    rootfs::{directory, open_directory},
+    xattr,
+};
+
+use crate::kept::{Kept, by_number};
 
 /// The kernel stacks no more lower layers: OVL_MAX_STACK in its sources.
 const LOWER_MAX: usize = 500;
 
 /// The layers above the root file system: options, and what becomes of them.
-#[derive(clap::Args, Clone, Debug, Default)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct Layers {
     /// Layer above the root file system; the first of several is on top
     #[arg(long, value_name = "DIR")]
     pub lower: Vec<PathBuf>,
-    /// Keep what the container writes in DIR (the kernel works in DIR.work)
-    /// [default: keep nothing]
+    /// Keep what the container writes, in DIR/upper [default: keep nothing]
     #[arg(long, value_name = "DIR")]
     pub upper: Option<PathBuf>,
 }
 
+/// The layers, found. Keep it until the container has ended: a [`Kept`] layer
+/// is locked for as long, and put in order afterwards.
+pub struct OpenLayers {
+    /// Absolute paths that have no symbolic links in them.
+    pub lower: Vec<PathBuf>,
+    /// What keeps the changes; else they go to memory.
+    pub upper: Option<Kept>,
+}
+
 impl Layers {
-    /// Returns the layers with absolute paths that have no symbolic links in
-    /// them, after checking that all are directories.
+    /// Finds the layers, after checking that all are directories.
     ///
-    /// Creates the upper directory `DIR` if it does not exist, and beside it
-    /// `DIR.work`, where the kernel prepares what it then moves to `DIR`. That
-    /// one belongs to the kernel: do not use it. Call this as the user who
-    /// shall own them, thus before
+    /// Creates the upper directory `DIR` if it does not exist. Call this as the
+    /// user who shall own it, thus before
     /// [`become_root`](common::rootless::become_root).
     ///
     /// # Errors
     ///
     /// A directory does not exist or is not one; there are too many of them;
-    /// `DIR` is a mount point, so that `DIR.work` is on another file system.
-    pub fn find(&self) -> anyhow::Result<Layers> {
+    /// `DIR` is open to others, or another container has it; a layer was
+    /// written in the other dialect, of which root sees the marks.
+    pub fn find(&self) -> anyhow::Result<OpenLayers> {
         // The root file system is the last one.
         let count = self.lower.len() + 1;
         ensure!(
@@ -47,76 +56,54 @@ impl Layers {
             "{count} lower layers, with the root file system: overlay takes \
              {LOWER_MAX}"
         );
-        let mut found = Layers::default();
-        for lower in &self.lower {
-            let lower = directory(lower)
-                .with_context(|| format!("using {lower:?} as a layer"))?;
-            found.lower.push(lower);
+        let mut lower = Vec::new();
+        for layer in &self.lower {
+            let found = find_lower(layer)
+                .with_context(|| format!("using {layer:?} as a layer"))?;
+            lower.push(found);
         }
-        if let Some(upper) = &self.upper {
-            let upper = make_upper(upper).with_context(|| {
+        let upper = self.upper.as_ref().map(|upper| {
+            Kept::open(upper).with_context(|| {
                 format!("using {upper:?} as the upper directory")
-            })?;
-            found.upper = Some(upper);
-        }
-        Ok(found)
+            })
+        });
+        let upper = upper.transpose()?;
+        Ok(OpenLayers { lower, upper })
     }
+}
 
-    /// The directories that a container in a user namespace must see with its
-    /// own ids: all layers, with `root` as the lowest, and the parent of the
-    /// upper directory. What lies in another one comes after it.
-    ///
-    /// It is the parent because overlay wants upperdir and workdir on the same
-    /// *mount*: two mounts of the two would be `EINVAL`.
+impl OpenLayers {
+    /// The directories that are only read, with `root` as the lowest: a
+    /// container in a user namespace must see them with its own ids. What lies
+    /// in another one comes after it.
     pub fn paths<'a>(&'a self, root: &'a Path) -> Vec<&'a Path> {
         let lower = self.lower.iter().map(PathBuf::as_path);
-        let upper = self.upper.iter().filter_map(|upper| upper.parent());
-        let mut paths: Vec<_> = lower.chain(upper).chain([root]).collect();
+        let mut paths: Vec<_> = lower.chain([root]).collect();
         paths.sort();
         paths.dedup();
         paths
     }
 }
 
-/// Creates the upper directory and its workdir where they are missing. Returns
-/// the canonical path of the first.
-fn make_upper(given: &Path) -> anyhow::Result<PathBuf> {
-    make_directory(given, 0o755)?;
-    let upperdir = directory(given)?;
-    let workdir = workdir_of(&upperdir)?;
+fn find_lower(given: &Path) -> anyhow::Result<PathBuf> {
+    check_dialect(open_directory(given)?)?;
+    directory(given)
+}
+
+/// Refuses a layer with marks `trusted.overlay.…`, which are not read here: the
+/// files that they hide would come back.
+///
+/// Only root sees these marks. And only `layer` itself is looked at, not all
+/// that is in it: where overlay has ever changed a directory of the image, its
+/// parent has a mark, too, up to the top.
+pub(crate) fn check_dialect(layer: impl AsFd) -> anyhow::Result<()> {
+    let prefix = "trusted.overlay.";
+    let other = xattr::any_begins_with(&by_number(&layer), prefix)
+        .context("listxattr(layer)")?;
     ensure!(
-        device(&upperdir)? == device(&upperdir.join(".."))?,
-        "it is a mount point, so {workdir:?} would be on another file system; \
-         choose a directory below it"
+        !other,
+        "its marks are called {prefix}…, which is not read here; this program \
+         writes user.overlay.…"
     );
-    make_directory(&workdir, 0o700)?;
-    open_directory(&workdir)?;
-    Ok(upperdir)
-}
-
-/// The directory beside `upperdir` in which the kernel works.
-pub(crate) fn workdir_of(upperdir: &Path) -> anyhow::Result<PathBuf> {
-    let name = upperdir.file_name();
-    let mut name = name.context("it is the root directory")?.to_owned();
-    name.push(".work");
-    Ok(upperdir.with_file_name(name))
-}
-
-fn device(path: &Path) -> anyhow::Result<u64> {
-    let metadata =
-        fs::metadata(path).with_context(|| format!("stat({path:?})"))?;
-    Ok(metadata.dev())
-}
-
-/// Creates the directory `dir`, with exactly this mode, if nothing is there.
-pub(crate) fn make_directory(dir: &Path, mode: u32) -> anyhow::Result<()> {
-    match DirBuilder::new().mode(mode).create(dir) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        result => {
-            result.with_context(|| format!("mkdir({dir:?}, {mode:04o})"))?;
-        }
-    }
-    // mkdir takes away what the reader's umask says.
-    fs::set_permissions(dir, Permissions::from_mode(mode))
-        .with_context(|| format!("chmod({dir:?}, {mode:04o})"))
+    Ok(())
 }

@@ -36,9 +36,9 @@ struct Args {
 /// The parent: prepares the container outside, starts it and waits for its end.
 fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
     let root = rootfs::find(&args.rootfs)?;
-    let layers = args.layers.find()?;
+    let mut layers = args.layers.find()?;
     let volumes = args.volumes.open()?;
-    let ids = user::Ids::choose(&layers.paths(&root), &volumes)?;
+    let ids = user::Ids::choose(&root, &mut layers, &volumes)?;
     let cgroup = step04_cgroups::Cgroup::create(&args.limits)?;
     let mut process = NewProcess::default();
     process.flags |= CloneFlags::CLONE_NEWUTS;

@@ -33,6 +33,7 @@ use nix::{
     sched::CloneFlags,
     unistd::{Gid, Pid, Uid, geteuid, setgroups, setresgid, setresuid},
 };
+use step05_overlay::OpenLayers;
 
 use crate::{
     id_map::{self, IdMap, Kind},
@@ -52,11 +53,12 @@ impl Ids {
     /// Decides which ids the container gets.
     ///
     /// Runs in the parent, before the container's process is created. For root
-    /// it makes id-mapped copies of the mounts at `paths`, and maps the ids of
-    /// `volumes`. Where a file system can't do that, it says so and lets root
-    /// inside be root outside.
+    /// it makes id-mapped copies of the mounts that `root` and the `layers` are
+    /// on, and maps the ids of `volumes`. Where a file system can't do that, it
+    /// says so and lets root inside be root outside.
     pub fn choose(
-        paths: &[&Path],
+        root: &Path,
+        layers: &mut OpenLayers,
         volumes: &[OpenVolume],
     ) -> anyhow::Result<Ids> {
         let name = User::find(geteuid().as_raw()).map(|user| user.name);
@@ -71,11 +73,14 @@ impl Ids {
             gids: id_map::of_root(Kind::Group, name)?,
             mounts: Vec::new(),
         };
-        if let Err(error) = ids.map_files(paths, volumes) {
+        if let Err(error) = ids.map_files(root, layers, volumes) {
             report::warning(&format!(
                 "root in the container is root outside: {error:#}"
             ));
             ids.mounts.clear();
+            if let Some(kept) = &mut layers.upper {
+                kept.mount = None;
+            }
             ids.uids = id_map::identity(Kind::User)?;
             ids.gids = id_map::identity(Kind::Group)?;
         }
@@ -85,19 +90,18 @@ impl Ids {
     /// Makes the files of the container belong to its ids.
     fn map_files(
         &mut self,
-        paths: &[&Path],
+        root: &Path,
+        layers: &mut OpenLayers,
         volumes: &[OpenVolume],
     ) -> anyhow::Result<()> {
         let namespace = self.namespace()?;
-        for path in paths {
-            // One mount is enough: overlay sees nothing of those below it.
-            let mount = mount_api::open_tree(path, 0).with_context(|| {
-                format!("open_tree({path:?}, OPEN_TREE_CLONE)")
-            })?;
-            mount_api::map_ids(&mount, &namespace).with_context(|| {
-                format!("mount_setattr({path:?}, MOUNT_ATTR_IDMAP)")
-            })?;
+        for path in layers.paths(root) {
+            let mount = map_mount(path, &namespace)?;
             self.mounts.push((path.to_path_buf(), mount));
+        }
+        if let Some(kept) = &mut layers.upper {
+            // Not by its path: other users may have changed what is there.
+            kept.mount = Some(map_mount(&kept.by_number(), &namespace)?);
         }
         for volume in volumes {
             let Some(mount) = &volume.mount else { continue };
@@ -177,6 +181,17 @@ impl Ids {
         }
         Ok(())
     }
+}
+
+/// An id-mapped copy of the mount at `path`.
+fn map_mount(path: &Path, namespace: &File) -> anyhow::Result<OwnedFd> {
+    // One mount is enough: overlay sees nothing of those below it.
+    let mount = mount_api::open_tree(path, 0)
+        .with_context(|| format!("open_tree({path:?}, OPEN_TREE_CLONE)"))?;
+    mount_api::map_ids(&mount, namespace).with_context(|| {
+        format!("mount_setattr({path:?}, MOUNT_ATTR_IDMAP)")
+    })?;
+    Ok(mount)
 }
 
 fn write(child: Pid, file: &str, text: &str) -> anyhow::Result<()> {
