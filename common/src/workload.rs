@@ -240,13 +240,18 @@ impl Workload {
             }
             Errno::ENOENT if path.components().count() == 1 => {
                 let path = self.path().display();
+                let hidden = rootfs::what_hides_tools();
                 let default = rootfs::default_in_use();
-                match default.filter(|_| shell_is_gone) {
-                    Some(root) => format!(
+                match (hidden, default.filter(|_| shell_is_gone)) {
+                    (Some(option), _) => format!(
+                        "a layer that was given by {option} hides the tools of \
+                         the root file system, which still has them"
+                    ),
+                    (None, Some(root)) => format!(
                         "this root file system has lost its tools: rm -rf \
                          {root:?}, and the next run builds it anew"
                     ),
-                    None => format!(
+                    (None, None) => format!(
                         "not in any directory of PATH, which is {path} here"
                     ),
                 }

@@ -38,9 +38,9 @@ struct Args {
 /// The parent: prepares the container outside, starts it and waits for its end.
 fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
     let root = rootfs::find(&args.rootfs)?;
-    let layers = args.layers.find()?;
+    let mut layers = args.layers.find(&root)?;
     let volumes = args.volumes.open()?;
-    let ids = user::Ids::choose(&args.ids, &layers.paths(&root))?;
+    let ids = user::Ids::choose(&args.ids, &mut layers)?;
     let cgroup = step04_cgroups::Cgroup::create(&args.limits)?;
     let mut process = NewProcess::default();
     process.flags |= CloneFlags::CLONE_NEWUTS;
@@ -61,7 +61,6 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
         network::loopback_up()?;
         step01_uts::set_hostname(&args.hostname)?;
         step03_mount::make_private()?;
-        ids.mount_files()?;
         step05_overlay::mount_root(&root, &layers)?;
         volumes::mount(&volumes, &root)?;
         step03_mount::mount_proc(&root)?;
@@ -81,7 +80,7 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
     let child = process.spawn(container)?;
     // The child waits at its gate. Later steps prepare more for it here, which
     // only the parent can do and only when the child exists.
-    ids.map(child.pid(), &volumes)?;
+    ids.map(child.pid(), &layers, &volumes)?;
     child.start()?;
     child.wait()
 }

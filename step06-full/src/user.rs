@@ -19,18 +19,17 @@
 
 use std::{
     fs::{self, File},
-    os::fd::{BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
+    os::fd::BorrowedFd,
     process::Command,
 };
 
 use anyhow::{Context, Error, ensure};
 use common::{passwd::User, process, report};
 use nix::{
-    fcntl::AT_FDCWD,
     sys::statfs::{FsType, fstatfs},
     unistd::{Gid, Pid, Uid, fchown, geteuid, setgroups, setresgid, setresuid},
 };
+use step05_overlay::OpenLayers;
 
 use crate::{
     id_map::{self, IdMap},
@@ -50,13 +49,10 @@ pub struct Options {
     pub root_is_root_outside: bool,
 }
 
-/// Who is who, and the mounts that show files accordingly.
+/// Who is who.
 pub struct Ids {
     uids: IdMap,
     gids: IdMap,
-    /// Copies of the mounts that are to show files with these ids, and where
-    /// each belongs. For a plain user there are none.
-    mounts: Vec<(PathBuf, OwnedFd)>,
     /// Whether root inside is somebody else outside, who has no files.
     maps_files: bool,
 }
@@ -65,32 +61,35 @@ impl Ids {
     /// Decides which ids the container gets.
     ///
     /// Runs in the parent, before the container's process is created. For root
-    /// it makes copies of the mounts at `paths`, which the process will inherit.
+    /// it takes copies of the mounts of the `layers`, which the process inherits.
     ///
     /// # Errors
     /// There is no range of ids for a container of root; or that of the call
     /// that failed.
-    pub fn choose(options: &Options, paths: &[&Path]) -> anyhow::Result<Ids> {
+    pub fn choose(
+        options: &Options,
+        layers: &mut OpenLayers,
+    ) -> anyhow::Result<Ids> {
         let user = User::find(geteuid().as_raw());
+        let user = user.as_ref();
         let (uids, gids) =
             match (geteuid().is_root(), options.root_is_root_outside) {
-                (false, _) => id_map::of_user(user.as_ref())?,
+                (false, _) => id_map::of_user(user)?,
                 (true, true) => id_map::identity()?,
-                (true, false) => id_map::of_root(user.as_ref())?,
+                (true, false) => id_map::of_root(user)?,
             };
         let maps_files = geteuid().is_root() && !options.root_is_root_outside;
-        let mut mounts = Vec::new();
-        for path in paths.iter().filter(|_| maps_files) {
-            // One mount is enough: overlay sees nothing of those below it.
-            let mount = mount_api::open_tree(path, 0).with_context(|| {
-                format!("open_tree({path:?}, OPEN_TREE_CLONE)")
+        if maps_files {
+            layers.take_mounts(|path| {
+                // One mount is enough: overlay sees nothing of those below it.
+                mount_api::open_tree(path, 0).with_context(|| {
+                    format!("open_tree({path:?}, OPEN_TREE_CLONE)")
+                })
             })?;
-            mounts.push((path.to_path_buf(), mount));
         }
         Ok(Ids {
             uids,
             gids,
-            mounts,
             maps_files,
         })
     }
@@ -108,6 +107,7 @@ impl Ids {
     pub fn map(
         &self,
         child: Pid,
+        layers: &OpenLayers,
         volumes: &[OpenVolume],
     ) -> anyhow::Result<()> {
         self.write(child).context("mapping the container's ids")?;
@@ -117,21 +117,11 @@ impl Ids {
         let path = format!("/proc/{child}/ns/user");
         let namespace =
             File::open(&path).with_context(|| format!("open({path:?})"))?;
-        self.map_files(&namespace)
+        map_layers(layers, &namespace)
             .context("giving the image to the container's root")?;
         map_volumes(volumes, &namespace);
         self.give_pipes()
             .context("giving the pipes to the container's root")
-    }
-
-    /// The child has inherited these mounts, and will put them in their places.
-    fn map_files(&self, namespace: &File) -> anyhow::Result<()> {
-        for (path, mount) in &self.mounts {
-            mount_api::map_ids(mount, namespace).with_context(|| {
-                format!("mount_setattr({path:?}, MOUNT_ATTR_IDMAP)")
-            })?;
-        }
-        Ok(())
     }
 
     /// Makes the pipes among standard input, output and error the container's
@@ -190,20 +180,17 @@ impl Ids {
         };
         become_root().context("becoming root of the user namespace")
     }
+}
 
-    /// Puts the id-mapped copies in the place of the originals.
-    ///
-    /// Runs in the child, in a private mount namespace; what is opened by these
-    /// paths from now on belongs to the container's ids. For a plain user there
-    /// is nothing to do: its own files belong to root inside as they are.
-    pub fn mount_files(&self) -> anyhow::Result<()> {
-        for (path, mount) in &self.mounts {
-            mount_api::move_mount(mount, AT_FDCWD, path)
-                .with_context(|| format!("move_mount(mount, {path:?})"))
-                .context("mounting the id-mapped image")?;
-        }
-        Ok(())
+/// Makes the files of the layers belong to the container's ids. The child has
+/// inherited these mounts, and will make one root file system of them.
+fn map_layers(layers: &OpenLayers, namespace: &File) -> anyhow::Result<()> {
+    for (path, mount) in layers.mounts() {
+        mount_api::map_ids(mount, namespace).with_context(|| {
+            format!("mount_setattr({path:?}, MOUNT_ATTR_IDMAP)")
+        })?;
     }
+    Ok(())
 }
 
 /// Makes the files of the volumes belong to the container's ids, where their
