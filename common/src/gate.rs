@@ -9,7 +9,7 @@
 use std::{
     io::{Read, Write},
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, RawFd},
         unix::net::UnixStream,
     },
     sync::OnceLock,
@@ -123,6 +123,11 @@ pub(crate) fn die_with_parent() -> anyhow::Result<()> {
         process::exit(crate::report::FAILED);
     }
     Ok(())
+}
+
+/// The number of the child's end, in the child.
+pub(crate) fn childs_end() -> Option<RawFd> {
+    CHILDS_END.get().map(|end| end.as_raw_fd())
 }
 
 /// Whether we are the child, and have passed the gate.

@@ -76,6 +76,20 @@ pub(crate) fn default_in_use() -> Option<&'static Path> {
     DEFAULT_IN_USE.get().map(PathBuf::as_path)
 }
 
+/// The option that gave the layers which hide the shell of the image.
+static TOOLS_HIDDEN_BY: OnceLock<&str> = OnceLock::new();
+
+/// Remembers that the image has a shell, and that layers above it, given by
+/// this option, hide it.
+pub fn tools_hidden_by(option: &'static str) {
+    TOOLS_HIDDEN_BY.get_or_init(|| option);
+}
+
+/// What [`tools_hidden_by`] was told.
+pub(crate) fn what_hides_tools() -> Option<&'static str> {
+    TOOLS_HIDDEN_BY.get().copied()
+}
+
 /// Returns the path of this program's default root file system, whether it
 /// exists already or not.
 ///
@@ -163,7 +177,7 @@ fn make_home(home: &Path) -> anyhow::Result<()> {
         .recursive(true)
         .mode(mode)
         .create(cache)
-        .with_context(|| format!("mkdir({cache:?}, {mode:#o})"))?;
+        .with_context(|| format!("mkdir({cache:?}, 0{mode:o})"))?;
     for dir in [project, home] {
         match image::make_dir(dir, 0o755) {
             Err(error) if exists(&error) => {}

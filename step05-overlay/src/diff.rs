@@ -1,27 +1,34 @@
 //! What has a container changed? The upper directory knows.
 
+mod layer;
+mod print;
+
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
-    fs::{self, Metadata},
-    io::{self, BufWriter, ErrorKind, Write},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{FileTypeExt, MetadataExt},
-    },
+    fs::File,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context;
-use common::{rootfs, xattr};
+use common::rootfs;
+use nix::fcntl::OFlag;
+
+use crate::{
+    kept::{UPPER, open_inside},
+    layers::check_dialect,
+};
+use layer::Layer;
+use print::Printer;
 
 /// List what a container has changed: A added, C changed, D deleted
 ///
 /// A directory is changed when something in it is. Of a deleted directory, or
-/// one that a file has replaced, only the name is listed. What root's
-/// containers have written must be read by root: only root sees the marks of
-/// directories that were deleted and made anew.
+/// one that a file has replaced, only the name is listed. What is not printable
+/// in a name is written as bytes, such as \x1b, a line break as \n, and a
+/// backslash as \\.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Diff {
     /// Directory that was given to `run --upper`
@@ -33,6 +40,9 @@ pub struct Diff {
     /// Root file system, as it was given to `run`
     #[arg(long, value_name = "DIR")]
     pub rootfs: Option<PathBuf>,
+    /// Print JSON; a path that is not UTF-8 is the array `path_bytes`
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Compares an upper directory with the layers below it and prints one line a
@@ -43,186 +53,170 @@ pub struct Diff {
 /// A directory does not exist, is not one or can't be read; the output can't be
 /// written.
 pub fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
-    let upper = rootfs::directory(&args.dir)
-        .with_context(|| format!("reading {:?}", args.dir))?;
+    let dir = &args.dir;
+    let upper = upper(dir).with_context(|| format!("reading {dir:?}"))?;
     let mut below = Vec::new();
     for lower in &args.lower {
-        let lower = rootfs::directory(lower)
-            .with_context(|| format!("using {lower:?} as a layer"))?;
-        below.push(lower);
+        let layer = rootfs::open_directory(lower)
+            .and_then(check_dialect)
+            .and_then(|()| open(lower));
+        below.push(
+            layer.with_context(|| format!("using {lower:?} as a layer"))?,
+        );
     }
-    below.push(rootfs::find(&args.rootfs)?);
+    below.push(open(&rootfs::find(&args.rootfs)?)?);
 
-    let changes = changes(upper, below)
-        .with_context(|| format!("comparing {:?}", args.dir))?;
-    print(&changes).context("write(1)")?;
+    let mut printer = Printer::new(args.json);
+    compare(upper, below, |letter, path| printer.print(letter, path))
+        .with_context(|| format!("comparing {dir:?}"))?;
+    printer.end()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A path in the container, and one of the letters A, C and D.
-type Change = (PathBuf, u8);
-
-/// What is different in the directory `upper` on top of those `below`, sorted.
-fn changes(upper: PathBuf, below: Vec<PathBuf>) -> anyhow::Result<Vec<Change>> {
-    let merged = Directory {
-        path: PathBuf::from("/"),
-        upper,
-        below,
-        opaque: false,
-    };
-    let mut changes = Vec::new();
-    merged.compare(&mut changes)?;
-    changes.sort();
-    Ok(changes)
+fn upper(dir: &Path) -> anyhow::Result<Layer> {
+    let kept = open_directory(dir)?;
+    let upper =
+        open_inside(kept, UPPER, OFlag::O_RDONLY)?.with_context(|| {
+            format!(
+                "there is no {UPPER:?} in it, so `run --upper` has not made it"
+            )
+        })?;
+    check_dialect(&upper)?;
+    Ok(Layer::new(upper))
 }
 
-fn print(changes: &[Change]) -> io::Result<()> {
-    let mut stdout = BufWriter::new(io::stdout().lock());
-    for (path, letter) in changes {
-        // As bytes: a name need not be UTF-8.
-        stdout.write_all(&[*letter, b' '])?;
-        stdout.write_all(path.as_os_str().as_bytes())?;
-        stdout.write_all(b"\n")?;
-    }
-    stdout.flush()
+fn open(dir: &Path) -> anyhow::Result<Layer> {
+    Ok(Layer::new(open_directory(dir)?.into()))
 }
 
-/// A directory of the container that exists in the upper directory.
+fn open_directory(dir: &Path) -> anyhow::Result<File> {
+    // It says ENOTDIR for a file.
+    rootfs::open_directory(dir)?;
+    File::open(dir).with_context(|| format!("open({dir:?}, O_RDONLY)"))
+}
+
+/// A directory of the container that exists in the upper layer, while it is
+/// compared.
 struct Directory {
-    /// Its path in the container.
-    path: PathBuf,
-    /// The directory of the upper layer.
-    upper: PathBuf,
-    /// The directories of the lower layers that had been merged here, from the
-    /// top.
-    below: Vec<PathBuf>,
+    /// The names in it that are still to be compared, the first one last.
+    names: Vec<OsString>,
+    /// The lower layers that are merged here, by their numbers, from the top.
+    below: Vec<usize>,
     /// Whether the upper directory replaces those below, instead of being
     /// merged with them.
     opaque: bool,
+    /// The length of its path.
+    path: usize,
+}
+
+/// Calls `changed` with a letter and a path for what is different in `upper` on
+/// top of the `lower` layers, sorted by path.
+///
+/// A path may be longer than the kernel takes one (PATH_MAX), and deeper than
+/// our stack. So there is no recursion here, and each layer moves along, from
+/// one directory to the next.
+fn compare(
+    mut upper: Layer,
+    mut lower: Vec<Layer>,
+    mut changed: impl FnMut(char, &[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut path: Vec<u8> = Vec::new();
+    let all = (0..lower.len()).collect();
+    let mut levels = vec![Directory::new(&upper, &lower, all, false, 0)?];
+    while let Some(directory) = levels.last_mut() {
+        path.truncate(directory.path);
+        let Some(name) = directory.names.pop() else {
+            for number in &directory.below {
+                lower[*number].leave()?;
+            }
+            upper.leave()?;
+            levels.pop();
+            continue;
+        };
+        path.push(b'/');
+        path.extend(name.as_bytes());
+
+        let existed = directory.has(&lower, &name)?;
+        let new = upper.look_at(&name)?;
+        // Without a whiteout it is deleted where all is hidden that was here.
+        let deleted = new.as_ref().is_none_or(|new| new.is_whiteout());
+        match (deleted, existed) {
+            (true, true) => changed('D', &path)?,
+            // It had been added, and was then deleted again.
+            (true, false) => {}
+            (false, true) => changed('C', &path)?,
+            (false, false) => changed('A', &path)?,
+        }
+        if new.is_some_and(|new| new.is_directory()) {
+            upper.enter(&name)?;
+            let opaque = directory.opaque || upper.is_opaque()?;
+            let below = directory.enter(&mut lower, &name)?;
+            let path = path.len();
+            levels.push(Directory::new(&upper, &lower, below, opaque, path)?);
+        }
+    }
+    Ok(())
 }
 
 impl Directory {
-    /// Adds to `changes` what is different in this directory and below it.
-    fn compare(&self, changes: &mut Vec<Change>) -> anyhow::Result<()> {
-        let names = names(&self.upper)?;
-        for name in &names {
-            let path = self.path.join(name);
-            let upper = self.upper.join(name);
-            let old = Old::find(&self.below, name)?;
-            let new = lstat(&upper)?
-                .with_context(|| format!("{upper:?} has just been deleted"))?;
-            let letter = match (is_whiteout(&new), old.exists) {
-                (true, true) => b'D',
-                // It had been added, and was then deleted again.
-                (true, false) => continue,
-                (false, true) => b'C',
-                (false, false) => b'A',
-            };
-            changes.push((path.clone(), letter));
-            if new.is_dir() {
-                let opaque = self.opaque || is_opaque(&upper)?;
-                let directory = Directory {
-                    path,
-                    upper,
-                    below: old.directories,
-                    opaque,
-                };
-                directory.compare(changes)?;
+    /// The directory that `upper` and those `below` have arrived at.
+    fn new(
+        upper: &Layer,
+        lower: &[Layer],
+        below: Vec<usize>,
+        opaque: bool,
+        path: usize,
+    ) -> anyhow::Result<Directory> {
+        let mut names: BTreeSet<OsString> = upper.names()?;
+        if opaque {
+            for number in &below {
+                names.extend(lower[*number].names()?);
             }
         }
-        if self.opaque {
-            self.find_hidden(&names, changes)?;
-        }
-        Ok(())
+        let names = names.into_iter().rev().collect();
+        Ok(Directory {
+            names,
+            below,
+            opaque,
+            path,
+        })
     }
 
-    /// Adds what has been here and is not among the `names` that are here now.
-    fn find_hidden(
+    /// Whether the lower layers, merged, have `name`: the topmost one that
+    /// knows of it decides.
+    fn has(&self, lower: &[Layer], name: &OsStr) -> anyhow::Result<bool> {
+        for number in &self.below {
+            if let Some(old) = lower[*number].look_at(name)? {
+                return Ok(!old.is_whiteout());
+            }
+        }
+        Ok(false)
+    }
+
+    /// Enters the directory `name` in those lower layers in which overlay
+    /// merges it, and returns their numbers.
+    fn enter(
         &self,
-        names: &BTreeSet<OsString>,
-        changes: &mut Vec<Change>,
-    ) -> anyhow::Result<()> {
-        let mut old_names = BTreeSet::new();
-        for directory in &self.below {
-            old_names.extend(self::names(directory)?);
-        }
-        for name in old_names.difference(names) {
-            if Old::find(&self.below, name)?.exists {
-                changes.push((self.path.join(name), b'D'));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What the lower layers, merged, have under one name.
-#[derive(Default)]
-struct Old {
-    /// Whether there is anything.
-    exists: bool,
-    /// The directories that are merged, from the top; none if it is a file.
-    directories: Vec<PathBuf>,
-}
-
-impl Old {
-    /// Looks for `name` in the directories `below`, from the top, as overlay
-    /// does.
-    fn find(below: &[PathBuf], name: &OsStr) -> anyhow::Result<Old> {
-        let mut old = Old::default();
-        for directory in below {
-            let path = directory.join(name);
-            let Some(metadata) = lstat(&path)? else {
+        lower: &mut [Layer],
+        name: &OsStr,
+    ) -> anyhow::Result<Vec<usize>> {
+        let mut entered = Vec::new();
+        for number in &self.below {
+            let layer = &mut lower[*number];
+            let Some(old) = layer.look_at(name)? else {
                 continue;
             };
-            if is_whiteout(&metadata) {
+            if !old.is_directory() {
                 break;
             }
-            old.exists = true;
-            if !metadata.is_dir() {
-                break;
-            }
-            let opaque = is_opaque(&path)?;
-            old.directories.push(path);
-            if opaque {
+            layer.enter(name)?;
+            entered.push(*number);
+            if layer.is_opaque()? {
                 break;
             }
         }
-        Ok(old)
+        Ok(entered)
     }
-}
-
-fn names(directory: &Path) -> anyhow::Result<BTreeSet<OsString>> {
-    let entries = fs::read_dir(directory)
-        .with_context(|| format!("opendir({directory:?})"))?;
-    entries
-        .map(|entry| Ok(entry?.file_name()))
-        .collect::<io::Result<_>>()
-        .with_context(|| format!("readdir({directory:?})"))
-}
-
-fn lstat(path: &Path) -> anyhow::Result<Option<Metadata>> {
-    match path.symlink_metadata() {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        result => Ok(Some(result.with_context(|| format!("lstat({path:?})"))?)),
-    }
-}
-
-/// The mark of a deleted file: a character device of which both numbers are 0.
-fn is_whiteout(metadata: &Metadata) -> bool {
-    metadata.file_type().is_char_device() && metadata.rdev() == 0
-}
-
-/// The mark of a directory that was deleted and made anew: an attribute. Its
-/// name depends on whether the host's root has mounted the overlay.
-fn is_opaque(directory: &Path) -> anyhow::Result<bool> {
-    for name in [c"trusted.overlay.opaque", c"user.overlay.opaque"] {
-        let value = xattr::get(directory, name)
-            .with_context(|| format!("lgetxattr({directory:?}, {name:?})"))?;
-        if value.as_deref() == Some(b"y") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 // Opaque directories are left to the tests of the whole program, where overlay
@@ -233,7 +227,7 @@ mod tests {
 
     use nix::sys::stat::{Mode, SFlag, mknod};
 
-    use super::changes;
+    use super::{compare, open};
 
     /// Layers below a directory of their own, which is gone after the test.
     struct Layers(PathBuf);
@@ -262,12 +256,16 @@ mod tests {
         }
 
         fn diff(&self) -> Vec<String> {
-            let below = vec![self.0.join("middle"), self.0.join("image")];
-            let changes = changes(self.0.join("upper"), below).unwrap();
-            let line = |(path, letter): &(PathBuf, u8)| {
-                format!("{} {}", char::from(*letter), path.display())
+            let [upper, middle, image] = ["upper", "middle", "image"]
+                .map(|layer| open(&self.0.join(layer)).unwrap());
+            let mut lines = Vec::new();
+            let line = |letter, path: &[u8]| {
+                let path = String::from_utf8_lossy(path);
+                lines.push(format!("{letter} {path}"));
+                Ok(())
             };
-            changes.iter().map(line).collect()
+            compare(upper, vec![middle, image], line).unwrap();
+            lines
         }
     }
 
@@ -317,6 +315,38 @@ mod tests {
         layers.file("upper/a");
         layers.whiteout("upper/b");
         assert_eq!(layers.diff(), ["A /a"]);
+    }
+
+    /// Components are compared, not bytes: `-` comes before `/`.
+    #[test]
+    fn what_is_in_a_directory_comes_right_after_it() {
+        let layers = Layers::new("sorted");
+        layers.file("upper/a/file");
+        layers.file("upper/a-b");
+        assert_eq!(layers.diff(), ["A /a", "A /a/file", "A /a-b"]);
+    }
+
+    #[test]
+    fn a_layer_comes_back_from_where_others_have_not_been() {
+        let layers = Layers::new("back");
+        layers.file("upper/a/b/c/new");
+        layers.file("upper/a/z");
+        layers.file("upper/z");
+        layers.file("middle/a/b/old");
+        layers.file("middle/a/z");
+        layers.file("image/a/b/c/new");
+        layers.file("image/z");
+        assert_eq!(
+            layers.diff(),
+            [
+                "C /a",
+                "C /a/b",
+                "C /a/b/c",
+                "C /a/b/c/new",
+                "C /a/z",
+                "C /z"
+            ]
+        );
     }
 
     #[test]

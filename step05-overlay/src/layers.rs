@@ -1,122 +1,150 @@
 //! The directories that become one root file system.
 
 use std::{
-    fs::{self, DirBuilder, Permissions},
-    io::ErrorKind,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, ensure};
-use common::rootfs::{directory, open_directory};
+use common::{
+    rootfs::{directory, open_directory},
+    xattr,
+};
+
+use crate::kept::{Kept, attach, by_number};
 
 /// The kernel stacks no more lower layers: OVL_MAX_STACK in its sources.
 const LOWER_MAX: usize = 500;
 
 /// The layers above the root file system: options, and what becomes of them.
-#[derive(clap::Args, Clone, Debug, Default)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct Layers {
     /// Layer above the root file system; the first of several is on top
     #[arg(long, value_name = "DIR")]
     pub lower: Vec<PathBuf>,
-    /// Keep what the container writes in DIR (the kernel works in DIR.work)
-    /// [default: keep nothing]
+    /// Keep what the container writes, in DIR/upper [default: keep nothing]
     #[arg(long, value_name = "DIR")]
     pub upper: Option<PathBuf>,
 }
 
+/// The layers, found. Keep it until the container has ended: a [`Kept`] layer
+/// is locked for as long, and put in order afterwards.
+pub struct OpenLayers {
+    /// What is only read, from the top; the last one is the root file system.
+    pub(crate) lower: Vec<Lower>,
+    /// What keeps the changes; else they go to memory.
+    pub(crate) upper: Option<Kept>,
+}
+
+/// A directory that is only read.
+pub(crate) struct Lower {
+    /// Absolute, and without symbolic links.
+    path: PathBuf,
+    /// The same directory as a mount that is attached nowhere, for a container
+    /// whose root could not reach `path`, or would own nothing there.
+    mount: Option<OwnedFd>,
+}
+
 impl Layers {
-    /// Returns the layers with absolute paths that have no symbolic links in
-    /// them, after checking that all are directories.
+    /// Finds the layers above `root`, after checking that all are directories.
     ///
-    /// Creates the upper directory `DIR` if it does not exist, and beside it
-    /// `DIR.work`, where the kernel prepares what it then moves to `DIR`. That
-    /// one belongs to the kernel: do not use it. Call this as the user who
-    /// shall own them, thus before
+    /// Creates the upper directory `DIR` if it does not exist. Call this as the
+    /// user who shall own it, thus before
     /// [`become_root`](common::rootless::become_root).
     ///
     /// # Errors
     ///
     /// A directory does not exist or is not one; there are too many of them;
-    /// `DIR` is a mount point, so that `DIR.work` is on another file system.
-    pub fn find(&self) -> anyhow::Result<Layers> {
-        // The root file system is the last one.
+    /// `DIR` is open to others, or another container has it; a layer was
+    /// written in the other dialect, of which root sees the marks.
+    pub fn find(&self, root: &Path) -> anyhow::Result<OpenLayers> {
         let count = self.lower.len() + 1;
         ensure!(
             count <= LOWER_MAX,
             "{count} lower layers, with the root file system: overlay takes \
              {LOWER_MAX}"
         );
-        let mut found = Layers::default();
-        for lower in &self.lower {
-            let lower = directory(lower)
-                .with_context(|| format!("using {lower:?} as a layer"))?;
-            found.lower.push(lower);
+        let mut paths = Vec::new();
+        for layer in &self.lower {
+            let found = find_lower(layer)
+                .with_context(|| format!("using {layer:?} as a layer"))?;
+            paths.push(found);
         }
-        if let Some(upper) = &self.upper {
-            let upper = make_upper(upper).with_context(|| {
+        paths.push(root.to_owned());
+        let lower = |path| Lower { path, mount: None };
+        let lower = paths.into_iter().map(lower).collect();
+        let upper = self.upper.as_ref().map(|upper| {
+            Kept::open(upper).with_context(|| {
                 format!("using {upper:?} as the upper directory")
-            })?;
-            found.upper = Some(upper);
+            })
+        });
+        let upper = upper.transpose()?;
+        Ok(OpenLayers { lower, upper })
+    }
+}
+
+impl OpenLayers {
+    /// Takes a mount of each layer by `copy`, which is given a path: a container
+    /// in a user namespace must see them with its own ids.
+    pub fn take_mounts(
+        &mut self,
+        copy: impl Fn(&Path) -> anyhow::Result<OwnedFd>,
+    ) -> anyhow::Result<()> {
+        for lower in &mut self.lower {
+            lower.mount = Some(copy(&lower.path)?);
         }
-        Ok(found)
+        if let Some(kept) = &mut self.upper {
+            // Not by its path: other users may have changed what is there.
+            kept.mount = Some(copy(&kept.by_number())?);
+        }
+        Ok(())
     }
 
-    /// The directories that a container in a user namespace must see with its
-    /// own ids: all layers, with `root` as the lowest, and the parent of the
-    /// upper directory. What lies in another one comes after it.
+    /// The mounts that were taken, each with the path that it was taken from.
+    pub fn mounts(&self) -> impl Iterator<Item = (&Path, &OwnedFd)> {
+        let lower = self.lower.iter();
+        let lower = lower.map(|lower| (lower.path.as_path(), &lower.mount));
+        let upper = self.upper.iter().map(|kept| (kept.path(), &kept.mount));
+        lower
+            .chain(upper)
+            .filter_map(|(path, mount)| Some((path, mount.as_ref()?)))
+    }
+}
+
+impl Lower {
+    /// The directory, as the process that mounts must open it: the descriptors
+    /// of our parent belong to mounts of its namespace, where overlay finds
+    /// fault with them (EINVAL).
     ///
-    /// It is the parent because overlay wants upperdir and workdir on the same
-    /// *mount*: two mounts of the two would be `EINVAL`.
-    pub fn paths<'a>(&'a self, root: &'a Path) -> Vec<&'a Path> {
-        let lower = self.lower.iter().map(PathBuf::as_path);
-        let upper = self.upper.iter().filter_map(|upper| upper.parent());
-        let mut paths: Vec<_> = lower.chain(upper).chain([root]).collect();
-        paths.sort();
-        paths.dedup();
-        paths
-    }
-}
-
-/// Creates the upper directory and its workdir where they are missing. Returns
-/// the canonical path of the first.
-fn make_upper(given: &Path) -> anyhow::Result<PathBuf> {
-    make_directory(given, 0o755)?;
-    let upperdir = directory(given)?;
-    let workdir = workdir_of(&upperdir)?;
-    ensure!(
-        device(&upperdir)? == device(&upperdir.join(".."))?,
-        "it is a mount point, so {workdir:?} would be on another file system; \
-         choose a directory below it"
-    );
-    make_directory(&workdir, 0o700)?;
-    open_directory(&workdir)?;
-    Ok(upperdir)
-}
-
-/// The directory beside `upperdir` in which the kernel works.
-pub(crate) fn workdir_of(upperdir: &Path) -> anyhow::Result<PathBuf> {
-    let name = upperdir.file_name();
-    let mut name = name.context("it is the root directory")?.to_owned();
-    name.push(".work");
-    Ok(upperdir.with_file_name(name))
-}
-
-fn device(path: &Path) -> anyhow::Result<u64> {
-    let metadata =
-        fs::metadata(path).with_context(|| format!("stat({path:?})"))?;
-    Ok(metadata.dev())
-}
-
-/// Creates the directory `dir`, with exactly this mode, if nothing is there.
-pub(crate) fn make_directory(dir: &Path, mode: u32) -> anyhow::Result<()> {
-    match DirBuilder::new().mode(mode).create(dir) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        result => {
-            result.with_context(|| format!("mkdir({dir:?}, {mode:04o})"))?;
+    /// A mount that is attached nowhere is in no namespace: it has to be
+    /// attached in ours, and `place` will do, since the overlay covers it.
+    pub(crate) fn open(&self, place: &Path) -> anyhow::Result<OwnedFd> {
+        match &self.mount {
+            Some(mount) => attach(mount, place),
+            None => open_directory(&self.path),
         }
     }
-    // mkdir takes away what the reader's umask says.
-    fs::set_permissions(dir, Permissions::from_mode(mode))
-        .with_context(|| format!("chmod({dir:?}, {mode:04o})"))
+}
+
+fn find_lower(given: &Path) -> anyhow::Result<PathBuf> {
+    check_dialect(open_directory(given)?)?;
+    directory(given)
+}
+
+/// Refuses a layer with marks `trusted.overlay.…`, which are not read here: the
+/// files that they hide would come back.
+///
+/// Only root sees these marks. And only `layer` itself is looked at, not all
+/// that is in it: where overlay has ever changed a directory of the image, its
+/// parent has a mark, too, up to the top.
+pub(crate) fn check_dialect(layer: impl AsFd) -> anyhow::Result<()> {
+    let prefix = "trusted.overlay.";
+    let other = xattr::any_begins_with(&by_number(&layer), prefix)
+        .context("listxattr(layer)")?;
+    ensure!(
+        !other,
+        "its marks are called {prefix}…, which is not read here; this program \
+         writes user.overlay.…"
+    );
+    Ok(())
 }

@@ -11,30 +11,35 @@
 #![forbid(unsafe_code)]
 
 mod diff;
+mod kept;
 mod layers;
 
 use std::{
-    fs::{self, File, TryLockError},
-    mem,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
-    path::{Path, PathBuf},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::Path,
 };
 
-use anyhow::{Context, bail, ensure};
-use common::{machine, rootfs::open_directory};
+use anyhow::{Context, anyhow, ensure};
+use common::{
+    machine, report,
+    rootfs::{self, open_directory},
+    xattr,
+};
 use nix::{
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
     mount::{MsFlags, mount},
-    sys::statvfs::{FsFlags, statvfs},
-    unistd::{chdir, fchdir},
+    sys::{
+        stat::fstat,
+        statvfs::{FsFlags, statvfs},
+    },
+    unistd::chdir,
 };
 
 pub use diff::{Diff, diff};
-pub use layers::Layers;
+pub use kept::Kept;
+pub use layers::{Layers, OpenLayers};
 
-use layers::{make_directory, workdir_of};
+use kept::{UPPER, WORK, by_number, make_inside};
 
 /// mount(2) reads one page of options, the NUL at its end included, and cuts
 /// off the rest without a word.
@@ -44,96 +49,100 @@ const OPTIONS_MAX: usize = 4095;
 /// From then on `root` is `merged`.
 ///
 /// Must run in a mount namespace of its own whose mounts are private, while the
-/// host's `/proc` is in its place. The paths in `layers` must come from
-/// [`Layers::find`]. Without an upper directory, what the container writes goes
-/// to memory, and the kernel drops it with the mount namespace.
+/// host's `/proc` is in its place. Without an upper directory, what the
+/// container writes goes to memory, and the kernel drops it with the mount
+/// namespace.
 ///
 /// # Errors
 ///
-/// Another container has the upper directory, or the work directory belongs to
-/// somebody else. `EINVAL`: the upper directory is on a file system that can't
-/// be one, such as another overlay or NFS.
-pub fn mount_root(root: &Path, layers: &Layers) -> anyhow::Result<()> {
+/// The work directory belongs to somebody else. `EINVAL`: the upper directory
+/// is on a file system that can't be one, such as another overlay or NFS.
+pub fn mount_root(root: &Path, layers: &OpenLayers) -> anyhow::Result<()> {
     let mount_layers = || {
         // The path "/" would lead past what is mounted on it, to the host.
         ensure!(root.parent().is_some(), "nothing can cover the host's root");
 
-        // While nothing covers `root`. The process that mounts must open the
-        // layers itself: our parent's descriptors belong to the mounts of its
-        // namespace, where overlay finds fault with them (EINVAL).
-        let mut lowerdir = Vec::new();
-        for lower in &layers.lower {
-            lowerdir.push(open_directory(lower)?);
-        }
-        lowerdir.push(open_directory(root)?);
+        // While nothing covers `root`.
+        let lowerdir: Vec<OwnedFd> = layers
+            .lower
+            .iter()
+            .map(|lower| lower.open(root))
+            .collect::<Result<_, _>>()?;
+        let image = lowerdir.last().context("the image is always a layer")?;
+        let mode = fstat(image).context("fstat(image)")?.st_mode & 0o7777;
 
-        let (upper, work) = match &layers.upper {
-            Some(upperdir) => {
-                lock(upperdir)?;
-                (upperdir.clone(), workdir_of(upperdir)?)
-            }
+        let place = match &layers.upper {
+            Some(kept) => kept.open_again(root)?,
             None => mount_tmpfs(root)?,
         };
-        let upperdir = open_directory(&upper)?;
-        let workdir = open_directory(&work)?;
+        // The mode of `merged` itself is that of upperdir: the image's.
+        let upperdir = make_inside(&place, UPPER, mode)?;
+        let workdir = make_inside(&place, WORK, 0o700)?;
 
-        let options = options(&lowerdir, &upperdir, &workdir)?;
+        let dialect = dialect(&upperdir, layers)?;
+        let options = options(&lowerdir, &upperdir, &workdir, dialect)?;
         // The kernel says why only in its log.
         mount_overlay(root, &options).map_err(|error| {
-            match machine::unfit_for_upper(&upper) {
+            match machine::unfit_for_upper(&by_number(&upperdir)) {
                 Some(name) => error.context(format!("upperdir is on {name}")),
                 None => error,
             }
         })?;
-        check_writable(root)
+        check_writable(root)?;
+        look_for_tools(root, image, layers)
     };
     mount_layers().with_context(|| format!("mounting an overlay on {root:?}"))
 }
 
-/// Covers `root` with a file system in memory and returns two directories in
-/// it: for upperdir and for workdir.
+/// Covers `root` with a file system in memory and opens it, as the place for
+/// upperdir and workdir.
 ///
 /// Nobody will see it, as the overlay covers it in turn. Its pages are charged
 /// to the cgroup of the process that writes them: a container that writes a big
 /// file runs into its `--memory`, exactly as if it had allocated as much. See
 /// tmpfs(5).
-fn mount_tmpfs(root: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
-    let mode = fs::metadata(root).with_context(|| format!("stat({root:?})"))?;
+fn mount_tmpfs(root: &Path) -> anyhow::Result<OwnedFd> {
     mount(
         Some("tmpfs"),
         root,
         Some("tmpfs"),
         MsFlags::empty(),
-        Some("mode=0755"),
+        Some("mode=0700"),
     )
     .with_context(|| format!(r#"mount("tmpfs", {root:?}, "tmpfs")"#))?;
-
-    let (upperdir, workdir) = (root.join("upper"), root.join("work"));
-    // The mode of `merged` itself is that of upperdir: the image's.
-    make_directory(&upperdir, mode.mode() & 0o7777)?;
-    make_directory(&workdir, 0o700)?;
-    Ok((upperdir, workdir))
+    open_directory(root)
 }
 
-/// Keeps other containers away from `upperdir` for as long as this process
-/// lives: overlay itself only warns, in the kernel's log, when two mounts write
-/// to one upper directory and destroy each other's work.
-fn lock(upperdir: &Path) -> anyhow::Result<()> {
-    let directory = File::open(upperdir)
-        .with_context(|| format!("open({upperdir:?}, O_RDONLY)"))?;
-    match directory.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            bail!("{upperdir:?} is in use by another container")
-        }
-        Err(TryLockError::Error(error)) => Err(error)
-            .with_context(|| format!("flock({upperdir:?}, LOCK_EX|LOCK_NB)")),
-        Ok(()) => {
-            // The lock lasts as long as the descriptor, which is closed when
-            // this process ends, however it ends. See flock(2).
-            mem::forget(directory);
-            Ok(())
-        }
+/// Decides how overlay names the attributes in which it keeps its notes, such
+/// as the mark of a directory that was deleted and made anew. See xattr(7).
+///
+/// By itself it takes `trusted.overlay.…`, which only the host's root may read
+/// and write. With `userxattr` it is `user.overlay.…`, which everybody may: so
+/// one layer means the same in all steps and for all users, and can be read by
+/// `diff`. But a tmpfs has those only since Linux 6.6. Where root's container
+/// writes to one, and there is no layer with notes to be read, the others do.
+fn dialect(
+    upperdir: &OwnedFd,
+    layers: &OpenLayers,
+) -> anyhow::Result<&'static str> {
+    let supported = xattr::is_supported(upperdir, c"user.overlay.opaque")
+        .context(r#"fgetxattr(upperdir, "user.overlay.opaque")"#)?;
+    let no_notes_yet = layers.lower.len() == 1 && layers.upper.is_none();
+    if !supported && no_notes_yet && machine::in_initial_user_namespace() {
+        // Some distributions turn this on. A directory that was renamed is
+        // then only a reference, which nobody can read without overlay; with
+        // `userxattr` it is always off.
+        return Ok("redirect_dir=off");
     }
+    if !supported {
+        report::warning(&anyhow!(
+            "no directory of the image can be deleted or renamed in the \
+             container (EIO), as what it writes is on a file system without \
+             attributes user.*, such as a tmpfs before Linux 6.6; with --upper \
+             DIR it is on a disk"
+        ));
+    }
+    Ok("userxattr")
 }
 
 /// The options of the mount. Layers are named by the numbers of their
@@ -143,6 +152,7 @@ fn options(
     lowerdir: &[OwnedFd],
     upperdir: &OwnedFd,
     workdir: &OwnedFd,
+    dialect: &str,
 ) -> anyhow::Result<String> {
     let lowerdir: Vec<String> = lowerdir
         .iter()
@@ -150,22 +160,11 @@ fn options(
         .collect();
     let lowerdir = lowerdir.join(":");
     let (upperdir, workdir) = (upperdir.as_raw_fd(), workdir.as_raw_fd());
-    let features = if machine::in_initial_user_namespace() {
-        // Some distributions turn this on. A directory that was renamed is then
-        // only a reference in upperdir, which nobody can read without overlay.
-        "redirect_dir=off"
-    } else {
-        // Overlay keeps its notes in attributes trusted.*, which only the
-        // host's root may write; user.* may be written by all. A tmpfs has
-        // those since Linux 6.6; before, `rm -r` of a directory of the image is
-        // EIO, unless upperdir is on a disk. See xattr(7).
-        "userxattr"
-    };
     // With an index, an upperdir is tied to the layers that it was first used
-    // with (ESTALE). Some distributions turn that on, too.
+    // with (ESTALE). Some distributions turn that on.
     let options = format!(
         "lowerdir={lowerdir},upperdir={upperdir},workdir={workdir},\
-         index=off,{features}"
+         index=off,{dialect}"
     );
     ensure!(
         options.len() <= OPTIONS_MAX,
@@ -179,8 +178,7 @@ fn options(
 /// Mounts the overlay on `root`. There is no MS_NOSUID and no MS_NODEV, as with
 /// Docker: the set-uid programs of the image must work in the container.
 fn mount_overlay(root: &Path, options: &str) -> anyhow::Result<()> {
-    let here = open_directory(Path::new("."))?;
-    // Here the names of our descriptors are the numbers. See proc_pid_fd(5).
+    // Here the names of our descriptors are the numbers. See proc(5).
     chdir("/proc/self/fd").context(r#"chdir("/proc/self/fd")"#)?;
     mount(
         Some("overlay"),
@@ -192,7 +190,9 @@ fn mount_overlay(root: &Path, options: &str) -> anyhow::Result<()> {
     .with_context(|| {
         format!(r#"mount("overlay", {root:?}, "overlay", {options:?})"#)
     })?;
-    fchdir(here).context(r#"fchdir(".")"#)
+    // Not back to where we were: that directory may be closed to root of a user
+    // namespace, and the container will begin in its own "/".
+    chdir("/").context(r#"chdir("/")"#)
 }
 
 /// Makes an error of what is only a line in the kernel's log: where overlay may
@@ -206,4 +206,31 @@ fn check_writable(merged: &Path) -> anyhow::Result<()> {
          it belong to somebody else?); dmesg(1) may tell why"
     );
     Ok(())
+}
+
+/// Remembers when a layer hides the shell of the image: the message that there
+/// is none should not blame the image.
+fn look_for_tools(
+    merged: &Path,
+    image: &OwnedFd,
+    layers: &OpenLayers,
+) -> anyhow::Result<()> {
+    let given = match (&layers.upper, &layers.lower[..]) {
+        (None, [_]) => return Ok(()),
+        (Some(_), [_]) => "--upper",
+        (None, _) => "--lower",
+        (Some(_), _) => "--upper or --lower",
+    };
+    if !has_shell(open_directory(merged)?) && has_shell(image) {
+        rootfs::tools_hidden_by(given);
+    }
+    Ok(())
+}
+
+/// Links in the image lead to where they will lead in the container.
+fn has_shell(root: impl AsFd) -> bool {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    openat2(root, "bin/sh", how).is_ok()
 }

@@ -2,15 +2,29 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::CString,
     fs,
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink},
+            process::CommandExt,
+        },
+    },
     path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
 
+use nix::{
+    fcntl::{OFlag, openat},
+    sys::stat::{Mode, mkdirat},
+};
 use tempfile::TempDir;
 use tests::{
-    CGROUPS, FULL, Finished, OVERLAY, Run, Step, Test, image::Image, needs,
-    tests,
+    ALL, CGROUPS, FULL, Finished, OVERLAY, Run, Step, Test, image::Image,
+    needs, tests, wait_until,
 };
 
 use crate::bad_input::assert_message;
@@ -23,7 +37,22 @@ pub(crate) const TESTS: &[Test] = tests![
     the_first_of_several_lower_layers_is_on_top,
     without_upper_nothing_is_kept,
     with_upper_the_next_run_goes_on,
+    a_kept_layer_is_closed_to_other_users,
+    other_users_inside_can_enter_the_root,
+    an_open_directory_is_closed_while_it_is_empty,
+    what_is_no_layer_is_not_taken_for_one,
+    a_link_in_the_place_of_a_kept_layer_is_refused,
+    a_link_of_another_user_is_not_followed,
+    what_is_put_in_the_place_of_a_kept_layer_is_not_changed,
+    a_kept_layer_can_be_removed,
+    a_kept_layer_may_be_anywhere,
+    a_closed_working_directory_does_not_matter,
+    a_layer_means_the_same_in_all_steps,
+    a_layer_in_the_other_dialect_is_refused,
+    a_layer_that_hides_the_tools_is_blamed,
     diff_lists_what_was_added_changed_and_deleted,
+    diff_goes_deeper_than_a_path_can_be_long,
+    diff_prints_one_line_a_name_and_json_its_bytes,
     a_directory_made_anew_hides_the_old_one,
     the_kernel_takes_500_layers_and_not_501,
     a_path_may_hold_any_character,
@@ -51,15 +80,17 @@ impl Demo {
                 "lower",
                 &["delete-me.txt", "duplicate.txt", "lower.txt"][..],
             ),
-            ("upper", &["duplicate.txt", "upper.txt"][..]),
+            ("kept/upper", &["duplicate.txt", "upper.txt"][..]),
         ] {
             fs::create_dir_all(demo.path(layer)).expect("it is ours");
             for name in names {
-                let text = format!("I live in {layer}\n");
-                fs::write(demo.path(layer).join(name), text)
-                    .expect("it is ours");
+                let path = demo.path(layer);
+                let last = Path::new(layer).file_name().expect("it has one");
+                let text = format!("I live in {}\n", last.display());
+                fs::write(path.join(name), text).expect("it is ours");
             }
         }
+        set_mode(&demo.directory.path().join("kept"), 0o700);
         demo
     }
 
@@ -74,11 +105,27 @@ impl Demo {
             "--lower".into(),
             layer("lower"),
             "--upper".into(),
-            layer("upper"),
+            layer("kept"),
             "--workdir".into(),
             "/demo".into(),
         ])
     }
+}
+
+/// A run that keeps what is written in the directory `kept`.
+fn keeping(step: Step, kept: &Path) -> Run {
+    step.run().options(["--upper".as_ref(), kept.as_os_str()])
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    let mode = fs::Permissions::from_mode(mode);
+    fs::set_permissions(path, mode).expect("it is ours");
+}
+
+/// The permissions and the owner.
+fn mode_and_owner(path: &Path) -> (u32, u32) {
+    let status = path.symlink_metadata().expect("it is there");
+    (status.mode() & 0o7777, status.uid())
 }
 
 fn read(path: &Path) -> String {
@@ -99,7 +146,7 @@ fn a_deleted_file_leaves_a_whiteout() {
         let demo = Demo::new();
         let merged = demo.run(step).sh("rm delete-me.txt; ls");
         assert_eq!(merged.ok(), "duplicate.txt\nlower.txt\nupper.txt");
-        let whiteout = demo.path("upper").join("delete-me.txt");
+        let whiteout = demo.path("kept/upper").join("delete-me.txt");
         let whiteout = whiteout.symlink_metadata().expect("it is there");
         assert!(whiteout.file_type().is_char_device());
         assert_eq!(whiteout.rdev(), 0, "major 0, minor 0");
@@ -112,11 +159,11 @@ fn a_modified_file_is_copied_up() {
     for step in LAYERED {
         let demo = Demo::new();
         let before = tree(&demo.path("lower"));
-        assert!(!demo.path("upper").join("lower.txt").exists());
+        assert!(!demo.path("kept/upper").join("lower.txt").exists());
 
         let merged = demo.run(step).sh("echo new >lower.txt; cat lower.txt");
         assert_eq!(merged.ok(), "new");
-        assert_eq!(read(&demo.path("upper").join("lower.txt")), "new\n");
+        assert_eq!(read(&demo.path("kept/upper").join("lower.txt")), "new\n");
         let lower = read(&demo.path("lower").join("lower.txt"));
         assert_eq!(lower, "I live in lower\n");
         assert_eq!(tree(&demo.path("lower")), before);
@@ -127,9 +174,9 @@ fn opening_for_writing_is_enough_to_copy_up() {
     for step in LAYERED {
         let demo = Demo::new();
         demo.run(step).sh("cat lower.txt && : >>lower.txt").ok();
-        let upper = read(&demo.path("upper").join("lower.txt"));
+        let upper = read(&demo.path("kept/upper").join("lower.txt"));
         assert_eq!(upper, "I live in lower\n");
-        assert!(!demo.path("upper").join("delete-me.txt").exists());
+        assert!(!demo.path("kept/upper").join("delete-me.txt").exists());
     }
 }
 
@@ -172,15 +219,401 @@ fn with_upper_the_next_run_goes_on() {
     }
 }
 
+/// A user that owns nothing.
+const NOBODY: u32 = 65534;
+
+/// A program that is set-uid root in the layer would be so outside.
+fn a_kept_layer_is_closed_to_other_users() {
+    needs::root();
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        set_mode(directory.path(), 0o755);
+        let kept = directory.path().join("kept");
+        keeping(step, &kept).sh(": >/gift && chmod 4755 /gift").ok();
+        let gift = kept.join("upper/gift");
+        assert_eq!(mode_and_owner(&gift), (0o4755, 0), "{}", step.name);
+
+        assert!(!can_reach(NOBODY, &gift), "{}", step.name);
+        set_mode(&kept, 0o755);
+        assert!(can_reach(NOBODY, &gift), "{}", step.name);
+    }
+}
+
+fn can_reach(user: u32, file: &Path) -> bool {
+    let mut test = Command::new("test");
+    test.arg("-u").arg(file).uid(user).gid(user);
+    test.status().expect("test can be started").success()
+}
+
+/// The mode of `/` inside is that of upperdir, not that of the directory around
+/// it.
+fn other_users_inside_can_enter_the_root() {
+    let image = Image::copy_of_default();
+    for step in LAYERED {
+        for mode in [0o755, 0o751] {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let kept = directory.path().join("kept");
+            set_mode(image.path(), mode);
+            // What the caller's umask takes away must not be missing.
+            let run = keeping(step, &kept)
+                .rootfs(image.path())
+                .through("umask 077; exec \"$0\" \"$@\"")
+                .command(["stat", "-c", "%a %u", "/"]);
+            assert_eq!(run.ok(), format!("{mode:o} 0"), "{}", step.name);
+            let (mode, _) = mode_and_owner(&kept);
+            assert_eq!(mode, 0o700, "{}", step.name);
+        }
+    }
+}
+
+fn an_open_directory_is_closed_while_it_is_empty() {
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let kept = directory.path().join("kept");
+        fs::create_dir(&kept).expect("it is new");
+        set_mode(&kept, 0o755);
+        keeping(step, &kept).sh("true").ok();
+        assert_eq!(mode_and_owner(&kept).0, 0o700, "{}", step.name);
+
+        for (mode, part) in [(0o755, "chmod 700"), (0o770, "another one")] {
+            set_mode(&kept, mode);
+            let run = keeping(step, &kept).sh("true");
+            assert_message(&run, 125, &["(mode 0", part]);
+            assert_eq!(mode_and_owner(&kept).0, mode, "{}", step.name);
+        }
+        set_mode(&kept, 0o700);
+        keeping(step, &kept).sh("true").ok();
+    }
+}
+
+/// A home, for example, is not filled with layers, and not closed.
+fn what_is_no_layer_is_not_taken_for_one() {
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let home = directory.path().join("home");
+        fs::create_dir(&home).expect("it is new");
+        fs::write(home.join("letter"), "").expect("it is ours");
+        for mode in [0o755, 0o700] {
+            set_mode(&home, mode);
+            let run = keeping(step, &home).sh("true");
+            assert_message(&run, 125, &["\"letter\" in it", "no layer"]);
+            assert_eq!(mode_and_owner(&home).0, mode, "{}", step.name);
+            assert!(!home.join("upper").exists());
+        }
+        let diff = step.subcommand("diff").options([&home]).bare();
+        assert_message(&diff, 125, &["there is no \"upper\" in it"]);
+    }
+}
+
+fn a_link_in_the_place_of_a_kept_layer_is_refused() {
+    for step in LAYERED {
+        for link in ["kept", "kept/upper", "kept/work"] {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let victim = directory.path().join("victim");
+            fs::create_dir(&victim).expect("it is new");
+            set_mode(&victim, 0o755);
+            let link = directory.path().join(link);
+            let kept = directory.path().join("kept");
+            if link != kept {
+                fs::create_dir(&kept).expect("it is new");
+                set_mode(&kept, 0o700);
+            }
+            symlink(&victim, &link).expect("its name is free");
+            let run = keeping(step, &kept).sh("echo x >/file");
+            assert_message(&run, 125, &["upper directory"]);
+            assert_eq!(mode_and_owner(&victim).0, 0o755, "{link:?}");
+            let mut left = fs::read_dir(&victim).expect("it is ours");
+            assert!(left.next().is_none(), "{link:?}");
+        }
+    }
+}
+
+/// On the way there, that is. One of our own is nothing special.
+fn a_link_of_another_user_is_not_followed() {
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let [place, link] =
+            ["place", "link"].map(|name| directory.path().join(name));
+        fs::create_dir(&place).expect("it is new");
+        symlink("../place/.", place.join("here")).expect("it is new");
+        symlink("place/here", &link).expect("it is new");
+        keeping(step, &link.join("kept")).sh("echo x >/file").ok();
+        assert!(place.join("kept/upper/file").exists(), "{}", step.name);
+
+        if needs::is_root() {
+            lchown(&link, Some(NOBODY), None).expect("lchown()");
+            let run = keeping(step, &link.join("new")).sh("true");
+            let parts = ["\"link\" in it", "symbolic link of user 65534"];
+            assert_message(&run, 125, &parts);
+            assert!(!place.join("new").exists(), "{}", step.name);
+        }
+    }
+}
+
+/// Another user owns the directory above and exchanges the layer for links, as
+/// fast as it can: root must neither change nor fill what they lead to.
+fn what_is_put_in_the_place_of_a_kept_layer_is_not_changed() {
+    needs::root();
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let [kept, away, link, victim] = ["kept", "away", "link", "victim"]
+            .map(|name| directory.path().join(name));
+        fs::create_dir(&victim).expect("it is new");
+        let names = ["upper", "work"].map(|name| victim.join(name));
+        names
+            .iter()
+            .for_each(|name| fs::create_dir(name).expect("new"));
+        for path in names.iter().chain([&victim]) {
+            set_mode(path, 0o711);
+        }
+        symlink(&victim, &link).expect("it is new");
+
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // Each fails when it comes too early.
+                    if fs::rename(&kept, &away).is_ok() {
+                        let _ = fs::rename(&link, &kept);
+                        thread::yield_now();
+                        let _ = fs::rename(&kept, &link);
+                    }
+                    let _ = fs::remove_dir_all(&away);
+                }
+            });
+            for _ in 0..50 {
+                // It may succeed or fail; the link may be there or not.
+                keeping(step, &kept).sh("echo x >/file");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        for path in names.iter().chain([&victim]) {
+            assert_eq!(mode_and_owner(path), (0o711, 0), "{path:?}");
+        }
+        for name in &names {
+            let mut left = fs::read_dir(name).expect("it is ours");
+            assert!(left.next().is_none(), "{name:?}");
+        }
+    }
+}
+
+/// The kernel leaves a directory of mode 0, even when it is killed.
+fn a_kept_layer_can_be_removed() {
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let kept = directory.path().join("kept");
+        let change = "rm /bin/true && mkdir /new && echo x >>/etc/passwd";
+        keeping(step, &kept).sh(change).ok();
+        remove(&kept);
+
+        let mut killed = keeping(step, &kept).start_sh("echo ready; read _");
+        killed.wait_for("ready");
+        killed.kill();
+        wait_until("the end of the container", || {
+            let next = keeping(step, &kept).sh("true");
+            (next.code == 0).then_some(())
+        });
+        remove(&kept);
+    }
+}
+
+fn remove(directory: &Path) {
+    let rm = Command::new("rm").arg("-r").arg(directory).output();
+    let rm = Finished::from(rm.expect("rm can be started"));
+    rm.ok();
+}
+
+/// A mount point, and right below `/`: the way there begins with no other
+/// directory.
+fn a_kept_layer_may_be_anywhere() {
+    needs::root();
+    needs::tool("unshare");
+    needs::id_mapping();
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let script = r#"
+            mount --bind "$DIRECTORY" /mnt && exec "$0" "$@"
+        "#;
+        for text in ["first", "second"] {
+            let run = step
+                .run()
+                .env("DIRECTORY", directory.path())
+                .options(["--upper", "/mnt"])
+                .through(&format!(
+                    "exec unshare --mount sh -c '{script}' \"$0\" \"$@\""
+                ))
+                .sh(&format!("cat /file; echo {text} >/file"));
+            run.ok();
+            let before = if text == "first" { "" } else { "first\n" };
+            assert_eq!(run.stdout, before, "{}", step.name);
+        }
+        assert_eq!(read(&directory.path().join("upper/file")), "second\n");
+    }
+}
+
+/// Root of a user namespace may not even search a directory that is closed to
+/// all but the host's root.
+fn a_closed_working_directory_does_not_matter() {
+    for step in ALL {
+        let closed = tempfile::tempdir().expect("a temporary directory");
+        set_mode(closed.path(), 0o700);
+        let script = "cd \"$DIRECTORY\" && exec \"$0\" \"$@\"";
+        let run = step
+            .run()
+            .env("DIRECTORY", closed.path())
+            .through(script)
+            .sh("echo here");
+        assert_eq!(run.ok(), "here", "{}", step.name);
+        if step >= OVERLAY {
+            let run = step
+                .run()
+                .env("DIRECTORY", closed.path())
+                .options(["--upper", "kept"])
+                .through(script)
+                .sh("echo x >/file");
+            run.ok();
+            assert_eq!(read(&closed.path().join("kept/upper/file")), "x\n");
+        }
+    }
+}
+
+/// One step's layer is read by the other, as the upper one and as a lower one.
+fn a_layer_means_the_same_in_all_steps() {
+    needs::extended_attributes();
+    for writer in LAYERED {
+        for reader in LAYERED {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let kept = directory.path().join("kept");
+            keeping(writer, &kept).sh("rm -r /var && mkdir /var").ok();
+            let list = |run: Run| run.sh("cd /var && echo *").ok().to_owned();
+            let names = format!("{}, {}", writer.name, reader.name);
+            assert_eq!(list(keeping(reader, &kept)), "*", "{names}");
+            let lower = kept.join("upper").into_os_string();
+            let run = reader.run().options(["--lower".into(), lower]);
+            assert_eq!(list(run), "*", "{names}");
+            assert_ne!(list(reader.run()), "*", "{names}");
+        }
+    }
+}
+
+/// Marks that only the host's root can make and see, as by mount(8).
+fn a_layer_in_the_other_dialect_is_refused() {
+    needs::root();
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let kept = directory.path().join("kept");
+        keeping(step, &kept).sh("true").ok();
+        let layer = kept.join("upper");
+        let lower = ["--lower".as_ref(), layer.as_os_str()];
+        step.run().options(lower).sh("true").ok();
+
+        let path = layer.as_os_str().as_encoded_bytes();
+        let path = CString::new(path).expect("a path has no NUL");
+        let name = c"trusted.overlay.impure";
+        // SAFETY: the strings end with a NUL, and there is one byte of value.
+        let result = unsafe {
+            let value = c"y".as_ptr().cast();
+            libc::setxattr(path.as_ptr(), name.as_ptr(), value, 1, 0)
+        };
+        assert_eq!(result, 0, "setxattr()");
+        let parts = ["trusted.overlay."];
+        let run = step.run().options(lower).sh("true");
+        assert_message(&run, 125, &parts);
+        let run = keeping(step, &kept).sh("true");
+        assert_message(&run, 125, &parts);
+        let diff = step.subcommand("diff").options([&kept]).bare();
+        assert_message(&diff, 125, &parts);
+    }
+}
+
+/// Not the image, which has them all.
+fn a_layer_that_hides_the_tools_is_blamed() {
+    let image = Image::copy_of_default();
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let kept = directory.path().join("kept");
+        keeping(step, &kept).sh("rm -rf /bin").ok();
+        let bare = keeping(step, &kept).bare();
+        assert_message(&bare, 127, &["given by --upper", "hides the tools"]);
+        assert!(!bare.stderr.contains("rm -rf"));
+        let lower = kept.join("upper").into_os_string();
+        let run = step.run().options(["--lower".into(), lower]);
+        let run = run.rootfs(image.path()).bare();
+        assert_message(&run, 127, &["given by --lower", "hides the tools"]);
+        // A name that nobody has is no layer's fault.
+        let run = step.run().options(["--lower".as_ref(), kept.as_os_str()]);
+        let run = run.command(["no-such-command"]);
+        assert_message(&run, 127, &["not in any directory of PATH"]);
+    }
+}
+
+/// 10,000 bytes, where a system call takes 4096.
+fn diff_goes_deeper_than_a_path_can_be_long() {
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let kept = directory.path().join("kept");
+        keeping(step, &kept).sh("true").ok();
+        let name = "d".repeat(250);
+        let mut here = OwnedFd::from(
+            fs::File::open(kept.join("upper")).expect("it is ours"),
+        );
+        for _ in 0..40 {
+            mkdirat(&here, &*name, Mode::S_IRWXU).expect("mkdirat()");
+            let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            here = openat(&here, &*name, flags, Mode::empty()).expect("openat");
+        }
+        let diff = step.subcommand("diff").options([&kept]).bare();
+        diff.ok();
+        let lines = diff.lines();
+        assert_eq!(lines.len(), 40, "{}", step.name);
+        assert_eq!(lines[39], format!("A {}", format!("/{name}").repeat(40)));
+    }
+}
+
+/// In a terminal, the names of a container must not be obeyed; and what is cut
+/// at line breaks must not be cut at those in names.
+fn diff_prints_one_line_a_name_and_json_its_bytes() {
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let kept = directory.path().join("kept");
+        let change = r#"
+            cd / && : >"$(printf 'a\nD b')" && : >"$(printf 'c\033[2J')" &&
+            : >"$(printf 'd\377')" && : >'e\n' && mkdir é && : >é/f
+        "#;
+        keeping(step, &kept).sh(change).ok();
+        let diff = step.subcommand("diff").options([&kept]).bare();
+        assert_eq!(
+            diff.ok(),
+            "A /a\\nD b\nA /c\\x1b[2J\nA /d\\xff\nA /e\\\\n\nA /é\nA /é/f"
+        );
+
+        let diff = step.subcommand("diff");
+        let diff = diff.options(["--json".as_ref(), kept.as_os_str()]).bare();
+        let json: serde_json::Value =
+            serde_json::from_str(diff.ok()).expect("it is JSON");
+        assert_eq!(
+            json,
+            serde_json::json!([
+                { "change": "A", "path": "/a\nD b" },
+                { "change": "A", "path": "/c\u{1b}[2J" },
+                { "change": "A", "path_bytes": b"/d\xff" },
+                { "change": "A", "path": "/e\\n" },
+                { "change": "A", "path": "/é" },
+                { "change": "A", "path": "/é/f" },
+            ])
+        );
+    }
+}
+
 fn diff_lists_what_was_added_changed_and_deleted() {
     for step in LAYERED {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let upper = directory.path().join("upper");
-        let run = step.run().options(["--upper".as_ref(), upper.as_os_str()]);
+        let kept = directory.path().join("kept");
+        let run = keeping(step, &kept);
         run.sh("mkdir /new && echo x >/new/file && \
                 echo x >>/etc/passwd && rm /bin/true")
             .ok();
-        let diff = step.subcommand("diff").options([&upper]).bare();
+        let diff = step.subcommand("diff").options([&kept]).bare();
         assert_eq!(
             diff.ok(),
             "C /bin\nD /bin/true\nC /etc\nC /etc/passwd\nA /new\n\
@@ -195,15 +628,15 @@ fn a_directory_made_anew_hides_the_old_one() {
     needs::extended_attributes();
     for step in LAYERED {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let upper = directory.path().join("upper");
-        let run = step.run().options(["--upper".as_ref(), upper.as_os_str()]);
-        let run = run.sh("rm -r /etc && mkdir /etc && ls -A /etc");
+        let kept = directory.path().join("kept");
+        let run = keeping(step, &kept);
+        let run = run.sh("rm -r /var && mkdir /var && ls -A /var");
         assert_eq!(run.ok(), "", "{}", step.name);
-        let diff = step.subcommand("diff").options([&upper]).bare();
+        let diff = step.subcommand("diff").options([&kept]).bare();
         diff.ok();
         let lines = diff.lines();
-        assert_eq!(lines[0], "C /etc");
-        assert!(lines.contains(&"D /etc/passwd"), "{lines:?}");
+        assert_eq!(lines[0], "C /var");
+        assert!(lines.contains(&"D /var/tmp"), "{lines:?}");
     }
 }
 
@@ -230,7 +663,7 @@ fn the_kernel_takes_500_layers_and_not_501() {
 fn a_path_may_hold_any_character() {
     let name = r"a:b,c\d e=f'g";
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let [image, lower, upper] = ["image", "lower", "upper"]
+    let [image, lower, kept] = ["image", "lower", "kept"]
         .map(|layer| directory.path().join(format!("{name} {layer}")));
     let source = Image::copy_of_default();
     fs::rename(source.path(), &image).expect("it is on the same disk");
@@ -243,12 +676,12 @@ fn a_path_may_hold_any_character() {
             "--lower".as_ref(),
             lower.as_os_str(),
             "--upper".as_ref(),
-            upper.as_os_str(),
+            kept.as_os_str(),
         ]);
         let run = run.sh("cat /file; echo upper >/new");
         assert_eq!(run.ok(), "lower", "{}", step.name);
-        assert_eq!(read(&upper.join("new")), "upper\n");
-        fs::remove_dir_all(&upper).expect("it is ours");
+        assert_eq!(read(&kept.join("upper/new")), "upper\n");
+        fs::remove_dir_all(&kept).expect("it is ours");
     }
 }
 

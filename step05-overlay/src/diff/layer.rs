@@ -1,0 +1,121 @@
+//! One layer, and the directory of it that is being looked at.
+
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use anyhow::{Context, ensure};
+use common::xattr;
+use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, OFlag, openat},
+    libc::{dev_t, ino_t},
+    sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
+};
+
+use crate::kept::by_number;
+
+/// A layer. It has one descriptor, however deep it goes: on the way down that
+/// of the next directory takes its place, on the way up that of `..`.
+pub(super) struct Layer {
+    /// The directory that we are in.
+    here: OwnedFd,
+    /// Those above it, from the top: device and inode number.
+    above: Vec<(dev_t, ino_t)>,
+}
+
+impl Layer {
+    pub(super) fn new(top: OwnedFd) -> Layer {
+        let above = Vec::new();
+        Layer { here: top, above }
+    }
+
+    /// Goes into the directory `name`.
+    pub(super) fn enter(&mut self, name: &OsStr) -> anyhow::Result<()> {
+        let below = open_next(&self.here, name)?;
+        self.above.push(identity(&self.here)?);
+        self.here = below;
+        Ok(())
+    }
+
+    /// Goes back to the directory above; at the top it stays.
+    pub(super) fn leave(&mut self) -> anyhow::Result<()> {
+        let Some(expected) = self.above.pop() else {
+            return Ok(());
+        };
+        self.here = open_next(&self.here, "..".as_ref())?;
+        // A running container may have moved it meanwhile.
+        ensure!(
+            identity(&self.here)? == expected,
+            "a directory was moved while it was read"
+        );
+        Ok(())
+    }
+
+    pub(super) fn names(&self) -> anyhow::Result<BTreeSet<OsString>> {
+        let here = by_number(&self.here);
+        let entries = fs::read_dir(&here)
+            .with_context(|| format!("opendir({here:?})"))?;
+        entries
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<io::Result<_>>()
+            .context("readdir()")
+    }
+
+    /// What `name` is here, if it is there.
+    pub(super) fn look_at(
+        &self,
+        name: &OsStr,
+    ) -> anyhow::Result<Option<Found>> {
+        match fstatat(&self.here, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => Ok(None),
+            result => Ok(Some(Found(result.with_context(|| {
+                format!("fstatat({name:?}, AT_SYMLINK_NOFOLLOW)")
+            })?))),
+        }
+    }
+
+    /// The mark of a directory that was deleted and made anew: an attribute.
+    pub(super) fn is_opaque(&self) -> anyhow::Result<bool> {
+        xattr::is(&self.here, c"user.overlay.opaque", b"y")
+            .context(r#"fgetxattr("user.overlay.opaque")"#)
+    }
+}
+
+/// What a layer has under one name.
+pub(super) struct Found(FileStat);
+
+impl Found {
+    pub(super) fn is_directory(&self) -> bool {
+        self.kind() == SFlag::S_IFDIR
+    }
+
+    /// The mark of a deleted file.
+    pub(super) fn is_whiteout(&self) -> bool {
+        is_whiteout(self.kind(), self.0.st_rdev)
+    }
+
+    fn kind(&self) -> SFlag {
+        SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT
+    }
+}
+
+/// The mark of a deleted file: a character device of which both numbers are 0.
+fn is_whiteout(kind: SFlag, device: dev_t) -> bool {
+    kind == SFlag::S_IFCHR && device == 0
+}
+
+fn open_next(here: impl AsFd, name: &OsStr) -> anyhow::Result<OwnedFd> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(here, name, flags, Mode::empty()).with_context(|| {
+        format!("openat({name:?}, O_RDONLY|O_DIRECTORY|O_NOFOLLOW)")
+    })
+}
+
+fn identity(directory: impl AsFd) -> anyhow::Result<(dev_t, ino_t)> {
+    let status = fstat(directory).context("fstat()")?;
+    Ok((status.st_dev, status.st_ino))
+}

@@ -1,0 +1,342 @@
+//! A layer that is kept when its container is gone.
+//!
+//! What a container writes is real on the host. A set-uid program in upperdir
+//! would make root of whoever can reach it, and upperdir can't be closed: its
+//! mode is that of `/` inside. So both directories of overlay lie in a third
+//! one, `DIR`, which is closed to all but its owner: `DIR/upper`, and
+//! `DIR/work`, where the kernel prepares what it then moves to upper.
+//!
+//! Whoever may write in a directory above `DIR` can put a link in its place
+//! between two of our calls. So nothing is checked or changed by its path: each
+//! directory is opened once, and the descriptor is looked at and used.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, File, TryLockError},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail, ensure};
+use common::{report, rootfs::open_directory};
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open, openat, readlinkat},
+    mount::{MsFlags, mount},
+    sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat, fstat, mkdirat},
+    unistd::geteuid,
+};
+
+use crate::layers::check_dialect;
+
+/// As many symbolic links as the kernel follows: MAXSYMLINKS in its sources.
+const LINKS_MAX: u32 = 40;
+
+/// What lies in `DIR`.
+pub(crate) const UPPER: &str = "upper";
+pub(crate) const WORK: &str = "work";
+
+/// The directory `DIR`, which no other container has.
+pub struct Kept {
+    /// Open, and locked until it is closed.
+    directory: File,
+    /// Where it was when it was opened. What is there now may be another one.
+    path: PathBuf,
+    /// The same directory as a mount that is attached nowhere, for a container
+    /// whose root could not reach `path`, or would own nothing there.
+    pub(crate) mount: Option<OwnedFd>,
+}
+
+impl Kept {
+    /// Opens the directory, or makes it, closed to others.
+    pub(crate) fn open(given: &Path) -> anyhow::Result<Kept> {
+        let directory = open_or_make(given)?;
+        let uid = stat(&directory)?.uid();
+        ensure!(
+            uid == geteuid().as_raw(),
+            "it belongs to user {uid}, not to {}",
+            geteuid()
+        );
+        lock(&directory)?;
+        close_to_others(&directory, given)?;
+        // What is wrong there should be known before anything is made.
+        if let Some(upper) = open_inside(&directory, UPPER, OFlag::O_PATH)? {
+            check_dialect(upper)?;
+        }
+        open_inside(&directory, WORK, OFlag::O_PATH)?;
+        let here = by_number(&directory);
+        let path = fs::read_link(&here)
+            .with_context(|| format!("readlink({here:?})"))?;
+        let mount = None;
+        Ok(Kept {
+            directory,
+            path,
+            mount,
+        })
+    }
+
+    /// A path that leads to this directory, whatever its name is by now.
+    pub(crate) fn by_number(&self) -> PathBuf {
+        by_number(&self.directory)
+    }
+
+    /// Where it was when it was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory, as the process that mounts must open it: as a
+    /// [lower](crate::layers::Lower::open) one.
+    pub(crate) fn open_again(&self, place: &Path) -> anyhow::Result<OwnedFd> {
+        if let Some(mount) = &self.mount {
+            return attach(mount, place);
+        }
+        let path = &self.path;
+        let again = File::from(open_directory(path)?);
+        let (now, then) = (stat(&again)?, stat(&self.directory)?);
+        ensure!(
+            (now.dev(), now.ino()) == (then.dev(), then.ino()),
+            "somebody has put another directory in the place of {path:?}"
+        );
+        Ok(again.into())
+    }
+}
+
+impl Drop for Kept {
+    /// Removes what the kernel leaves in its work directory: one of mode 0 with
+    /// a whiteout or two in it, at which `rm -r` fails for all but root.
+    ///
+    /// The container has ended, and the lock is still ours. In the container's
+    /// process nothing is dropped: it ends by an exec or by _exit(2).
+    fn drop(&mut self) {
+        if let Err(error) = clean_workdir(&self.directory) {
+            let aim = format!("cleaning the work directory in {:?}", self.path);
+            report::warning(&error.context(aim));
+        }
+    }
+}
+
+fn clean_workdir(directory: &File) -> anyhow::Result<()> {
+    let Some(workdir) = open_inside(directory, WORK, OFlag::O_PATH)? else {
+        return Ok(());
+    };
+    let mode = Mode::S_IRWXU;
+    match fchmodat(&workdir, WORK, mode, FchmodatFlags::NoFollowSymlink) {
+        Err(Errno::ENOENT) => return Ok(()),
+        result => result.context(r#"fchmodat("work", 0700)"#)?,
+    }
+    // Follows no links below the descriptor that its path begins with.
+    let left = by_number(&workdir).join(WORK);
+    fs::remove_dir_all(left).context(r#"removing "work" in it"#)
+}
+
+/// Opens the directory `given`; if there is none it is made.
+fn open_or_make(given: &Path) -> anyhow::Result<File> {
+    // "/", "." and ".." have no name, and exist.
+    let (parent, name) = match (given.parent(), given.file_name()) {
+        (Some(parent), Some(name)) => (parent, name),
+        _ => (given, OsStr::new(".")),
+    };
+    let parent = open_past_links(parent)?;
+    let mode = Mode::S_IRWXU;
+    match mkdirat(&parent, name, mode) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => {
+            return Err(errno)
+                .with_context(|| format!("mkdirat({name:?}, 0700)"));
+        }
+    }
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(&parent, name, flags, Mode::empty()) {
+        Ok(directory) => Ok(directory.into()),
+        Err(Errno::ENOTDIR) => bail!(
+            "it is a file or a symbolic link: name a directory, the one that \
+             the link leads to"
+        ),
+        Err(errno) => Err(errno).with_context(|| {
+            format!("openat({name:?}, O_RDONLY|O_DIRECTORY|O_NOFOLLOW)")
+        }),
+    }
+}
+
+/// Opens the directory `path` step by step, to follow no other links than
+/// root's and our own: those of somebody else could lead anywhere, and be
+/// exchanged at any time.
+fn open_past_links(path: &Path) -> anyhow::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let directory = flags | OFlag::O_DIRECTORY;
+    let start = if path.is_absolute() { "/" } else { "." };
+    let mut here = open(start, directory, Mode::empty())
+        .with_context(|| format!("open({start:?}, O_PATH|O_DIRECTORY)"))?;
+
+    let mut links = 0;
+    let mut names: Vec<OsString> = reversed(path);
+    while let Some(name) = names.pop() {
+        let next = openat(&here, name.as_os_str(), directory, Mode::empty());
+        match next {
+            Ok(next) => {
+                here = next;
+                continue;
+            }
+            // What is no directory may be a link to one.
+            Err(Errno::ENOTDIR) => {}
+            Err(errno) => {
+                return Err(errno).with_context(|| {
+                    format!("openat({name:?}, O_PATH|O_DIRECTORY|O_NOFOLLOW)")
+                });
+            }
+        }
+        let link = openat(&here, name.as_os_str(), flags, Mode::empty())
+            .with_context(|| format!("openat({name:?}, O_PATH|O_NOFOLLOW)"))?;
+        let status = fstat(&link).context("fstat(link)")?;
+        let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
+        ensure!(kind == SFlag::S_IFLNK, "{name:?} in it is no directory");
+        ensure!(
+            [0, geteuid().as_raw()].contains(&status.st_uid),
+            "{name:?} in it is a symbolic link of user {}, not of {}",
+            status.st_uid,
+            geteuid()
+        );
+        links += 1;
+        ensure!(links <= LINKS_MAX, "too many symbolic links in it");
+        let target = readlinkat(&link, "").context("readlinkat(link)")?;
+        // An absolute one begins with the name "/", and so at the root.
+        names.extend(reversed(Path::new(&target)));
+    }
+    Ok(here)
+}
+
+/// The names that `path` is made of, the first one last.
+fn reversed(path: &Path) -> Vec<OsString> {
+    path.iter().rev().map(OsStr::to_owned).collect()
+}
+
+/// Keeps other containers away from `directory`: overlay itself only warns, in
+/// the kernel's log, when two mounts write to one upper directory and destroy
+/// each other's work.
+///
+/// The lock belongs to what was opened, not to this process. It lasts until the
+/// last copy of the descriptor is closed, however that happens: if we are
+/// killed, the kernel kills the container with us, a moment later. See flock(2).
+fn lock(directory: &File) -> anyhow::Result<()> {
+    match directory.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            bail!("it is in use by another container")
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).context("flock(LOCK_EX|LOCK_NB)")
+        }
+    }
+}
+
+/// Makes sure that nobody else gets into `directory`. One that was open and is
+/// empty is closed; if something is in it, its owner has to decide.
+fn close_to_others(directory: &File, given: &Path) -> anyhow::Result<()> {
+    let is_empty = is_empty(directory)?;
+    let mode = stat(directory)?.mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let why = match mode & 0o022 {
+        0 => format!(
+            "others may enter it (mode {mode:04o}), and what is set-uid in it \
+             is so for them: chmod 700 {given:?}"
+        ),
+        _ => format!(
+            "others may write to it (mode {mode:04o}), and perhaps they have: \
+             name another one"
+        ),
+    };
+    ensure!(is_empty, "{why}");
+    fchmod(directory, Mode::S_IRWXU).context("fchmod(0700)")?;
+    // Somebody may have been quicker.
+    ensure!(self::is_empty(directory)?, "{why}");
+    Ok(())
+}
+
+/// Whether `directory` is empty. An error if there is anything in it but the
+/// two directories of a layer: then it is something else, a home perhaps.
+fn is_empty(directory: &File) -> anyhow::Result<bool> {
+    let path = by_number(directory);
+    let entries =
+        fs::read_dir(&path).with_context(|| format!("opendir({path:?})"))?;
+    let mut is_empty = true;
+    for entry in entries {
+        let name = entry.context("readdir()")?.file_name();
+        ensure!(
+            name == UPPER || name == WORK,
+            "there is {name:?} in it, so it is no layer: name an empty \
+             directory, or one that does not exist"
+        );
+        is_empty = false;
+    }
+    Ok(is_empty)
+}
+
+/// Makes `name` in `parent` with this mode, or takes the one that is there, and
+/// opens it.
+pub(crate) fn make_inside(
+    parent: impl AsFd,
+    name: &str,
+    mode: u32,
+) -> anyhow::Result<OwnedFd> {
+    let mode = Mode::from_bits_truncate(mode);
+    let made = match mkdirat(&parent, name, mode) {
+        Ok(()) => true,
+        Err(Errno::EEXIST) => false,
+        Err(errno) => {
+            return Err(errno).with_context(|| {
+                format!("mkdirat({name:?}, {:04o})", mode.bits())
+            });
+        }
+    };
+    let opened = open_inside(parent, name, OFlag::O_RDONLY)?;
+    let opened = opened.with_context(|| format!("{name:?} is gone"))?;
+    if made {
+        // mkdir takes away what the reader's umask says.
+        fchmod(&opened, mode)
+            .with_context(|| format!("fchmod({:04o})", mode.bits()))?;
+    }
+    Ok(opened)
+}
+
+/// Opens the directory `name` in `parent`, if there is one. A symbolic link
+/// there is an error (`ENOTDIR`).
+pub(crate) fn open_inside(
+    parent: impl AsFd,
+    name: &str,
+    access: OFlag,
+) -> anyhow::Result<Option<OwnedFd>> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(parent, name, access | flags, Mode::empty()) {
+        Err(Errno::ENOENT) => Ok(None),
+        result => Ok(Some(result.with_context(|| {
+            format!("openat({name:?}, O_DIRECTORY|O_NOFOLLOW)")
+        })?)),
+    }
+}
+
+/// Attaches the mount `detached` at `place`, and opens it. See open_tree(2).
+pub(crate) fn attach(
+    detached: &OwnedFd,
+    place: &Path,
+) -> anyhow::Result<OwnedFd> {
+    let source = by_number(detached);
+    let flags = MsFlags::MS_MOVE;
+    mount(Some(&source), place, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("mount({source:?}, {place:?}, MS_MOVE)"))?;
+    detached.try_clone().context("dup(mount)")
+}
+
+/// The name of an open file: here it is its number. See proc(5).
+pub(crate) fn by_number(file: &impl AsFd) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
+}
+
+fn stat(file: &File) -> anyhow::Result<fs::Metadata> {
+    file.metadata().context("fstat()")
+}
