@@ -14,9 +14,7 @@ use libc::{c_int, siginfo_t};
 use nix::{
     errno::Errno,
     sys::{
-        signal::{
-            SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask,
-        },
+        signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
         time::TimeSpec,
     },
     unistd::{Pid, getpid},
@@ -87,11 +85,10 @@ pub(crate) fn unblock() -> anyhow::Result<()> {
         .context("sigprocmask(SIG_SETMASK, [])")
 }
 
-/// Has `signal`, which is blocked, do to this process what it does by default.
-/// If it was ignored when we were started, it does nothing.
+/// If `signal` has come, lets it do to this process what it does by default. If
+/// it was ignored when we were started, that is nothing.
 pub(crate) fn give_in_to(signal: Signal) -> anyhow::Result<()> {
     let mask = SigSet::from(signal);
-    raise(signal).with_context(|| format!("raise({signal})"))?;
     sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&mask), None)
         .with_context(|| format!("sigprocmask(SIG_UNBLOCK, [{signal}])"))?;
     // Stopped, and continued.
@@ -121,21 +118,21 @@ pub fn next() -> anyhow::Result<Event> {
 }
 
 /// For init: takes what has come so far, when there was no command yet that
-/// could have got it, be it from the kernel.
-pub fn early() -> anyhow::Result<Vec<c_int>> {
-    let mut early = Vec::new();
+/// could have got it, be it from the kernel; or no command any more.
+pub fn so_far() -> anyhow::Result<Vec<c_int>> {
+    let mut so_far = Vec::new();
     while let Some(info) = take(Some(Duration::ZERO))? {
         match event(&info)? {
             Some(Event::Forward(signal) | Event::ForwardToGroup(signal)) => {
-                early.push(signal);
+                so_far.push(signal);
             }
             _ => {}
         }
     }
-    if early.contains(&libc::SIGINT) {
+    if so_far.contains(&libc::SIGINT) {
         gate::tell(News::CtrlC)?;
     }
-    Ok(early)
+    Ok(so_far)
 }
 
 /// What a signal means; nothing, if it isn't for us.

@@ -25,7 +25,7 @@ use common::{
 /// Must run in a process created with `CLONE_NEWPID`; elsewhere it would get
 /// no orphans. Ends with the container, so it returns only if it fails.
 pub fn init(workload: &Workload) -> anyhow::Result<Infallible> {
-    let early = signals::early()?;
+    let early = signals::so_far()?;
     let command = workload.spawn()?;
     for signal in early {
         process::pass_on(signal, command)?;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use libc::c_int;
 use nix::{
     errno::Errno,
-    sys::signal::{Signal, kill},
+    sys::signal::{Signal, kill, raise},
     unistd::{Pid, getpid},
 };
 
@@ -152,6 +152,7 @@ impl Child {
         if let Some(terminal) = &self.terminal {
             terminal.take_back()?;
         }
+        raise(Signal::SIGTSTP).context("raise(SIGTSTP)")?;
         signals::give_in_to(Signal::SIGTSTP)?;
         self.resume()
     }
@@ -195,18 +196,20 @@ impl Drop for Child {
 /// Who is to get the SIGINT that has ended the command: 0 is our process group.
 static INTERRUPTED: OnceLock<Pid> = OnceLock::new();
 
-/// Ends this program by SIGINT, if the command has ended by it; otherwise
-/// returns `code`.
+/// Ends this program by SIGINT, if the command has ended by it, or if one comes
+/// when there is no command any more; otherwise returns `code`.
 ///
 /// A shell that runs a loop ends it on Ctrl-C only when the command has died of
 /// it, and when the shell got it as well: an exit code of 130 is any command's
 /// right.
 pub(crate) fn end_as_the_command(code: ExitCode) -> ExitCode {
-    let interrupt = |whom: &Pid| {
-        kill(*whom, Signal::SIGINT).context("kill(SIGINT)")?;
+    let interrupt = || {
+        if let Some(whom) = INTERRUPTED.get() {
+            kill(*whom, Signal::SIGINT).context("kill(SIGINT)")?;
+        }
         signals::give_in_to(Signal::SIGINT)
     };
-    if let Some(Err(error)) = INTERRUPTED.get().map(interrupt) {
+    if let Err(error) = interrupt() {
         report::warning(&error.context("ending by SIGINT"));
     }
     // Whoever has started us may have us ignore it.
