@@ -10,12 +10,15 @@
 //! `<cache>/container-in-six-steps/<program>/`: the directory `rootfs`, the
 //! list `sources` of the files that it was built from, and the file `lock`.
 //! A `rootfs` that is gone, or whose sources have changed, is built anew; one
-//! that was changed from the inside stays as it is.
+//! that was changed from the inside stays as it is. If the old one was changed,
+//! or a container runs in it, it stays as well, as `rootfs.before-1`.
 
 mod elf;
 mod image;
+mod replaced;
 mod sources;
 mod tools;
+mod trusted;
 
 use std::{
     env,
@@ -33,11 +36,13 @@ use std::{
 
 use anyhow::{Context, bail};
 use nix::{
+    errno::Errno,
     fcntl::{OFlag, open},
     sys::stat::Mode,
     unistd::geteuid,
 };
 
+use replaced::Replaced;
 use sources::Sources;
 
 /// Returns the directory given by `--rootfs`, or else the default root file
@@ -58,8 +63,8 @@ pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
             .with_context(|| format!("using {dir:?} as the root file system")),
         None => {
             let dir = default_dir()?;
-            let dir = up_to_date(&dir).context(PREPARING)?;
-            Ok(DEFAULT_IN_USE.get_or_init(|| dir).clone())
+            let image = up_to_date(&dir).context(PREPARING)?;
+            Ok(DEFAULT_IN_USE.get_or_init(|| image).path.clone())
         }
     }
 }
@@ -68,12 +73,18 @@ pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
 pub(crate) const PREPARING: &str = "preparing the default root file system";
 
 /// The default root file system, once [`find`] has returned it.
-static DEFAULT_IN_USE: OnceLock<PathBuf> = OnceLock::new();
+static DEFAULT_IN_USE: OnceLock<Image> = OnceLock::new();
+
+/// An image that nobody removes as long as this process lives.
+struct Image {
+    path: PathBuf,
+    _lock: File,
+}
 
 /// The default root file system, if this run uses it: a reader who has removed
 /// its tools (steps 3 and 4 write into it) should learn how to get them back.
 pub(crate) fn default_in_use() -> Option<&'static Path> {
-    DEFAULT_IN_USE.get().map(PathBuf::as_path)
+    DEFAULT_IN_USE.get().map(|image| image.path.as_path())
 }
 
 /// The option that gave the layers which hide the shell of the image.
@@ -91,7 +102,8 @@ pub(crate) fn what_hides_tools() -> Option<&'static str> {
 }
 
 /// Returns the path of this program's default root file system, whether it
-/// exists already or not.
+/// exists already or not. The program's name is that of its file: a symbolic
+/// link to it shares its image.
 ///
 /// It is below `/var/cache` for root: a home directory has often the mode 0700,
 /// and the users of a container could not reach an image below it. For others
@@ -104,8 +116,17 @@ pub(crate) fn what_hides_tools() -> Option<&'static str> {
 pub fn default_dir() -> anyhow::Result<PathBuf> {
     Ok(cache()?
         .join(crate::PROJECT)
-        .join(crate::program_name())
+        .join(program_file())
         .join("rootfs"))
+}
+
+/// The name of the file that this program is in, whatever it was started as.
+fn program_file() -> PathBuf {
+    let path = fs::read_link("/proc/self/exe").unwrap_or_default();
+    match path.file_name() {
+        Some(name) => name.into(),
+        None => crate::program_name().into(),
+    }
 }
 
 fn cache() -> anyhow::Result<PathBuf> {
@@ -140,30 +161,64 @@ pub fn open_directory(dir: &Path) -> anyhow::Result<OwnedFd> {
         .with_context(|| format!("open({dir:?}, O_PATH|O_DIRECTORY)"))
 }
 
-/// Returns the canonical path of the default root file system `dir`, after
-/// building it if that is needed.
-fn up_to_date(dir: &Path) -> anyhow::Result<PathBuf> {
+/// Returns the default root file system `dir`, after building it if that is
+/// needed.
+fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
     let home = dir.parent().context("it has no parent directory")?;
-    let current = is_current(dir);
-    if !current {
-        make_home(home)?;
-    }
-    // Before anything is written there.
+    // Before anything is read or written there.
+    let way = match trusted::way_to(home) {
+        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => {
+            make_home(home)?;
+            trusted::way_to(home)?
+        }
+        way => way?,
+    };
     check_owner(home)?;
-    if !current {
+    loop {
+        if let Some(lock) = current(dir)? {
+            check_owner(dir)?;
+            let path = way.join("rootfs");
+            return Ok(Image { path, _lock: lock });
+        }
         build(dir)?;
     }
-    check_owner(dir)?;
-    directory(dir)
 }
 
-/// Whether `dir` exists and was built from the files that the host has now.
+/// Whether [`find`] will have a default root file system. If it must be built,
+/// this builds one, and removes it again.
+pub(crate) fn try_default() -> anyhow::Result<()> {
+    let dir = default_dir()?;
+    let home = dir.parent().context("it has no parent directory")?;
+    let there = match trusted::way_to(home) {
+        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => {
+            let mut there = home.ancestors().filter(|dir| dir.exists());
+            there.next().context("there is no directory at all")?
+        }
+        way => {
+            way?;
+            check_owner(home)?;
+            if current(&dir)?.is_some() {
+                return check_owner(&dir);
+            }
+            home
+        }
+    };
+    let trial = there.join(format!(".doctor.{}", std::process::id()));
+    let built = image::build(&trial, &mut Sources::default());
+    remove_tree(&trial)?;
+    built
+}
+
+/// If `dir` exists and was built from the files that the host has now: the list
+/// of them, locked.
 ///
 /// What is *in* it does not count: what was written into an image stays there,
 /// even if that was `rm -rf /bin`. To start afresh, remove `dir`.
-fn is_current(dir: &Path) -> bool {
-    dir.symlink_metadata().is_ok()
-        && sources::unchanged(&dir.with_file_name("sources"))
+fn current(dir: &Path) -> anyhow::Result<Option<File>> {
+    match dir.symlink_metadata() {
+        Ok(_) => sources::hold_unchanged(&dir.with_file_name("sources")),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Creates the directory for this program in the cache.
@@ -198,7 +253,6 @@ fn exists(error: &anyhow::Error) -> bool {
 fn build(dir: &Path) -> anyhow::Result<()> {
     let lock = dir.with_file_name("lock");
     let new = dir.with_file_name("rootfs.new");
-    let old = dir.with_file_name("rootfs.old");
     let list = dir.with_file_name("sources");
 
     // Of two builders one waits here, until the other has finished or died: the
@@ -213,13 +267,12 @@ fn build(dir: &Path) -> anyhow::Result<()> {
     lock_file
         .lock()
         .with_context(|| format!("flock({lock:?}, LOCK_EX)"))?;
-    if is_current(dir) {
+    if current(dir)?.is_some() {
         return Ok(());
     }
 
-    // Whoever left these behind is dead, as we have the lock.
+    // Whoever left this behind is dead, as we have the lock.
     remove_tree(&new)?;
-    remove_tree(&old)?;
 
     let mut sources = Sources::default();
     if let Err(error) = image::build(&new, &mut sources) {
@@ -231,13 +284,11 @@ fn build(dir: &Path) -> anyhow::Result<()> {
 
     // For a moment there is no `dir`. Another process takes that for a reason
     // to build, comes to the lock, waits, and then finds it.
-    if dir.symlink_metadata().is_ok() {
-        rename(dir, &old)?;
-    }
+    let old = Replaced::set_aside(dir, &list)?;
     rename(&new, dir)?;
     // The list comes last: if we die before, the next one builds again.
     sources.write(&list)?;
-    remove_tree(&old)
+    old.map_or(Ok(()), Replaced::finish)
 }
 
 fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
