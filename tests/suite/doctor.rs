@@ -1,9 +1,9 @@
 //! The doctor: what it says is what the steps do.
 
 use serde_json::Value;
-use tests::{ALL, FULL, Finished, Run, Test, UTS, needs, tests};
+use tests::{ALL, FULL, Finished, OVERLAY, Run, Test, UTS, needs, tests};
 
-use crate::refusals::{filtered, in_namespaces};
+use crate::refusals::{filtered, in_namespaces, with_cache_on_tmpfs};
 
 pub(crate) const TESTS: &[Test] = tests![
     the_doctor_knows_which_steps_run,
@@ -14,6 +14,9 @@ pub(crate) const TESTS: &[Test] = tests![
     without_user_namespaces_it_is_right,
     without_a_visible_proc_it_is_right,
     without_writable_cgroups_it_is_right,
+    without_a_place_for_the_image_it_is_right,
+    with_an_image_that_cannot_be_id_mapped_it_is_right,
+    in_a_directory_closed_to_others_it_is_right,
     on_an_overlay_it_finds_no_place_for_upper,
 ];
 
@@ -132,6 +135,44 @@ fn without_writable_cgroups_it_is_right() {
     needs::limits();
     let read_only = needs::at_each_cgroup_mount("mount -o remount,bind,ro");
     assert_right(|run| in_namespaces(run, "--mount", &read_only));
+}
+
+fn without_a_place_for_the_image_it_is_right() {
+    needs::root();
+    for options in ["size=64k", "ro", "mode=0777"] {
+        assert_right(|run| with_cache_on_tmpfs(options, run));
+    }
+}
+
+/// As in a container of Docker whose cache is no volume.
+fn with_an_image_that_cannot_be_id_mapped_it_is_right() {
+    needs::root();
+    let script = "mount -t tmpfs none /mnt && mkdir /mnt/l /mnt/u /mnt/w && \
+                  mount -t overlay -o lowerdir=/mnt/l,upperdir=/mnt/u,\
+                  workdir=/mnt/w none /var/cache";
+    assert_right(|run| in_namespaces(run, "--mount", script));
+}
+
+/// Not even root of a container may pass through it.
+fn in_a_directory_closed_to_others_it_is_right() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let inner = directory.path().join("inner");
+    std::fs::create_dir(&inner).expect("it is ours");
+    let there = |run: Run| {
+        let script = "cd \"$DIRECTORY\" && exec \"$0\" \"$@\"";
+        run.env("DIRECTORY", &inner).through(script)
+    };
+    assert_right(there);
+    let (json, _) = ask(there(FULL.subcommand("doctor").options(["--json"])));
+    for step in OVERLAY.and_later() {
+        let limits = &json["callers"][0]["steps"][step.number - 1]["limits"];
+        let limits = limits.as_array().expect("it is a list");
+        let says = !limits.contains(&"--upper needs another directory".into());
+        let run = step.run().options(["--upper", "kept"]);
+        let works = there(run).command(["true"]).code == 0;
+        assert_eq!(says, works, "{}", step.name);
+        std::fs::remove_dir_all(inner.join("kept")).expect("it is ours");
+    }
 }
 
 fn on_an_overlay_it_finds_no_place_for_upper() {
