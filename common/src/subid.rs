@@ -20,8 +20,9 @@ pub const COUNT: u32 = 65536;
 /// some programs take an id for a number with a sign.
 const FIRST: u32 = 0x7800_0000;
 
-const SUBUID: &str = "/etc/subuid";
-const SUBGID: &str = "/etc/subgid";
+/// Where ids are granted, and where those are listed who have one anyway.
+const USERS: [&str; 2] = ["/etc/subuid", "/etc/passwd"];
+const GROUPS: [&str; 2] = ["/etc/subgid", "/etc/group"];
 
 /// Ids in a row: the first one and how many.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,10 +40,10 @@ pub struct Range {
 /// # Errors
 /// A file can't be read, or no range is left.
 pub fn of_root(warn: impl Fn(anyhow::Error)) -> anyhow::Result<(Range, Range)> {
-    let (users, groups) = (read(SUBUID)?, read(SUBGID)?);
+    let (users, groups) = (read(USERS)?, read(GROUPS)?);
     let (users, groups) = (grants(&users), grants(&groups));
     let root = User::find(0);
-    let range = |file, grants: &[Grant]| {
+    let range = |[file, _]: [&str; 2], grants: &[Grant]| {
         let granted = range(grants, root.as_ref(), 0, COUNT);
         let granted = granted.unwrap_or_else(|reason| {
             warn(anyhow!("not taken from {file}: {reason}"));
@@ -55,7 +56,7 @@ pub fn of_root(warn: impl Fn(anyhow::Error)) -> anyhow::Result<(Range, Range)> {
         let count = COUNT;
         anyhow::Ok(Range { first, count })
     };
-    Ok((range(SUBUID, &users)?, range(SUBGID, &groups)?))
+    Ok((range(USERS, &users)?, range(GROUPS, &groups)?))
 }
 
 /// What is granted to a plain user, and given by two programs.
@@ -73,13 +74,14 @@ impl Granted {
     pub fn to_us() -> anyhow::Result<Option<Granted>> {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
         let user = User::find(uid);
-        let range = |file, own| {
-            let text = read(file)?;
+        let range = |files, own| {
+            let [file, _] = files;
+            let text = read(files)?;
             range(&grants(&text), user.as_ref(), own, 1)
                 .map_err(|reason| anyhow!("not taken from {file}: {reason}"))
         };
         // Both or neither: a range of groups goes with a range of users.
-        let both = range(SUBUID, uid)?.zip(range(SUBGID, gid)?);
+        let both = range(USERS, uid)?.zip(range(GROUPS, gid)?);
         let Some((users, groups)) = both else {
             return Ok(None);
         };
@@ -129,18 +131,20 @@ fn map(
     Ok(())
 }
 
-/// A line of `/etc/subuid` or `/etc/subgid`: ids from `first` to the one before
-/// `end`, which may lie beyond the last id that there is.
+/// What somebody has: ids from `first` to the one before `end`, which may lie
+/// beyond the last id that there is.
 struct Grant<'a> {
     user: &'a str,
     first: u64,
     end: u64,
 }
 
-/// Lines are `user:first:count`; the user is a name or a number. What is not of
-/// this form grants nothing.
-fn grants(text: &str) -> Vec<Grant<'_>> {
-    text.lines().filter_map(Grant::parse).collect()
+/// In the first text lines are `user:first:count`; the user is a name or a
+/// number. In the second one they are `name:x:id:…`. What is not of this form
+/// grants nothing. See subuid(5), passwd(5) and group(5).
+fn grants([granted, own]: &[String; 2]) -> Vec<Grant<'_>> {
+    let granted = granted.lines().filter_map(Grant::parse);
+    granted.chain(own.lines().filter_map(Grant::own)).collect()
 }
 
 impl Grant<'_> {
@@ -150,6 +154,14 @@ impl Grant<'_> {
         let first = number(fields.next()?)?;
         let count = number(fields.next()?)?;
         let end = first.saturating_add(count);
+        Some(Grant { user, first, end })
+    }
+
+    /// An id that is in use, so that it can't be granted to anybody.
+    fn own(line: &str) -> Option<Grant<'_>> {
+        let id: u32 = line.split(':').nth(2)?.parse().ok()?;
+        let first = id.into();
+        let (user, end) = ("", first + 1);
         Some(Grant { user, first, end })
     }
 
@@ -232,20 +244,23 @@ fn free_range<'a>(
         .context("no 65536 ids are left that /etc/subuid grants to nobody")
 }
 
-/// A file that need not exist.
-fn read(path: &str) -> anyhow::Result<String> {
-    match fs::read(path) {
+/// Files that need not exist.
+fn read(paths: [&str; 2]) -> anyhow::Result<[String; 2]> {
+    let read = |path| match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
         bytes => {
             let bytes = bytes.with_context(|| format!("read({path:?})"))?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
+            anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
         }
-    }
+    };
+    Ok([read(paths[0])?, read(paths[1])?])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PASSWD: &str = "toor:x:0:0::/:\nann:x:1000:\nodd\n:::\neve:x:88000:";
 
     fn granted(
         text: &str,
@@ -259,7 +274,8 @@ mod tests {
             gid: uid,
             home: "/".into(),
         };
-        let range = range(&grants(text), Some(&user), uid, least)?;
+        let texts = [text.to_owned(), PASSWD.to_owned()];
+        let range = range(&grants(&texts), Some(&user), uid, least)?;
         Ok(range.map(|range| (range.first, range.count)))
     }
 
@@ -269,7 +285,8 @@ mod tests {
     }
 
     fn free(text: &str) -> Option<u32> {
-        free_range(grants(text).iter()).ok()
+        let texts = [text.to_owned(), PASSWD.to_owned()];
+        free_range(grants(&texts).iter()).ok()
     }
 
     #[test]
@@ -288,6 +305,7 @@ mod tests {
             "toor:65535:65536\n",
             "toor:200000:10\n",
             "toor:200000:65536\nann:265535:1\n",
+            "toor:70000:65536\n",
             "toor:4294901760:65536\n",
             "toor:18446744073709551615:65536\n",
         ] {
@@ -314,6 +332,8 @@ mod tests {
         let beyond = format!("ann:{}:1\n", FIRST + COUNT);
         assert_eq!(free(&beyond), Some(FIRST));
         assert_eq!(free("ann:0x78000000:1\n"), Some(FIRST + 1));
+        let user = [String::new(), format!("ann:x:{FIRST}:100::/:\n")];
+        assert_eq!(free_range(grants(&user).iter()).ok(), Some(FIRST + 1));
         assert_eq!(free("ann:1000:18446744073709551615\n"), None);
         assert_eq!(free("ann:0:4294967295\n"), None);
         let last = u32::MAX - COUNT;
@@ -328,6 +348,7 @@ mod tests {
         assert_eq!(range("ann:0:65536\nann:7000:9\n"), Ok(Some((7000, 9))));
         assert_eq!(range("eve:100000:65536\n"), Ok(None));
         range("ann:1000:1\n").expect_err("ann is in it");
+        range("ann:88000:1\n").expect_err("it is eve");
         range("ann:100000:0\n").expect_err("there is none in it");
         range("ann:100000:9\neve:100008:9\n").expect_err("it is eve's, too");
     }
