@@ -32,6 +32,8 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::OnceLock,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -248,6 +250,10 @@ fn exists(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == ErrorKind::AlreadyExists)
 }
 
+/// File systems take their times from a clock that moves in steps, of 10 ms
+/// where they are longest (CONFIG_HZ is 100).
+const TICK: Duration = Duration::from_millis(10);
+
 /// Builds `dir` beside its place and moves it there, so that nobody ever sees
 /// half of it.
 fn build(dir: &Path) -> anyhow::Result<()> {
@@ -286,7 +292,10 @@ fn build(dir: &Path) -> anyhow::Result<()> {
     // to build, comes to the lock, waits, and then finds it.
     let old = Replaced::set_aside(dir, &list)?;
     rename(&new, dir)?;
-    // The list comes last: if we die before, the next one builds again.
+    // The list comes last: if we die before, the next one builds again. And it
+    // is older than what will be written into the image, but younger than all
+    // that is in it.
+    thread::sleep(TICK);
     sources.write(&list)?;
     old.map_or(Ok(()), Replaced::finish)
 }

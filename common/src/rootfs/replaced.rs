@@ -82,18 +82,18 @@ fn why_kept(image: &Path, list: Option<&File>) -> Option<&'static str> {
     changed.then_some("was written to")
 }
 
-/// Whether anything in `dir` was made, removed or changed after `time`, in
-/// seconds and nanoseconds.
+/// Whether anything in `dir` was made, removed or changed since `time`, in seconds
+/// and nanoseconds.
 fn changed_since(dir: &Path, time: (i64, i64)) -> io::Result<bool> {
     let status = dir.symlink_metadata()?;
     // Not its ctime, which is that of its last change of name.
-    if (status.mtime(), status.mtime_nsec()) > time {
+    if (status.mtime(), status.mtime_nsec()) >= time {
         return Ok(true);
     }
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let status = entry.metadata()?;
-        let changed = (status.ctime(), status.ctime_nsec()) > time;
+        let changed = (status.ctime(), status.ctime_nsec()) >= time;
         if changed || status.is_dir() && changed_since(&entry.path(), time)? {
             return Ok(true);
         }

@@ -43,9 +43,11 @@ pub(super) fn way_to(path: &Path) -> anyhow::Result<PathBuf> {
 
     let (mut here, mut so_far) = (root, PathBuf::from("/"));
     let mut links = 0;
-    let mut names: VecDeque<OsString> = path.iter().map(Into::into).collect();
+    // The first one is "/".
+    let names = path.iter().skip(1);
+    let mut names: VecDeque<OsString> = names.map(Into::into).collect();
     while let Some(name) = names.pop_front() {
-        // "/" comes first, and a link may begin with it: back to the top.
+        // A link may begin with "/": back to the top.
         let next = openat(&here, name.as_os_str(), flags, Mode::empty())
             .with_context(|| {
                 format!("openat({:?}, O_PATH|O_NOFOLLOW)", so_far.join(&name))
