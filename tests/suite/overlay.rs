@@ -528,6 +528,7 @@ fn a_layer_in_the_other_dialect_is_refused() {
 
 /// Not the image, which has them all.
 fn a_layer_that_hides_the_tools_is_blamed() {
+    needs::extended_attributes();
     let image = Image::copy_of_default();
     for step in LAYERED {
         let directory = tempfile::tempdir().expect("a temporary directory");
