@@ -399,8 +399,9 @@ fn names_are_written_into_no_image_and_no_layer() {
     assert_eq!(text, "of the image");
     assert!(!hostname.exists());
     // There must be something to mount on.
-    let status = upper.join("etc/hostname").metadata().expect("it is there");
-    assert_eq!((status.len(), upper.join("etc/hosts").exists()), (0, false));
+    let etc = upper.join("upper/etc");
+    let status = etc.join("hostname").metadata().expect("it is there");
+    assert_eq!((status.len(), etc.join("hosts").exists()), (0, false));
 }
 
 /// Whatever leads elsewhere stays as it is: to the host, to a descriptor, round
