@@ -25,12 +25,11 @@ use common::{report, rootfs::open_directory};
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open, openat, readlinkat},
-    mount::{MsFlags, mount},
     sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat, fstat, mkdirat},
     unistd::geteuid,
 };
 
-use crate::layers::check_dialect;
+use crate::layers::{attach, check_dialect};
 
 /// As many symbolic links as the kernel follows: MAXSYMLINKS in its sources.
 const LINKS_MAX: u32 = 40;
@@ -83,16 +82,11 @@ impl Kept {
         by_number(&self.directory)
     }
 
-    /// The directory, as the process that mounts must open it: our parent's
-    /// descriptor belongs to a mount of its namespace, where overlay finds
-    /// fault with it (EINVAL).
-    ///
-    /// A mount that is attached nowhere is in no namespace: it has to be
-    /// attached in ours, and `place` will do, since the overlay covers it.
+    /// Opens the directory in the mount namespace that we are in: overlay takes
+    /// no descriptor of another one, such as our parent's (EINVAL).
     pub(crate) fn open_again(&self, place: &Path) -> anyhow::Result<OwnedFd> {
         if let Some(mount) = &self.mount {
-            attach(mount, place)?;
-            return mount.try_clone().context("dup(mount)");
+            return attach(mount, place);
         }
         let path = &self.path;
         let again = File::from(open_directory(path)?);
@@ -320,14 +314,6 @@ pub(crate) fn open_inside(
             format!("openat({name:?}, O_DIRECTORY|O_NOFOLLOW)")
         })?)),
     }
-}
-
-/// Attaches the mount `detached` at `place`. See open_tree(2).
-fn attach(detached: &OwnedFd, place: &Path) -> anyhow::Result<()> {
-    let source = by_number(detached);
-    let flags = MsFlags::MS_MOVE;
-    mount(Some(&source), place, None::<&str>, flags, None::<&str>)
-        .with_context(|| format!("mount({source:?}, {place:?}, MS_MOVE)"))
 }
 
 /// The name of an open file: here it is its number. See proc_pid_fd(5).

@@ -1,7 +1,7 @@
 //! The directories that become one root file system.
 
 use std::{
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -10,6 +10,7 @@ use common::{
     rootfs::{directory, open_directory},
     xattr,
 };
+use nix::mount::{MsFlags, mount};
 
 use crate::kept::{Kept, by_number};
 
@@ -30,10 +31,19 @@ pub struct Layers {
 /// The layers, found. Keep it until the container has ended: a [`Kept`] layer
 /// is locked for as long, and put in order afterwards.
 pub struct OpenLayers {
-    /// Absolute paths that have no symbolic links in them.
-    pub lower: Vec<PathBuf>,
+    /// What is only read, from the top.
+    pub lower: Vec<Lower>,
     /// What keeps the changes; else they go to memory.
     pub upper: Option<Kept>,
+}
+
+/// A directory that is only read.
+pub struct Lower {
+    /// An absolute path that has no symbolic links in it.
+    pub path: PathBuf,
+    /// The directory as a mount that is attached nowhere, for a container whose
+    /// root could not reach `path`, or would own nothing there.
+    pub mount: Option<OwnedFd>,
 }
 
 impl Layers {
@@ -58,7 +68,7 @@ impl Layers {
         );
         let mut lower = Vec::new();
         for layer in &self.lower {
-            let found = find_lower(layer)
+            let found = Lower::find(layer)
                 .with_context(|| format!("using {layer:?} as a layer"))?;
             lower.push(found);
         }
@@ -73,21 +83,44 @@ impl Layers {
 }
 
 impl OpenLayers {
-    /// The directories that are only read, with `root` as the lowest: a
-    /// container in a user namespace must see them with its own ids. What lies
-    /// in another one comes after it.
-    pub fn paths<'a>(&'a self, root: &'a Path) -> Vec<&'a Path> {
-        let lower = self.lower.iter().map(PathBuf::as_path);
-        let mut paths: Vec<_> = lower.chain([root]).collect();
-        paths.sort();
-        paths.dedup();
-        paths
+    /// Takes the mounts away: the layers are as they are on the host.
+    pub fn without_mounts(&mut self) {
+        self.lower.iter_mut().for_each(|lower| lower.mount = None);
+        self.upper.iter_mut().for_each(|kept| kept.mount = None);
     }
 }
 
-fn find_lower(given: &Path) -> anyhow::Result<PathBuf> {
-    check_dialect(open_directory(given)?)?;
-    directory(given)
+impl Lower {
+    fn find(given: &Path) -> anyhow::Result<Lower> {
+        check_dialect(open_directory(given)?)?;
+        let path = directory(given)?;
+        Ok(Lower { path, mount: None })
+    }
+
+    /// Opens the directory in the mount namespace that we are in.
+    pub(crate) fn open(&self, place: &Path) -> anyhow::Result<OwnedFd> {
+        match &self.mount {
+            Some(mount) => attach(mount, place),
+            None => open_directory(&self.path),
+        }
+    }
+}
+
+/// Attaches the mount `detached` and opens it there.
+///
+/// Until then it is in no mount namespace, and overlay takes only what is in
+/// ours. Where it is attached does not matter, if the overlay covers that
+/// `place`: nobody will look for it by a path. See open_tree(2).
+pub(crate) fn attach(
+    detached: &OwnedFd,
+    place: &Path,
+) -> anyhow::Result<OwnedFd> {
+    let source = by_number(detached);
+    let flags = MsFlags::MS_MOVE;
+    mount(Some(&source), place, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("mount({source:?}, {place:?}, MS_MOVE)"))?;
+    // It is the same mount as before, only at its place.
+    detached.try_clone().context("dup(mount)")
 }
 
 /// Refuses a layer with marks `trusted.overlay.…`, which are not read here: the

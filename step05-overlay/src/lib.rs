@@ -37,7 +37,7 @@ use nix::{
 
 pub use diff::{Diff, diff};
 pub use kept::Kept;
-pub use layers::{Layers, OpenLayers};
+pub use layers::{Layers, Lower, OpenLayers};
 
 use kept::{UPPER, WORK, by_number, make_inside};
 
@@ -65,12 +65,12 @@ pub fn mount_root(root: &Path, layers: &OpenLayers) -> anyhow::Result<()> {
         // While nothing covers `root`. The process that mounts must open the
         // layers itself: our parent's descriptors belong to the mounts of its
         // namespace, where overlay finds fault with them (EINVAL).
-        let mut lowerdir = Vec::new();
-        for lower in &layers.lower {
-            lowerdir.push(open_directory(lower)?);
-        }
         let image = open_directory(root)?;
         let mode = fstat(&image).context("fstat(root)")?.st_mode & 0o7777;
+        let mut lowerdir = Vec::new();
+        for lower in &layers.lower {
+            lowerdir.push(lower.open(root)?);
+        }
         lowerdir.push(image);
 
         let place = match &layers.upper {

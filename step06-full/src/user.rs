@@ -78,9 +78,7 @@ impl Ids {
                 "root in the container is root outside: {error:#}"
             ));
             ids.mounts.clear();
-            if let Some(kept) = &mut layers.upper {
-                kept.mount = None;
-            }
+            layers.without_mounts();
             ids.uids = id_map::identity(Kind::User)?;
             ids.gids = id_map::identity(Kind::Group)?;
         }
@@ -95,9 +93,10 @@ impl Ids {
         volumes: &[OpenVolume],
     ) -> anyhow::Result<()> {
         let namespace = self.namespace()?;
-        for path in layers.paths(root) {
-            let mount = map_mount(path, &namespace)?;
-            self.mounts.push((path.to_path_buf(), mount));
+        let mount = map_mount(root, &namespace)?;
+        self.mounts.push((root.to_path_buf(), mount));
+        for lower in &mut layers.lower {
+            lower.mount = Some(map_mount(&lower.path, &namespace)?);
         }
         if let Some(kept) = &mut layers.upper {
             // Not by its path: other users may have changed what is there.
