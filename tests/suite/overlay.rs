@@ -49,6 +49,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_closed_working_directory_does_not_matter,
     a_layer_means_the_same_in_all_steps,
     a_layer_in_the_other_dialect_is_refused,
+    where_no_directory_can_be_deleted_the_run_says_so,
     a_layer_that_hides_the_tools_is_blamed,
     diff_lists_what_was_added_changed_and_deleted,
     diff_goes_deeper_than_a_path_can_be_long,
@@ -529,8 +530,32 @@ fn a_layer_in_the_other_dialect_is_refused() {
     }
 }
 
+/// A tmpfs was such a file system before Linux 6.6; a ramfs still is.
+fn where_no_directory_can_be_deleted_the_run_says_so() {
+    needs::root();
+    needs::tool("unshare");
+    for (file_system, says_so) in [("ramfs", true), ("tmpfs", false)] {
+        if !says_so {
+            needs::extended_attributes();
+        }
+        let script = format!("mount -t {file_system} none /mnt");
+        let run = OVERLAY
+            .run()
+            .options(["--upper", "/mnt"])
+            .through(&format!(
+                "exec unshare --mount sh -c '{script} && exec \"$0\" \"$@\"' \
+                 \"$0\" \"$@\""
+            ))
+            .sh("rm -r /etc");
+        let warning = "warning: the container can't delete";
+        assert_eq!(run.stderr.contains(warning), says_so, "{file_system}");
+        assert_eq!(run.code != 0, says_so, "{file_system}");
+    }
+}
+
 /// Not the image, which has them all.
 fn a_layer_that_hides_the_tools_is_blamed() {
+    needs::extended_attributes();
     let image = Image::copy_of_default();
     for step in LAYERED {
         let directory = tempfile::tempdir().expect("a temporary directory");
