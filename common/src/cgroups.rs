@@ -53,7 +53,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Reads both files. See cgroups(7) and proc_pid_mountinfo(5).
+    /// Reads both files. See cgroups(7) and proc(5).
     pub fn read() -> anyhow::Result<Layout> {
         let read = |path| {
             // A mount point need not be UTF-8; those of cgroups are.

@@ -10,7 +10,7 @@ use std::{
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command,
     builder::{OsStringValueParser, TypedValueParser},
-    error::{Error, ErrorKind},
+    error::{ContextKind, ContextValue, Error, ErrorKind},
     value_parser,
 };
 
@@ -68,7 +68,7 @@ impl<A: Args> Program<A> {
         match outcome {
             Ok(code) => code,
             Err(error) => match error.downcast::<Error>() {
-                Ok(usage) => explain(&usage),
+                Ok(usage) => self.explain(usage),
                 Err(error) => report::failure(&error).into(),
             },
         }
@@ -96,10 +96,34 @@ impl<A: Args> Program<A> {
         }
     }
 
+    /// Prints help, or what is wrong with the command line, in one line. Not to
+    /// have run anything is a failure of the tool: 125, where clap says 2.
+    fn explain(&self, usage: Error) -> ExitCode {
+        use ErrorKind::*;
+        let help = DisplayHelpOnMissingArgumentOrSubcommand;
+        match usage.kind() {
+            DisplayHelp | DisplayVersion => match usage.print() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    let error = anyhow::Error::from(error).context("write(1)");
+                    report::failure(&error).into()
+                }
+            },
+            kind if kind == help => {
+                let _ = usage.print();
+                report::FAILED.into()
+            }
+            _ => report::failure(&in_one_line(usage, &self.command_line()))
+                .into(),
+        }
+    }
+
     fn command_line(&self) -> Command {
+        let printable = report::escaped(program_name());
         Command::new(program_name())
+            .bin_name(&printable)
+            .display_name(&printable)
             .version(env!("CARGO_PKG_VERSION"))
-            .disable_help_subcommand(true)
             .subcommand_required(true)
             .arg_required_else_help(true)
             .subcommand(self.run_command())
@@ -123,9 +147,11 @@ impl<A: Args> Program<A> {
     }
 
     fn run_command(&self) -> Command {
-        A::augment_args(Command::new("run"))
+        // -h is the host name, as with docker run.
+        A::augment_args(Command::new("run").disable_help_flag(true))
             .arg(
                 Arg::new("env")
+                    .short('e')
                     .long("env")
                     .value_name("KEY=VALUE")
                     .action(ArgAction::Append)
@@ -134,10 +160,18 @@ impl<A: Args> Program<A> {
             )
             .arg(
                 Arg::new("workdir")
+                    .short('w')
                     .long("workdir")
                     .value_name("DIR")
                     .value_parser(value_parser!(PathBuf))
                     .help("Working directory of the command"),
+            )
+            .args(as_with_docker())
+            .arg(
+                Arg::new("help")
+                    .long("help")
+                    .action(ArgAction::Help)
+                    .help("Print help"),
             )
             .arg(
                 Arg::new("command")
@@ -153,6 +187,23 @@ impl<A: Args> Program<A> {
     fn no_options(&self) -> Result<ArgMatches, Error> {
         self.run_command().try_get_matches_from(["run"])
     }
+}
+
+/// What people add to `docker run` by habit. Ours does all three without being
+/// asked: the container has the terminal, and nothing of it is left.
+fn as_with_docker() -> [Arg; 3] {
+    let accepted = |name: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue)
+    };
+    [
+        accepted("interactive").short('i').help(
+            "Keep standard input open (always so; accepted, as by Docker)",
+        ),
+        accepted("tty")
+            .short('t')
+            .help("Use the terminal (always so, if there is one)"),
+        accepted("rm").help("Remove the container at its end (always so)"),
+    ]
 }
 
 fn json() -> Arg {
@@ -194,36 +245,52 @@ fn setting(text: OsString) -> Result<(OsString, OsString), &'static str> {
     }
 }
 
-/// Prints help, or what is wrong with the command line, in one line. Not to
-/// have run anything is a failure of the tool: 125, where clap says 2.
-fn explain(usage: &Error) -> ExitCode {
-    use ErrorKind::*;
-    let text = usage.render().to_string();
-    let help = DisplayHelpOnMissingArgumentOrSubcommand;
-    match usage.kind() {
-        DisplayHelp | DisplayVersion => match usage.print() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                let error = anyhow::Error::from(error).context("write(1)");
-                report::failure(&error).into()
-            }
-        },
-        kind if kind == help => {
-            let _ = usage.print();
-            report::FAILED.into()
-        }
-        _ => {
-            // The first paragraph, which ends in front of the usage.
-            let text = text.split("\n\n").next().unwrap_or_default();
-            let lines: Vec<&str> = text.lines().map(str::trim).collect();
-            let line = lines.join(" ");
-            let line = line.strip_prefix("error: ").unwrap_or(&line);
-            let usage =
-                anyhow::Error::msg(line.to_owned()).context(report::Hint {
-                    advice: "see --help".into(),
-                    page: None,
-                });
-            report::failure(&usage).into()
-        }
+/// What clap says in several paragraphs: what is wrong, what may be meant, and
+/// the usage.
+fn in_one_line(mut usage: Error, program: &Command) -> anyhow::Error {
+    // What was typed may look like the end of a paragraph.
+    let typed: Vec<(ContextKind, String)> = usage
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, report::escaped(text))),
+            _ => None,
+        })
+        .collect();
+    for (kind, text) in typed {
+        usage.insert(kind, ContextValue::String(text));
     }
+    let text = usage.render().to_string();
+    let mut paragraphs = text.split("\n\n").map(|paragraph| {
+        let lines: Vec<&str> = paragraph.lines().map(str::trim).collect();
+        lines.join(" ")
+    });
+    let wrong = paragraphs.next().unwrap_or_default();
+    let wrong = wrong.strip_prefix("error: ").unwrap_or(&wrong).to_owned();
+
+    let similar = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedValue,
+    ];
+    let similar = similar.iter().find_map(|kind| match usage.get(*kind)? {
+        ContextValue::String(name) => Some(name.clone()),
+        ContextValue::Strings(names) => names.last().cloned(),
+        _ => None,
+    });
+    let mut advice = String::new();
+    if let Some(name) = similar {
+        advice += &format!("did you mean {name}? ");
+    }
+    let synopsis =
+        paragraphs.find_map(|it| it.strip_prefix("Usage: ").map(str::to_owned));
+    if let Some(synopsis) = synopsis {
+        advice += &format!("usage: {synopsis}; ");
+    }
+    if usage.kind() == ErrorKind::InvalidSubcommand {
+        let names = program.get_subcommands().map(Command::get_name);
+        let names: Vec<&str> = names.collect();
+        advice += &format!("the commands are {}; ", names.join(", "));
+    }
+    advice += "see --help";
+    anyhow::Error::msg(wrong).context(report::Hint { advice, page: None })
 }

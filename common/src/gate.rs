@@ -9,7 +9,7 @@
 use std::{
     io::{Read, Write},
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, RawFd},
         unix::net::UnixStream,
     },
     sync::OnceLock,
@@ -97,6 +97,11 @@ pub(crate) fn die_with_parent() -> anyhow::Result<()> {
         process::exit(crate::report::FAILED);
     }
     Ok(())
+}
+
+/// The number of the child's end, in the child.
+pub(crate) fn childs_end() -> Option<RawFd> {
+    CHILDS_END.get().map(|end| end.as_raw_fd())
 }
 
 /// In the child: tells the parent that the command was stopped (Ctrl-Z), which

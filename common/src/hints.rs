@@ -431,6 +431,18 @@ const HINTS: &[Hint] = &[
         "leave --upper away, or name a directory on a local disk or a tmpfs: \
          mount -t tmpfs tmpfs DIR",
     ),
+    // Not run here; source: fs/overlayfs/super.c, "idmapped layers are currently
+    // not supported", which Linux 5.19 has removed.
+    hint(
+        page::USER,
+        &[r#"mount("overlay""#],
+        Some(EINVAL),
+        "before Linux 5.19 an overlay takes no image whose ids are mapped, as \
+         root's are",
+        "use a newer kernel, or run as a plain user; or let root inside be \
+         root outside: --root-is-root-outside",
+    )
+    .when(machine::overlays_lack_id_maps),
     hint(
         page::STEP_5,
         &[r#"mount("overlay""#],
@@ -517,7 +529,8 @@ const HINTS: &[Hint] = &[
         Some(EINVAL),
         "this file system can't show its files with other ids (overlay, NFS; \
          tmpfs before Linux 6.3)",
-        "use a directory on ext4, xfs or btrfs",
+        "use a directory on ext4, xfs or btrfs, or run as a plain user; or let \
+         root inside be root outside: --root-is-root-outside",
     ),
     // Control groups.
     hint(
@@ -563,6 +576,37 @@ const HINTS: &[Hint] = &[
         "this cgroup is somebody else's",
         "systemd-run --user --scope -p Delegate=yes -- COMMAND, or run as \
          root",
+    ),
+    hint(
+        page::CGROUPS,
+        &["the cgroup above, "],
+        Some(EINVAL),
+        "on version 1 no cgroup can have more of the CPU than those above it",
+        "ask for no more by --cpus, or start it from another cgroup",
+    ),
+    hint(
+        page::CGROUPS,
+        &["mkdir(*/container-in-six-steps."],
+        Some(EAGAIN),
+        "the cgroup above allows no more below it (cgroup.max.descendants, \
+         cgroup.max.depth)",
+        "raise it, or start it from another cgroup; see cgroups(7)",
+    ),
+    hint(
+        page::CGROUPS,
+        &["joining the cgroup", "the cpu controller is not"],
+        Some(EINVAL),
+        "a cgroup takes a real-time process only with real-time of its own \
+         (CONFIG_RT_GROUP_SCHED)",
+        "start it with the usual policy: chrt --other 0 COMMAND; see sched(7)",
+    ),
+    // Not run here; source: cpu_legacy_files and cpu_files, kernel/sched/core.c.
+    hint(
+        page::CGROUPS,
+        &["open(*/cpu.cfs_quota_us", "open(*/cpu.max"],
+        Some(ENOENT),
+        "this kernel is built without limits on the CPU (CONFIG_CFS_BANDWIDTH)",
+        "use a distribution's kernel",
     ),
     // Not run here; source: Microsoft's release notes of WSL 2.5.1.
     hint(
@@ -717,14 +761,14 @@ const HINTS: &[Hint] = &[
     ),
     hint(
         page::TROUBLESHOOTING,
-        &["mkdir("],
+        &["mkdir(", "mkdirat("],
         Some(EROFS),
         "the directory is missing, and its file system is read-only",
         "make it where that is not",
     ),
     hint(
         page::TROUBLESHOOTING,
-        &["mkdir("],
+        &["mkdir(", "mkdirat("],
         Some(EACCES),
         "the directory above is not yours to write",
         "use another one",

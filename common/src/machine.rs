@@ -75,6 +75,27 @@ pub(crate) fn release() -> String {
     setting("kernel/osrelease").unwrap_or_default()
 }
 
+/// In step 6, whose image of root's is id-mapped, on a kernel whose overlays
+/// don't take that.
+pub(crate) fn overlays_lack_id_maps() -> bool {
+    let release = release();
+    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next())
+    else {
+        return false;
+    };
+    let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let root_outside = uid_map.split_whitespace().nth(1);
+    (major, minor) < (5, 19)
+        && root_outside != Some("0")
+        && has_many_ids(&uid_map)
+}
+
+/// More than one: a plain user's container maps no image.
+fn has_many_ids(uid_map: &str) -> bool {
+    uid_map.split_whitespace().nth(2) != Some("1")
+}
+
 /// Debian's switch; other kernels lack the file.
 pub(crate) fn only_root_makes_user_namespaces() -> bool {
     setting("kernel/unprivileged_userns_clone").as_deref() == Some("0")

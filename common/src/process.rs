@@ -2,6 +2,9 @@
 
 use std::{
     convert::Infallible,
+    ffi::OsString,
+    fs,
+    os::fd::RawFd,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -16,16 +19,23 @@ use nix::{
     unistd::{ForkResult, Pid},
 };
 
-use crate::{gate, report};
+use crate::{
+    gate,
+    report::{self, FAILED},
+};
 
 mod child;
+mod command;
 mod new_process;
 mod placeholder;
+mod stack;
 mod stat;
 
 pub use child::Child;
+pub(crate) use command::Command;
 pub use new_process::NewProcess;
 pub use placeholder::Placeholder;
+use stack::Stack;
 pub use stat::Stat;
 
 /// What has happened to a child.
@@ -72,37 +82,68 @@ pub fn fork(
     }
 }
 
-/// As much stack as a child needs until its exec.
-const STACK_SIZE: usize = 256 * 1024;
-
-/// Like [`fork`], for a `child` that does nothing but exec: it runs in our
-/// memory, while we wait until it has left it.
+/// Creates a child that calls `exec`, which returns only if it fails, and then
+/// with the errno: it runs in our memory, while we wait until it has left it.
 ///
 /// fork(2) gives the child a copy of every page that it or we write to, and
 /// has it map the program anew, only for exec to throw all that away. See
 /// vfork(2).
 pub(crate) fn vfork(
-    child: impl FnOnce() -> anyhow::Result<Infallible>,
-) -> anyhow::Result<Pid> {
-    let mut child = Some(child);
-    let run = || match child.take() {
-        Some(child) => run_to_end(child),
-        None => unreachable!("a process begins once"),
+    mut exec: impl FnMut() -> Errno,
+) -> anyhow::Result<Result<Pid, Errno>> {
+    let mut stack = Stack::new().context("creating a process")?;
+    let mut failed = None;
+    let child = || {
+        failed = Some(exec());
+        exit(FAILED)
     };
-    let mut stack = vec![0; STACK_SIZE];
-    // SAFETY: the child has a stack of its own, and what else it writes to, it
-    // leaves in order, since it runs like a function that we call: we have one
-    // thread, which does not run before the child executes or exits.
-    unsafe {
+    // SAFETY: the child has a stack of its own, with a guard page below. In the
+    // rest of our memory it may be killed at any moment: so it allocates
+    // nothing and holds no lock, it only calls the kernel and leaves an errno.
+    // We have one thread, which does not run before the child executes or ends.
+    let pid = unsafe {
         sched::clone(
-            Box::new(run),
-            &mut stack,
+            Box::new(child),
+            stack.bytes(),
             CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK,
             Some(libc::SIGCHLD),
         )
+    };
+    let pid = pid
+        .context("clone(CLONE_VM|CLONE_VFORK)")
+        .context("creating a process")?;
+    let Some(errno) = failed else {
+        return Ok(Ok(pid));
+    };
+    wait(pid)?;
+    Ok(Err(errno))
+}
+
+/// Closes every descriptor that would be closed at exec, but for `kept` and our
+/// end of the gate. These are ours: Rust opens all files so. What this program
+/// was given without that mark is left.
+///
+/// The caller must not use them again: it ends in an exec, or with the
+/// container.
+pub(crate) fn close_own_descriptors(kept: &[RawFd]) -> anyhow::Result<()> {
+    let path = "/proc/self/fd";
+    let names: Vec<OsString> = fs::read_dir(path)
+        .and_then(|entries| entries.map(|it| Ok(it?.file_name())).collect())
+        .with_context(|| format!("getdents({path:?})"))?;
+    let numbers = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+    for number in numbers.filter(|number| *number > libc::STDERR_FILENO) {
+        if kept.contains(&number) || gate::childs_end() == Some(number) {
+            continue;
+        }
+        // SAFETY: the call takes integers and changes nothing.
+        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+        if flags != -1 && flags & libc::FD_CLOEXEC != 0 {
+            // SAFETY: the descriptor is one of this program's, and by the
+            // precondition nobody uses it again.
+            unsafe { libc::close(number) };
+        }
     }
-    .context("clone(CLONE_VM|CLONE_VFORK)")
-    .context("creating a process")
+    Ok(())
 }
 
 /// Waits until `child` has ended, and returns its exit code; 128+n says that
@@ -157,7 +198,7 @@ fn run_to_end(function: impl FnOnce() -> anyhow::Result<Infallible>) -> ! {
     let code = match catch_unwind(AssertUnwindSafe(function)) {
         Ok(Err(error)) => report::failure(&error),
         // The panic has printed its message.
-        Err(_) => report::FAILED,
+        Err(_) => FAILED,
     };
     exit(code)
 }

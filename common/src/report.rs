@@ -5,10 +5,14 @@
 //! do, and a third which page of the book explains it:
 //!
 //! ```text
-//! step03-mount: entering the root file system: pivot_root(".", "."): EINVAL: Invalid argument
+//! step03-mount: making "/" the root: pivot_root(".", "."): EBUSY: Device or resource busy
 //!   hint: …
 //!   read: book/src/step03-mount.md
 //! ```
+//!
+//! A message holds names that others have chosen: files of an image, commands,
+//! host names. Here is the one place where all of them are printed, and where
+//! what would not stay in its line is escaped ([`escaped`]).
 
 use std::{
     fmt,
@@ -34,14 +38,11 @@ pub struct Hint {
     pub page: Option<&'static str>,
 }
 
-/// The lines below the message.
+/// For the chain of an error, which wants text of each link. It is not printed
+/// there, but below the message.
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "  hint: {}", self.advice)?;
-        match self.page {
-            Some(page) => write!(f, "\n  read: {page}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.advice)
     }
 }
 
@@ -64,22 +65,23 @@ impl fmt::Display for CannotRun {
 /// Prints `error` in one line, and below it the hint that goes with it.
 /// Returns the exit code that belongs to the error.
 pub fn failure(error: &anyhow::Error) -> u8 {
-    let hint = match error.downcast_ref::<Hint>() {
-        Some(hint) => Some(hint.to_string()),
-        None => hints::find(error).map(|usual| {
-            let advice = format!("{}: {}", usual.cause, usual.fix);
-            let page = Some(usual.page);
-            Hint { advice, page }.to_string()
-        }),
-    };
-    say(&one_line(error));
-    if let Some(hint) = hint {
-        // A failure to print has nowhere left to go.
-        let _ = writeln!(io::stderr(), "{hint}");
+    let mut lines = vec![one_line(error)];
+    if let Some(Hint { advice, page }) = error.downcast_ref() {
+        lines.push(format!("  hint: {advice}"));
+        lines.extend(page.map(|page| format!("  read: {page}")));
+    } else if let Some(usual) = hints::find(error) {
+        lines.push(format!("  hint: {}: {}", usual.cause, usual.fix));
+        lines.push(format!("  read: {}", usual.page));
     }
+    say(&lines);
     error
         .downcast_ref::<CannotRun>()
         .map_or(FAILED, |cannot_run| cannot_run.code)
+}
+
+/// Prints one line of warning: the container runs, but not as it should.
+pub fn warning(error: &anyhow::Error) {
+    say(&[format!("warning: {}", one_line(error))]);
 }
 
 /// The links of an error's chain, from the aim to the errno. A [`Hint`] among
@@ -91,12 +93,22 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
         .map(describe)
         .filter(|part| Some(part) != hint.as_ref())
         .collect();
-    parts.join(": ")
+    escaped(&parts.join(": "))
 }
 
-/// Prints one line of warning: the container runs, but not as it should.
-pub fn warning(text: &str) {
-    say(&format!("warning: {text}"));
+/// `text` with nothing in it that a terminal would obey: line breaks, escape
+/// sequences and other characters that don't print are written as in a literal
+/// (`\n`, `\u{1b}`), which is what `{:?}` does with the names in our messages.
+/// What that has escaped already stays as it is.
+pub fn escaped(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\'' | '\\' => line.push(character),
+            _ => line.extend(character.escape_debug()),
+        }
+    }
+    line
 }
 
 /// Remembers that `what` is not enforced in this run, and why. The scoreboard
@@ -106,7 +118,7 @@ pub fn warning(text: &str) {
 /// know it inherits. Printing the warning is the caller's business.
 pub fn waive(what: &'static str, reason: &str) {
     let mut waived = WAIVED.lock().unwrap_or_else(|poison| poison.into_inner());
-    waived.push((what, reason.to_owned()));
+    waived.push((what, escaped(reason)));
 }
 
 /// What [`waive`] has collected so far.
@@ -119,12 +131,16 @@ pub(crate) fn waived() -> Vec<(&'static str, String)> {
 
 static WAIVED: Mutex<Vec<(&'static str, String)>> = Mutex::new(Vec::new());
 
-/// Prints `text` behind the program's name, in one write, so that two
+/// Prints `lines` behind the program's name, in one write, so that two
 /// processes that share a terminal do not mix their lines.
-fn say(text: &str) {
-    let line = format!("{}: {text}\n", program_name());
+fn say(lines: &[String]) {
+    let mut text = escaped(program_name()) + ": ";
+    for line in lines {
+        text += &escaped(line);
+        text.push('\n');
+    }
     // A failure to print has nowhere left to go.
-    let _ = io::stderr().write_all(line.as_bytes());
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// One link of an error's chain. The standard library prints an errno as a
@@ -140,10 +156,41 @@ fn describe(link: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The errno at the end of an error's chain.
-pub(crate) fn errno(error: &anyhow::Error) -> Option<Errno> {
+pub fn errno(error: &anyhow::Error) -> Option<Errno> {
     let root = error.root_cause();
     if let Some(error) = root.downcast_ref::<io::Error>() {
         return error.raw_os_error().map(Errno::from_raw);
     }
     root.downcast_ref::<Errno>().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        assert_eq!(escaped("a\nb\t\x1b[31m\r\0"), r"a\nb\t\u{1b}[31m\r\0");
+        // CSI in one character; text that turns around what follows it.
+        assert_eq!(escaped("\u{9b}31m \u{202e}"), r"\u{9b}31m \u{202e}");
+    }
+
+    #[test]
+    fn what_prints_stays_and_nothing_is_escaped_twice() {
+        let plain = r#"execve("/bin/\u{1b}'é…"): ENOENT"#;
+        assert_eq!(escaped(plain), plain);
+        assert_eq!(escaped(&escaped("\n")), r"\n");
+    }
+
+    #[test]
+    fn a_hint_is_no_part_of_the_message() {
+        let error = anyhow::Error::from(Errno::EINVAL)
+            .context("call()")
+            .context(Hint {
+                advice: "do".into(),
+                page: None,
+            })
+            .context("aim");
+        assert_eq!(one_line(&error), "aim: call(): EINVAL: Invalid argument");
+    }
 }

@@ -177,7 +177,7 @@ fn make_home(home: &Path) -> anyhow::Result<()> {
         .recursive(true)
         .mode(mode)
         .create(cache)
-        .with_context(|| format!("mkdir({cache:?}, {mode:#o})"))?;
+        .with_context(|| format!("mkdir({cache:?}, 0{mode:o})"))?;
     for dir in [project, home] {
         match image::make_dir(dir, 0o755) {
             Err(error) if exists(&error) => {}

@@ -99,7 +99,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if let Err(error) = self.take_back() {
-            report::warning(&format!("taking the terminal back: {error:#}"));
+            report::warning(&error.context("taking the terminal back"));
         }
     }
 }

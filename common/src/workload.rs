@@ -3,20 +3,25 @@
 use std::{
     convert::Infallible,
     ffi::{CString, OsStr, OsString},
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use anyhow::Context;
 use nix::{
     errno::Errno,
-    unistd::{Pid, chdir, execve},
+    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
+    unistd::{AccessFlags, Pid, access, fchdir, getcwd},
 };
 
 use crate::{
     hints, machine,
     probe::Agent,
-    process,
+    process::{self, Command},
     report::{CannotRun, Hint},
     rootfs, signals,
 };
@@ -38,6 +43,8 @@ pub struct Workload {
     workdir: Option<PathBuf>,
     /// The probe runs in place of a command.
     probe: Option<Agent>,
+    /// The program that starts the command.
+    launcher: Option<Rc<OwnedFd>>,
 }
 
 impl Workload {
@@ -55,6 +62,7 @@ impl Workload {
             asked_for,
             workdir,
             probe: None,
+            launcher: None,
         }
     }
 
@@ -87,15 +95,36 @@ impl Workload {
         }
     }
 
+    /// The same workload, started by `launcher`: a program that executes the
+    /// file that is its first argument, with the arguments behind it. If it
+    /// can't, it writes the negative errno, four bytes, to descriptor 3.
+    #[must_use]
+    pub fn started_by(self, launcher: OwnedFd) -> Workload {
+        Workload {
+            launcher: Some(Rc::new(launcher)),
+            ..self
+        }
+    }
+
     /// Starts the command as a child of this process, and returns its number.
     ///
-    /// The caller must have only one thread.
+    /// The caller must have only one thread, and end with the container: the
+    /// descriptors that our program has opened are closed.
+    ///
+    /// # Errors
+    /// As [`Workload::exec`].
     pub fn spawn(&self) -> anyhow::Result<Pid> {
-        match self.probe {
+        self.leave_the_host()?;
+        if let Some(agent) = &self.probe {
             // It needs memory of its own: it does not exec, it stays.
-            Some(_) => process::fork(|| self.exec()),
-            None => process::vfork(|| self.exec()),
+            return process::fork(|| self.run_probe(agent));
         }
+        let command = self.prepare()?;
+        let child = match &self.launcher {
+            None => process::vfork(|| command.exec())?,
+            Some(launcher) => command.launch(launcher)?,
+        };
+        child.map_err(|errno| self.cannot_run(&command.file, errno))
     }
 
     /// Becomes the command: the end of each container, and so the one function
@@ -105,50 +134,81 @@ impl Workload {
     /// [`CannotRun`] when there is no such command (127), or when it can't be
     /// executed (126).
     pub fn exec(&self) -> anyhow::Result<Infallible> {
-        if let Some(workdir) = &self.workdir {
-            chdir(workdir)
-                .with_context(|| format!("chdir({workdir:?})"))
-                .context("entering the working directory")?;
+        self.leave_the_host()?;
+        if let Some(agent) = &self.probe {
+            return self.run_probe(agent);
         }
-        signals::unblock()?;
-        match &self.probe {
-            Some(agent) => agent.run(&self.environment()),
-            None => self.exec_command(),
-        }
+        let command = self.prepare()?;
+        Err(self.cannot_run(&command.file, command.exec()))
     }
 
-    fn exec_command(&self) -> anyhow::Result<Infallible> {
-        let name = &self.command[0];
-        let arguments = self.command.iter().map(c_string).collect::<Vec<_>>();
-        let environment = self.environment();
+    fn run_probe(&self, agent: &Agent) -> anyhow::Result<Infallible> {
+        signals::unblock()?;
+        agent.run(&self.environment())
+    }
 
-        // A name without a slash is looked for in PATH, inside.
-        let mut found: Option<(PathBuf, Errno)> = None;
+    /// Closes what our program has open of the host, and only then looks at a
+    /// path of the image: the working directory.
+    ///
+    /// A link in an image can lead to `/proc/self/fd/3`, and if that is a
+    /// directory of the host, it is a way out of any root. To mark it
+    /// close-on-exec is not enough: this is before the exec (CVE-2024-21626 of
+    /// runc).
+    fn leave_the_host(&self) -> anyhow::Result<()> {
+        let mut kept = self.probe.as_ref().map_or(vec![], Agent::descriptors);
+        kept.extend(self.launcher.iter().map(|it| it.as_raw_fd()));
+        process::close_own_descriptors(&kept)?;
+        self.workdir
+            .as_deref()
+            .map_or(Ok(()), enter_directory)
+            .context("entering the working directory")
+    }
+
+    /// Finds the command, and puts together what execve(2) takes.
+    fn prepare(&self) -> anyhow::Result<Command> {
+        let file = self
+            .find()
+            .map_err(|(path, errno)| self.cannot_run(&path, errno))?;
+        let arguments = self.command.iter().map(c_string).collect();
+        Ok(Command::new(file, arguments, self.environment()))
+    }
+
+    /// The first file that the command's name can mean and that may be
+    /// executed: as in every shell. Otherwise a file, and what is wrong with it.
+    fn find(&self) -> Result<PathBuf, (PathBuf, Errno)> {
+        let name = Path::new(&self.command[0]);
+        let mut failure = None;
         for path in self.candidates() {
-            let file = c_string(path.as_os_str());
-            let Err(errno) = execve(&file, &arguments, &environment);
-            match errno {
-                Errno::ENOENT | Errno::ENOTDIR if !path.exists() => {}
+            let refused = match access(&path, AccessFlags::X_OK) {
+                Ok(()) if path.is_dir() => Errno::EACCES,
+                Ok(()) => return Ok(path),
+                Err(errno) => errno,
+            };
+            match refused {
+                Errno::ENOENT | Errno::ENOTDIR => {}
                 // A directory of PATH that is closed to us says nothing about
                 // the command.
-                Errno::EACCES if path != *name && !path.exists() => {}
-                // What comes later in PATH may be executable.
-                errno => found = found.or(Some((path, errno))),
+                Errno::EACCES if path != name && !path.exists() => {}
+                errno => failure = failure.or(Some((path, errno))),
             }
         }
-        let (path, errno) = found.unwrap_or((name.into(), Errno::ENOENT));
+        Err(failure.unwrap_or((name.to_owned(), Errno::ENOENT)))
+    }
+
+    /// The error for a command that can't be executed.
+    fn cannot_run(&self, path: &Path, errno: Errno) -> anyhow::Error {
         // As in every shell: what does not exist is 127, and so is what needs
         // something that does not exist.
         let code = if errno == Errno::ENOENT { 127 } else { 126 };
-        let command = name.to_string_lossy().into_owned();
+        let command = self.command[0].to_string_lossy().into_owned();
         let mut error = anyhow::Error::from(errno)
             .context(format!("execve({path:?})"))
             .context(CannotRun { command, code });
-        if let Some(advice) = self.advice(&path, errno) {
+        if let Some(advice) = self.advice(path, errno) {
             let page = Some(hints::page::STEP_3);
             error = error.context(Hint { advice, page });
         }
-        Err(error)
+        error
     }
 
     /// The files that the command's name can mean.
@@ -236,6 +296,23 @@ impl Workload {
             })
             .collect()
     }
+}
+
+/// Makes `path` the working directory.
+///
+/// No link to a descriptor is followed (`ELOOP`), and what is not below our
+/// root is refused (`ENOENT`). See openat2(2), `RESOLVE_NO_MAGICLINKS`, and
+/// getcwd(3).
+fn enter_directory(path: &Path) -> anyhow::Result<()> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let directory = openat2(AT_FDCWD, path, how).with_context(|| {
+        format!("openat2({path:?}, O_DIRECTORY, RESOLVE_NO_MAGICLINKS)")
+    })?;
+    fchdir(directory).with_context(|| format!("fchdir({path:?})"))?;
+    getcwd().context("getcwd()")?;
+    Ok(())
 }
 
 /// As C wants it. The kernel has given us these strings, so there is no NUL in

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
 #[derive(clap::Args)]
 struct Args {
     /// Host name inside the container
-    #[arg(long, default_value = "box")]
+    #[arg(short = 'h', long, default_value = "box")]
     #[arg(value_parser = step01_uts::parse_hostname)]
     hostname: String,
 }

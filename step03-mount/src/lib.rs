@@ -8,16 +8,16 @@
 //! mount_namespaces(7) and pivot_root(2).
 #![forbid(unsafe_code)]
 
-use std::{
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use anyhow::Context;
+use common::rootfs::open_directory;
 use nix::{
+    errno::Errno,
+    fcntl::{OFlag, openat},
     mount::{MntFlags, MsFlags, mount, umount2},
-    unistd::{chdir, pivot_root},
+    sys::stat::{Mode, mkdirat},
+    unistd::{chdir, fchdir, pivot_root},
 };
 
 /// Makes all mounts private: what is mounted here from now on stays here.
@@ -46,10 +46,10 @@ pub fn mount_root(root: &Path) -> anyhow::Result<()> {
 /// `proc` only next to one that is visible in full (`EPERM`), and once the old
 /// root is gone there is none. See user_namespaces(7).
 pub fn mount_proc(root: &Path) -> anyhow::Result<()> {
-    let target = mount_point(root, "proc")?;
+    enter_mount_point(root, "proc")?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("proc"), &target, Some("proc"), flags, None::<&str>)
-        .with_context(|| format!(r#"mount("proc", {target:?}, "proc")"#))
+    mount(Some("proc"), ".", Some("proc"), flags, None::<&str>)
+        .context(r#"mount("proc", ".", "proc")"#)
         .context("mounting a proc file system of its own")
 }
 
@@ -58,7 +58,8 @@ pub fn mount_proc(root: &Path) -> anyhow::Result<()> {
 ///
 /// Must run before [`enter_root`], while the host's `/dev` is still there.
 pub fn mount_dev(root: &Path) -> anyhow::Result<()> {
-    bind(Path::new("/dev"), &mount_point(root, "dev")?)
+    enter_mount_point(root, "dev")?;
+    bind(Path::new("/dev"), Path::new("."))
 }
 
 /// Makes `new_root` the `/` of this mount namespace and lets go of the old one.
@@ -91,13 +92,32 @@ fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("binding {source:?}"))
 }
 
-/// The directory `name` below `root`, made if the image lacks it.
-fn mount_point(root: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let path = root.join(name);
-    match fs::create_dir(&path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error)
-            .with_context(|| format!("mkdir({path:?})"))
-            .with_context(|| format!("making a place for /{name}")),
-        _ => Ok(path),
-    }
+/// Goes into the directory `name` of `root`, made if the image lacks it: what
+/// is to be mounted there is then mounted on `"."`.
+///
+/// Whoever made the image had a say in what it is. A symbolic link would lead
+/// the mount somewhere else, and until [`enter_root`] that is anywhere on the
+/// host; it is refused (`ENOTDIR`), and so is whatever else is no directory.
+/// Not by path again after that: it could lead elsewhere by then. See open(2),
+/// `O_NOFOLLOW`.
+pub fn enter_mount_point(root: &Path, name: &str) -> anyhow::Result<()> {
+    let enter = || {
+        let directory = open_directory(root)?;
+        match mkdirat(&directory, name, Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => {
+                return Err(errno).with_context(|| {
+                    format!("mkdirat({root:?}, {name:?}, 0755)")
+                });
+            }
+        }
+        let mut flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        flags |= OFlag::O_NOFOLLOW;
+        let directory = openat(&directory, name, flags, Mode::empty())
+            .with_context(|| {
+                format!("openat({root:?}, {name:?}, O_DIRECTORY|O_NOFOLLOW)")
+            })?;
+        fchdir(directory).with_context(|| format!("fchdir({name:?})"))
+    };
+    enter().with_context(|| format!("making a place for /{name}"))
 }

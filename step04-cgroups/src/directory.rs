@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use common::cgroups::{Hierarchy, Version};
 use common::report;
+use nix::errno::Errno;
 
 use crate::leftovers::Name;
 use crate::limits::Limit;
@@ -46,7 +47,12 @@ impl Directory {
         let path = parent.join(&name.full);
         fs::create_dir(&path)
             .with_context(|| format!("mkdir({path:?})"))
-            .context("no delegated cgroup")?;
+            .map_err(|error| match report::errno(&error) {
+                Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
+                    error.context("no delegated cgroup")
+                }
+                _ => error,
+            })?;
         name.sweep(&parent);
         let entrance = match hierarchy.version {
             Version::V1 => v1::open_entrance(&path),
@@ -91,13 +97,16 @@ pub(crate) fn remove(path: &Path) {
                 sleep(Duration::from_millis(1));
             }
             Err(error) => {
-                report::warning(&format!("rmdir({path:?}): {error}"));
+                let error = anyhow::Error::from(error);
+                report::warning(&error.context(format!("rmdir({path:?})")));
                 return;
             }
             Ok(()) => return,
         }
     }
-    report::warning(&format!("rmdir({path:?}): processes are left in there"));
+    let busy = anyhow::Error::from(Errno::EBUSY);
+    let busy = busy.context(format!("rmdir({path:?})"));
+    report::warning(&busy.context("processes are left in the cgroup"));
 }
 
 /// Writes `value` to an existing file of the kernel, in one write(2).

@@ -67,15 +67,19 @@ impl Name {
                 continue;
             }
             let path = entry.path();
-            match fs::remove_dir(&path).map_err(|error| error.kind()) {
+            let Err(error) = fs::remove_dir(&path) else {
+                continue;
+            };
+            match error.kind() {
                 // Somebody is in there, somebody else was faster, or it is
                 // somebody else's.
-                Ok(())
-                | Err(ErrorKind::ResourceBusy)
-                | Err(ErrorKind::NotFound)
-                | Err(ErrorKind::PermissionDenied) => {}
-                Err(kind) => {
-                    report::warning(&format!("rmdir({path:?}): {kind}"));
+                ErrorKind::ResourceBusy
+                | ErrorKind::NotFound
+                | ErrorKind::PermissionDenied => {}
+                _ => {
+                    let error = anyhow::Error::from(error);
+                    let call = format!("rmdir({path:?})");
+                    report::warning(&error.context(call));
                 }
             }
         }
@@ -89,7 +93,7 @@ impl Name {
     }
 }
 
-/// Whether the process in the end of a name, `1234.567890`, exists no more.
+/// Whether the process in the end of a name, `1234.567890`, runs no more.
 fn is_dead(owner: &str) -> bool {
     let owner = owner.strip_suffix(LEAF).unwrap_or(owner);
     let Some((pid, start_time)) = owner.split_once('.') else {
@@ -105,7 +109,7 @@ fn is_dead(owner: &str) -> bool {
         return true;
     }
     Stat::read(&pid.to_string())
-        .is_some_and(|stat| stat.start_time != start_time)
+        .is_some_and(|stat| stat.start_time != start_time || stat.has_ended())
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 //! *controllers* enforce what we need: `memory`, `cpu` and `pids`.
 //!
 //! There are two versions with different files. In version 2 all controllers
-//! share one tree, and a child can be *born* in a cgroup. In version 1 each
-//! controller has a tree of its own, so that "the" cgroup of a container is
-//! three directories, and the child joins them as its first act. Which of the
+//! share one tree, and a child can be *born* in a cgroup. In version 1 there are
+//! several trees, each with one controller or a few, so that "the" cgroup of a
+//! container is two or three directories, and the child joins them as its first
+//! act. Which of the
 //! two the machine has is the same for this step's `main`. See cgroups(7).
 
 #![forbid(unsafe_code)]
@@ -21,9 +22,10 @@ mod v1;
 mod v2;
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
-use anyhow::Context;
-use common::cgroups::{Layout, Version};
+use anyhow::{Context, anyhow};
+use common::cgroups::{Hierarchy, Layout, Version};
 use common::report;
 use directory::Directory;
 use leftovers::Name;
@@ -61,8 +63,7 @@ impl Cgroup {
                     let aim = format!("limiting the {}", limit.what());
                     return Err(error.context(aim));
                 }
-                // The outermost context says in a few words what is missing.
-                Err(error) => waived.push((limit.what(), error.to_string())),
+                Err(error) => waived.push((limit.what(), error)),
             }
         }
         warn_of(&waived);
@@ -100,6 +101,13 @@ impl Cgroup {
             .map(|directory| directory.entrance.as_fd())
     }
 
+    /// The directories of the cgroup on the host, and the tree of each.
+    pub fn directories(&self) -> impl Iterator<Item = (&Path, &Hierarchy)> {
+        self.directories
+            .iter()
+            .map(|directory| (directory.path.as_path(), &directory.hierarchy))
+    }
+
     /// Moves the calling process into the cgroup, as far as it was not born
     /// there.
     ///
@@ -117,22 +125,42 @@ impl Cgroup {
 }
 
 /// Says in one line which limits the container runs without, and why.
-fn warn_of(waived: &[(&'static str, String)]) {
-    for (what, reason) in waived {
-        report::waive(what, reason);
-    }
-    let Some((_, reason)) = waived.first() else {
+fn warn_of(waived: &[(&'static str, anyhow::Error)]) {
+    if waived.is_empty() {
         return;
-    };
-    let text = if waived.iter().all(|(_, other)| other == reason) {
-        let what: Vec<&str> = waived.iter().map(|(what, _)| *what).collect();
-        format!("{}: {reason}", what.join(", "))
+    }
+    for (what, error) in waived {
+        report::waive(what, &in_words(error));
+    }
+    let reasons: Vec<String> =
+        waived.iter().map(|(_, error)| reason(error)).collect();
+    let all = waived.iter().map(|(what, _)| *what);
+    let text = if reasons.iter().all(|other| *other == reasons[0]) {
+        format!("{}: {}", all.collect::<Vec<_>>().join(", "), reasons[0])
     } else {
-        let each: Vec<String> = waived
-            .iter()
+        let each: Vec<String> = all
+            .zip(&reasons)
             .map(|(what, reason)| format!("{what}: {reason}"))
             .collect();
         each.join("; ")
     };
-    report::warning(&format!("not limited: {text}"));
+    report::warning(&anyhow!("not limited: {text}"));
+}
+
+/// What the outermost context says, and the errno. The calls between the two
+/// are about another directory for each limit.
+fn reason(error: &anyhow::Error) -> String {
+    match report::errno(error) {
+        Some(errno) => format!("{error}: {errno}"),
+        None => error.to_string(),
+    }
+}
+
+/// The reason for the scoreboard, which is the same in each run: a call, with
+/// the name of this run's cgroup in it, is left out.
+fn in_words(error: &anyhow::Error) -> String {
+    match report::errno(error) {
+        Some(errno) if error.chain().count() == 2 => errno.to_string(),
+        _ => error.to_string(),
+    }
 }

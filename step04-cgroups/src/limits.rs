@@ -10,7 +10,7 @@ use clap::Args;
 pub struct Limits {
     /// Memory for all processes together, swap included: bytes, or a number
     /// with k, m or g [default: 64m]
-    #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
+    #[arg(short, long, value_name = "BYTES", value_parser = parse_memory)]
     #[arg(allow_negative_numbers = true)]
     pub memory: Option<u64>,
 
@@ -82,8 +82,7 @@ impl Limit {
 
 const MIB: u64 = 1024 * 1024;
 
-/// Docker's minimum. Below it the kernel would kill the container's init
-/// before the command starts.
+/// Docker's minimum. A shell alone can do with less.
 const MIN_MEMORY: u64 = 6 * MIB;
 
 /// Reads a number of bytes the way Docker writes it: `67108864`, `64m`, `1G`.
@@ -107,7 +106,7 @@ fn parse_memory(text: &str) -> Result<u64, String> {
         .and_then(|number| number.checked_mul(unit))
         .ok_or("too large: the number of bytes must fit in 64 bits")?;
     if bytes < MIN_MEMORY {
-        return Err("too small: a container needs at least 6m".into());
+        return Err("too small: the smallest is 6m, as with Docker".into());
     }
     Ok(bytes)
 }

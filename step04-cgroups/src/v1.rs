@@ -1,6 +1,6 @@
 //! Version 1: a tree for each controller.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
@@ -16,6 +16,12 @@ pub(crate) fn set(path: &Path, limit: Limit) -> anyhow::Result<()> {
     match limit {
         Limit::Memory { bytes } => {
             write(&path.join("memory.limit_in_bytes"), &bytes.to_string())?;
+            // The buffers of TCP, which are the kernel's memory and grow with
+            // what is sent and not read, have a counter of their own.
+            let tcp = path.join("memory.kmem.tcp.limit_in_bytes");
+            if tcp.exists() {
+                write(&tcp, &bytes.to_string())?;
+            }
             // "memsw" is memory and swap together, and must not be less than
             // memory alone: that is why it comes second. Without this limit
             // a memory hog would not be killed but swapped.
@@ -29,10 +35,35 @@ pub(crate) fn set(path: &Path, limit: Limit) -> anyhow::Result<()> {
         }
         Limit::Cpu { quota } => {
             // Its fellow, cpu.cfs_period_us, is PERIOD in a new cgroup.
-            write(&path.join("cpu.cfs_quota_us"), &quota.to_string())
+            let quota_file = path.join("cpu.cfs_quota_us");
+            write(&quota_file, &quota.to_string()).map_err(|error| {
+                match quota_above(path) {
+                    Some(less) => error.context(less),
+                    None => error,
+                }
+            })
         }
         Limit::Pids { max } => write(&path.join("pids.max"), &max.to_string()),
     }
+}
+
+/// The quota of the nearest cgroup above that has one. Here a cgroup can't be
+/// given more than those above it have (`EINVAL`); version 2 takes any number,
+/// and the smallest holds.
+fn quota_above(path: &Path) -> Option<String> {
+    let quota_of = |cgroup: &Path| {
+        let read = |file| {
+            let text = fs::read_to_string(cgroup.join(file)).ok()?;
+            text.trim().parse::<f64>().ok()
+        };
+        // -1 is none.
+        let quota = read("cpu.cfs_quota_us").filter(|quota| *quota > 0.0)?;
+        Some(quota / read("cpu.cfs_period_us")?)
+    };
+    path.ancestors().skip(1).find_map(|cgroup| {
+        let cpus = quota_of(cgroup)?;
+        Some(format!("the cgroup above, {cgroup:?}, has {cpus} CPUs"))
+    })
 }
 
 /// Opens the file through which the child will join.
@@ -49,9 +80,9 @@ pub(crate) fn open_entrance(path: &Path) -> anyhow::Result<File> {
 
 /// Moves the calling thread, "0", into the cgroup.
 ///
-/// Not `cgroup.procs`, which would move all threads: for that the kernel waits
-/// until no thread of any process is being created (milliseconds on an idle
-/// machine).
+/// Not `cgroup.procs`, which moves all threads of a process: for that the kernel
+/// keeps others from being created, and first waits until every CPU has noticed
+/// (milliseconds; an RCU grace period).
 pub(crate) fn join(directory: &Directory) -> anyhow::Result<()> {
     (&directory.entrance).write_all(b"0").with_context(|| {
         format!(r#"write({:?}, "0")"#, directory.path.join("tasks"))

@@ -9,7 +9,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::{io, process};
+use std::process;
 
 use anyhow::{Context, bail, ensure};
 use common::cgroups::Hierarchy;
@@ -123,7 +123,7 @@ fn hand_out(
     }
     let enabled = write(&subtree_control, &format!("+{controller}"));
     enabled.map_err(|error| {
-        let missing = match errno(&error) {
+        let missing = match report::errno(&error) {
             // The "no internal processes" rule.
             Some(Errno::EBUSY) => format!("other processes are in {cgroup:?}"),
             _ => format!("the {controller} controller is not delegated"),
@@ -142,11 +142,6 @@ fn lists(path: &Path, controller: &str) -> anyhow::Result<bool> {
 fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path)
         .with_context(|| format!("open({path:?}, O_RDONLY)"))
-}
-
-fn errno(error: &anyhow::Error) -> Option<Errno> {
-    let error = error.root_cause().downcast_ref::<io::Error>()?;
-    error.raw_os_error().map(Errno::from_raw)
 }
 
 /// A cgroup below our own that this process has moved into, so that our own has
@@ -212,10 +207,10 @@ impl Drop for Leaf {
         }
         match self.leave() {
             Ok(()) => remove(&self.path),
-            Err(error) => report::warning(&format!(
-                "leaving the leaf {:?}: {error:#}",
-                self.path
-            )),
+            Err(error) => {
+                let aim = format!("leaving the leaf {:?}", self.path);
+                report::warning(&error.context(aim));
+            }
         }
     }
 }

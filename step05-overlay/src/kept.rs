@@ -25,11 +25,12 @@ use common::{report, rootfs::open_directory};
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open, openat, readlinkat},
+    mount::{MsFlags, mount},
     sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat, fstat, mkdirat},
     unistd::geteuid,
 };
 
-use crate::layers::{attach, check_dialect};
+use crate::layers::check_dialect;
 
 /// As many symbolic links as the kernel follows: MAXSYMLINKS in its sources.
 const LINKS_MAX: u32 = 40;
@@ -46,7 +47,7 @@ pub struct Kept {
     path: PathBuf,
     /// The same directory as a mount that is attached nowhere, for a container
     /// whose root could not reach `path`, or would own nothing there.
-    pub mount: Option<OwnedFd>,
+    pub(crate) mount: Option<OwnedFd>,
 }
 
 impl Kept {
@@ -78,12 +79,17 @@ impl Kept {
     }
 
     /// A path that leads to this directory, whatever its name is by now.
-    pub fn by_number(&self) -> PathBuf {
+    pub(crate) fn by_number(&self) -> PathBuf {
         by_number(&self.directory)
     }
 
-    /// Opens the directory in the mount namespace that we are in: overlay takes
-    /// no descriptor of another one, such as our parent's (EINVAL).
+    /// Where it was when it was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory, as the process that mounts must open it: as a
+    /// [lower](crate::layers::Lower::open) one.
     pub(crate) fn open_again(&self, place: &Path) -> anyhow::Result<OwnedFd> {
         if let Some(mount) = &self.mount {
             return attach(mount, place);
@@ -107,10 +113,8 @@ impl Drop for Kept {
     /// process nothing is dropped: it ends by an exec or by _exit(2).
     fn drop(&mut self) {
         if let Err(error) = clean_workdir(&self.directory) {
-            report::warning(&format!(
-                "cleaning the work directory in {:?}: {error:#}",
-                self.path
-            ));
+            let aim = format!("cleaning the work directory in {:?}", self.path);
+            report::warning(&error.context(aim));
         }
     }
 }
@@ -316,7 +320,19 @@ pub(crate) fn open_inside(
     }
 }
 
-/// The name of an open file: here it is its number. See proc_pid_fd(5).
+/// Attaches the mount `detached` at `place`, and opens it. See open_tree(2).
+pub(crate) fn attach(
+    detached: &OwnedFd,
+    place: &Path,
+) -> anyhow::Result<OwnedFd> {
+    let source = by_number(detached);
+    let flags = MsFlags::MS_MOVE;
+    mount(Some(&source), place, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("mount({source:?}, {place:?}, MS_MOVE)"))?;
+    detached.try_clone().context("dup(mount)")
+}
+
+/// The name of an open file: here it is its number. See proc(5).
 pub(crate) fn by_number(file: &impl AsFd) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
 }

@@ -10,9 +10,8 @@ use common::{
     rootfs::{directory, open_directory},
     xattr,
 };
-use nix::mount::{MsFlags, mount};
 
-use crate::kept::{Kept, by_number};
+use crate::kept::{Kept, attach, by_number};
 
 /// The kernel stacks no more lower layers: OVL_MAX_STACK in its sources.
 const LOWER_MAX: usize = 500;
@@ -31,23 +30,23 @@ pub struct Layers {
 /// The layers, found. Keep it until the container has ended: a [`Kept`] layer
 /// is locked for as long, and put in order afterwards.
 pub struct OpenLayers {
-    /// What is only read, from the top.
-    pub lower: Vec<Lower>,
+    /// What is only read, from the top; the last one is the root file system.
+    pub(crate) lower: Vec<Lower>,
     /// What keeps the changes; else they go to memory.
-    pub upper: Option<Kept>,
+    pub(crate) upper: Option<Kept>,
 }
 
 /// A directory that is only read.
-pub struct Lower {
-    /// An absolute path that has no symbolic links in it.
-    pub path: PathBuf,
-    /// The directory as a mount that is attached nowhere, for a container whose
-    /// root could not reach `path`, or would own nothing there.
-    pub mount: Option<OwnedFd>,
+pub(crate) struct Lower {
+    /// Absolute, and without symbolic links.
+    path: PathBuf,
+    /// The same directory as a mount that is attached nowhere, for a container
+    /// whose root could not reach `path`, or would own nothing there.
+    mount: Option<OwnedFd>,
 }
 
 impl Layers {
-    /// Finds the layers, after checking that all are directories.
+    /// Finds the layers above `root`, after checking that all are directories.
     ///
     /// Creates the upper directory `DIR` if it does not exist. Call this as the
     /// user who shall own it, thus before
@@ -58,20 +57,22 @@ impl Layers {
     /// A directory does not exist or is not one; there are too many of them;
     /// `DIR` is open to others, or another container has it; a layer was
     /// written in the other dialect, of which root sees the marks.
-    pub fn find(&self) -> anyhow::Result<OpenLayers> {
-        // The root file system is the last one.
+    pub fn find(&self, root: &Path) -> anyhow::Result<OpenLayers> {
         let count = self.lower.len() + 1;
         ensure!(
             count <= LOWER_MAX,
             "{count} lower layers, with the root file system: overlay takes \
              {LOWER_MAX}"
         );
-        let mut lower = Vec::new();
+        let mut paths = Vec::new();
         for layer in &self.lower {
-            let found = Lower::find(layer)
+            let found = find_lower(layer)
                 .with_context(|| format!("using {layer:?} as a layer"))?;
-            lower.push(found);
+            paths.push(found);
         }
+        paths.push(root.to_owned());
+        let lower = |path| Lower { path, mount: None };
+        let lower = paths.into_iter().map(lower).collect();
         let upper = self.upper.as_ref().map(|upper| {
             Kept::open(upper).with_context(|| {
                 format!("using {upper:?} as the upper directory")
@@ -83,21 +84,40 @@ impl Layers {
 }
 
 impl OpenLayers {
-    /// Takes the mounts away: the layers are as they are on the host.
-    pub fn without_mounts(&mut self) {
-        self.lower.iter_mut().for_each(|lower| lower.mount = None);
-        self.upper.iter_mut().for_each(|kept| kept.mount = None);
+    /// Takes a mount of each layer by `copy`, which is given a path: a container
+    /// in a user namespace must see them with its own ids.
+    pub fn take_mounts(
+        &mut self,
+        copy: impl Fn(&Path) -> anyhow::Result<OwnedFd>,
+    ) -> anyhow::Result<()> {
+        for lower in &mut self.lower {
+            lower.mount = Some(copy(&lower.path)?);
+        }
+        if let Some(kept) = &mut self.upper {
+            // Not by its path: other users may have changed what is there.
+            kept.mount = Some(copy(&kept.by_number())?);
+        }
+        Ok(())
+    }
+
+    /// The mounts that were taken, each with the path that it was taken from.
+    pub fn mounts(&self) -> impl Iterator<Item = (&Path, &OwnedFd)> {
+        let lower = self.lower.iter();
+        let lower = lower.map(|lower| (lower.path.as_path(), &lower.mount));
+        let upper = self.upper.iter().map(|kept| (kept.path(), &kept.mount));
+        lower
+            .chain(upper)
+            .filter_map(|(path, mount)| Some((path, mount.as_ref()?)))
     }
 }
 
 impl Lower {
-    fn find(given: &Path) -> anyhow::Result<Lower> {
-        check_dialect(open_directory(given)?)?;
-        let path = directory(given)?;
-        Ok(Lower { path, mount: None })
-    }
-
-    /// Opens the directory in the mount namespace that we are in.
+    /// The directory, as the process that mounts must open it: the descriptors
+    /// of our parent belong to mounts of its namespace, where overlay finds
+    /// fault with them (EINVAL).
+    ///
+    /// A mount that is attached nowhere is in no namespace: it has to be
+    /// attached in ours, and `place` will do, since the overlay covers it.
     pub(crate) fn open(&self, place: &Path) -> anyhow::Result<OwnedFd> {
         match &self.mount {
             Some(mount) => attach(mount, place),
@@ -106,21 +126,9 @@ impl Lower {
     }
 }
 
-/// Attaches the mount `detached` and opens it there.
-///
-/// Until then it is in no mount namespace, and overlay takes only what is in
-/// ours. Where it is attached does not matter, if the overlay covers that
-/// `place`: nobody will look for it by a path. See open_tree(2).
-pub(crate) fn attach(
-    detached: &OwnedFd,
-    place: &Path,
-) -> anyhow::Result<OwnedFd> {
-    let source = by_number(detached);
-    let flags = MsFlags::MS_MOVE;
-    mount(Some(&source), place, None::<&str>, flags, None::<&str>)
-        .with_context(|| format!("mount({source:?}, {place:?}, MS_MOVE)"))?;
-    // It is the same mount as before, only at its place.
-    detached.try_clone().context("dup(mount)")
+fn find_lower(given: &Path) -> anyhow::Result<PathBuf> {
+    check_dialect(open_directory(given)?)?;
+    directory(given)
 }
 
 /// Refuses a layer with marks `trusted.overlay.…`, which are not read here: the

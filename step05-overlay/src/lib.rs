@@ -19,7 +19,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use common::{
     machine, report,
     rootfs::{self, open_directory},
@@ -37,7 +37,7 @@ use nix::{
 
 pub use diff::{Diff, diff};
 pub use kept::Kept;
-pub use layers::{Layers, Lower, OpenLayers};
+pub use layers::{Layers, OpenLayers};
 
 use kept::{UPPER, WORK, by_number, make_inside};
 
@@ -62,16 +62,14 @@ pub fn mount_root(root: &Path, layers: &OpenLayers) -> anyhow::Result<()> {
         // The path "/" would lead past what is mounted on it, to the host.
         ensure!(root.parent().is_some(), "nothing can cover the host's root");
 
-        // While nothing covers `root`. The process that mounts must open the
-        // layers itself: our parent's descriptors belong to the mounts of its
-        // namespace, where overlay finds fault with them (EINVAL).
-        let image = open_directory(root)?;
-        let mode = fstat(&image).context("fstat(root)")?.st_mode & 0o7777;
-        let mut lowerdir = Vec::new();
-        for lower in &layers.lower {
-            lowerdir.push(lower.open(root)?);
-        }
-        lowerdir.push(image);
+        // While nothing covers `root`.
+        let lowerdir: Vec<OwnedFd> = layers
+            .lower
+            .iter()
+            .map(|lower| lower.open(root))
+            .collect::<Result<_, _>>()?;
+        let image = lowerdir.last().context("the image is always a layer")?;
+        let mode = fstat(image).context("fstat(image)")?.st_mode & 0o7777;
 
         let place = match &layers.upper {
             Some(kept) => kept.open_again(root)?,
@@ -91,7 +89,7 @@ pub fn mount_root(root: &Path, layers: &OpenLayers) -> anyhow::Result<()> {
             }
         })?;
         check_writable(root)?;
-        look_for_tools(root, &lowerdir, layers)
+        look_for_tools(root, image, layers)
     };
     mount_layers().with_context(|| format!("mounting an overlay on {root:?}"))
 }
@@ -129,7 +127,7 @@ fn dialect(
 ) -> anyhow::Result<&'static str> {
     let supported = xattr::is_supported(upperdir, c"user.overlay.opaque")
         .context(r#"fgetxattr(upperdir, "user.overlay.opaque")"#)?;
-    let no_notes_yet = layers.lower.is_empty() && layers.upper.is_none();
+    let no_notes_yet = layers.lower.len() == 1 && layers.upper.is_none();
     if !supported && no_notes_yet && machine::in_initial_user_namespace() {
         // Some distributions turn this on. A directory that was renamed is
         // then only a reference, which nobody can read without overlay; with
@@ -137,12 +135,12 @@ fn dialect(
         return Ok("redirect_dir=off");
     }
     if !supported {
-        report::warning(
+        report::warning(&anyhow!(
             "the container can't delete or rename directories of its image \
              (EIO): what it writes is on a file system without attributes \
              user.*, such as a tmpfs before Linux 6.6; name a directory on a \
-             disk: --upper DIR",
-        );
+             disk: --upper DIR"
+        ));
     }
     Ok("userxattr")
 }
@@ -180,7 +178,7 @@ fn options(
 /// Mounts the overlay on `root`. There is no MS_NOSUID and no MS_NODEV, as with
 /// Docker: the set-uid programs of the image must work in the container.
 fn mount_overlay(root: &Path, options: &str) -> anyhow::Result<()> {
-    // Here the names of our descriptors are the numbers. See proc_pid_fd(5).
+    // Here the names of our descriptors are the numbers. See proc(5).
     chdir("/proc/self/fd").context(r#"chdir("/proc/self/fd")"#)?;
     mount(
         Some("overlay"),
@@ -214,16 +212,15 @@ fn check_writable(merged: &Path) -> anyhow::Result<()> {
 /// is none should not blame the image.
 fn look_for_tools(
     merged: &Path,
-    lowerdir: &[OwnedFd],
+    image: &OwnedFd,
     layers: &OpenLayers,
 ) -> anyhow::Result<()> {
     let given = match (&layers.upper, &layers.lower[..]) {
-        (None, []) => return Ok(()),
-        (Some(_), []) => "--upper",
-        (None, [..]) => "--lower",
-        (Some(_), [..]) => "--upper or --lower",
+        (None, [_]) => return Ok(()),
+        (Some(_), [_]) => "--upper",
+        (None, _) => "--lower",
+        (Some(_), _) => "--upper or --lower",
     };
-    let image = lowerdir.last().context("the image is always a layer")?;
     if !has_shell(open_directory(merged)?) && has_shell(image) {
         rootfs::tools_hidden_by(given);
     }

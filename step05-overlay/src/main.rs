@@ -15,7 +15,7 @@ fn main() -> ExitCode {
 #[derive(clap::Args)]
 struct Args {
     /// Host name inside the container
-    #[arg(long, default_value = "box")]
+    #[arg(short = 'h', long, default_value = "box")]
     #[arg(value_parser = step01_uts::parse_hostname)]
     hostname: String,
     /// Root file system [default: one made of this machine's own tools]
@@ -30,7 +30,7 @@ struct Args {
 /// The parent: prepares the container outside, starts it and waits for its end.
 fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
     let root = rootfs::find(&args.rootfs)?;
-    let layers = args.layers.find()?;
+    let layers = args.layers.find(&root)?;
     rootless::become_root()?;
     let cgroup = step04_cgroups::Cgroup::create(&args.limits)?;
     let mut process = NewProcess::default();

@@ -13,14 +13,30 @@ use std::path::Path;
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::sys::stat::{FileStat, Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, chown};
+use step03_mount::enter_mount_point;
 
 use crate::mount_api;
 
 /// Devices that give nothing away: they read as nothing, noise or the
-/// caller's own terminal.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// caller's own terminal. Their numbers are the same everywhere. See null(4),
+/// full(4), random(4), tty(4).
+const DEVICES: [(&str, u64, u64); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+/// Whether this is one of the devices that each container has.
+pub(crate) fn is_harmless(file: &FileStat) -> bool {
+    let device = |(_, major, minor)| makedev(major, minor);
+    SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
+        && DEVICES.map(device).contains(&file.st_rdev)
+}
 
 /// The group that may write to terminals, as `mesg y` allows.
 const TTY: Gid = Gid::from_raw(5);
@@ -44,53 +60,58 @@ const LINKS: [(&str, &str); 5] = [
 ///
 /// Errors: that of the call that failed. See tmpfs(5), mount(2).
 pub fn mount_dev(root: &Path) -> anyhow::Result<()> {
-    fill(&root.join("dev")).context("mounting a minimal /dev")
+    enter_mount_point(root, "dev")?;
+    fill(root).context("mounting a minimal /dev")
 }
 
-fn fill(dev: &Path) -> anyhow::Result<()> {
-    mount_api::make_mount_point(dev)?;
-
+fn fill(root: &Path) -> anyhow::Result<()> {
     // As in Docker it stays writable, so it is small: a container that fills
     // it has spent 64 KiB of the host's memory.
     mount_file_system(
         "tmpfs",
-        dev,
+        ".",
         MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
         "mode=755,size=64k,nr_inodes=64",
     )?;
-    for name in DEVICES {
-        bind_device(name, dev)?;
+    // We are still below it. The same way leads onto it now, and from here no
+    // path goes through anything that the image has made.
+    enter_mount_point(root, "dev")?;
+    for (name, ..) in DEVICES {
+        bind_device(name)?;
     }
-    mount_pts(dev)?;
-    mount_shm(dev)?;
-    mount_mqueue(dev)?;
+    mount_pts()?;
+    mount_shm()?;
+    mount_mqueue()?;
     for (target, name) in LINKS {
-        let link = dev.join(name);
-        symlink(target, &link)
-            .with_context(|| format!("symlink({target:?}, {link:?})"))?;
+        symlink(target, name)
+            .with_context(|| format!("symlink({target:?}, {name:?})"))?;
     }
     Ok(())
 }
 
-/// Makes the host's device `name` appear in `dev`.
-fn bind_device(name: &str, dev: &Path) -> anyhow::Result<()> {
+/// Makes the host's device `name` appear in the current directory.
+fn bind_device(name: &str) -> anyhow::Result<()> {
     let host = Path::new("/dev").join(name);
-    let device = dev.join(name);
 
     // mknod(2) of a device is EPERM for the root of a user namespace, whatever
     // its capabilities: it could make itself a node for any disk. So this is
     // an empty regular file that the host's node is bound on. See
     // user_namespaces(7).
-    mknod(&device, SFlag::S_IFREG, Mode::from_bits_truncate(0o666), 0)
-        .with_context(|| format!("mknod({device:?}, S_IFREG)"))?;
+    mknod(name, SFlag::S_IFREG, Mode::from_bits_truncate(0o666), 0)
+        .with_context(|| format!("mknod({name:?}, S_IFREG)"))?;
     mount(
         Some(&host),
-        &device,
+        name,
         None::<&str>,
         MsFlags::MS_BIND,
         None::<&str>,
     )
-    .with_context(|| format!("mount({host:?}, {device:?}, MS_BIND)"))
+    .with_context(|| format!("mount({host:?}, {name:?}, MS_BIND)"))?;
+
+    // The node is still the host's, and so are its mode and owner. A device on
+    // a read-only mount can be written to, but chmod(2) is EROFS.
+    mount_api::mount_setattr_at(Path::new(name), 0, libc::MOUNT_ATTR_RDONLY)
+        .with_context(|| format!("mount_setattr({name:?}, RDONLY)"))
 }
 
 /// Pseudoterminals of the container's own: its `/dev/pts/0` is not the host's.
@@ -98,42 +119,39 @@ fn bind_device(name: &str, dev: &Path) -> anyhow::Result<()> {
 /// Every mount of devpts is a new instance since Linux 4.7 (`newinstance` is
 /// for older ones), with a `ptmx` of its own in it that only `ptmxmode` makes
 /// usable. No `MS_NODEV`: the terminals in it are devices. See pts(4).
-fn mount_pts(dev: &Path) -> anyhow::Result<()> {
-    let pts = dev.join("pts");
-    make_directory(&pts)?;
+fn mount_pts() -> anyhow::Result<()> {
+    make_directory("pts")?;
 
     // A terminal belongs to the group tty, which is 5 everywhere. A plain user
     // has only one group mapped, so here may be no group 5: for chown(2) that
     // is EINVAL. It is for the mount as well, but a mount that fails waits for
     // the kernel to clean up: half a millisecond.
-    let group = match chown(&pts, None, Some(TTY)) {
+    let group = match chown("pts", None, Some(TTY)) {
         Ok(()) => format!(",gid={TTY}"),
         Err(Errno::EINVAL) => String::new(),
         Err(error) => {
             return Err(error)
-                .with_context(|| format!("chown({pts:?}, -1, {TTY})"));
+                .with_context(|| format!(r#"chown("pts", -1, {TTY})"#));
         }
     };
     let options = format!("newinstance,ptmxmode=0666,mode=0620{group}");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount_file_system("devpts", &pts, flags, &options)
+    mount_file_system("devpts", "pts", flags, &options)
 }
 
 /// Where shm_open(3) keeps POSIX shared memory: a tmpfs of Docker's size.
-fn mount_shm(dev: &Path) -> anyhow::Result<()> {
-    let shm = dev.join("shm");
-    make_directory(&shm)?;
+fn mount_shm() -> anyhow::Result<()> {
+    make_directory("shm")?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount_file_system("tmpfs", &shm, flags, "mode=1777,size=64m")
+    mount_file_system("tmpfs", "shm", flags, "mode=1777,size=64m")
 }
 
 /// The POSIX message queues of this IPC namespace as files. See
 /// mq_overview(7).
-fn mount_mqueue(dev: &Path) -> anyhow::Result<()> {
-    let mqueue = dev.join("mqueue");
-    make_directory(&mqueue)?;
+fn mount_mqueue() -> anyhow::Result<()> {
+    make_directory("mqueue")?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    match mount_file_system("mqueue", &mqueue, flags, "") {
+    match mount_file_system("mqueue", "mqueue", flags, "") {
         // A kernel without message queues has none to show.
         Err(error) if error.downcast_ref() == Some(&Errno::ENODEV) => Ok(()),
         done => done,
@@ -143,7 +161,7 @@ fn mount_mqueue(dev: &Path) -> anyhow::Result<()> {
 /// Mounts a new file system that has no device behind it.
 fn mount_file_system(
     fstype: &str,
-    target: &Path,
+    target: &str,
     flags: MsFlags,
     options: &str,
 ) -> anyhow::Result<()> {
@@ -151,6 +169,6 @@ fn mount_file_system(
         .with_context(|| format!("mount({fstype:?}, {target:?}, {fstype:?})"))
 }
 
-fn make_directory(path: &Path) -> anyhow::Result<()> {
+fn make_directory(path: &str) -> anyhow::Result<()> {
     fs::create_dir(path).with_context(|| format!("mkdir({path:?})"))
 }

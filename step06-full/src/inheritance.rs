@@ -6,19 +6,21 @@
 //! is a way out of any root. See the lists in fork(2) and execve(2).
 
 use std::os::fd::BorrowedFd;
-use std::ptr;
+use std::{env, ffi::c_char, ptr, slice};
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
 
 /// Lets nothing of the host come along into the container but standard input,
 /// output and error.
 ///
-/// Open descriptors will be closed at exec, ignored signals are no longer
-/// ignored, the umask is 022 and the session keyring a new, empty one. Resource
-/// limits stay, as in Docker; the environment and the signal mask are set where
-/// the command is executed.
+/// Open descriptors will be closed before the command is executed, ignored
+/// signals are no longer ignored, the umask is 022, the session keyring a new,
+/// empty one, and the caller's command line is hidden. Of the resource limits
+/// only that on open files changes, the others stay, as in Docker; the
+/// environment and the signal mask are set where the command is executed.
 ///
 /// Must run as the container's root, which the new keyring belongs to; before
 /// the init installs its signal handlers, which this would remove; and before
@@ -30,9 +32,11 @@ pub fn clear() -> anyhow::Result<()> {
     refuse_directories()?;
     let clear = || {
         close_descriptors_at_exec()?;
+        limit_open_files()?;
         reset_signals()?;
         umask(Mode::from_bits_truncate(0o022));
-        join_new_session_keyring()
+        join_new_session_keyring()?;
+        hide_command_line()
     };
     clear().context("leaving behind what was inherited")
 }
@@ -57,12 +61,14 @@ fn refuse_directories() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has every descriptor from 3 up closed at exec, and not now: the init needs
-/// its own until then.
+/// Marks every descriptor from 3 up as close-on-exec, and closes none yet: the
+/// mounts are still to come.
 ///
 /// Rust opens files so by itself, but what the parent's parent left open has no
-/// such mark. The flag is as old (Linux 5.11) as overlay mounts in a user
-/// namespace, so a kernel that has come this far has it. See close_range(2).
+/// such mark. What has it is closed before the first path of the image is
+/// looked at ([`Workload::spawn`]). See close_range(2), since Linux 5.11.
+///
+/// [`Workload::spawn`]: common::Workload::spawn
 fn close_descriptors_at_exec() -> anyhow::Result<()> {
     // SAFETY: the call takes three integers. It closes nothing, so no owner of
     // a descriptor in this program is affected.
@@ -76,6 +82,20 @@ fn close_descriptors_at_exec() -> anyhow::Result<()> {
     };
     Errno::result(done).context("close_range(3, ~0, CLOSE_RANGE_CLOEXEC)")?;
     Ok(())
+}
+
+/// How many files a process may have open, and how many it may ask for: for
+/// each the kernel holds memory that no limit on memory counts. Programs that
+/// need more than the first raise it themselves. See getrlimit(2).
+const OPEN_FILES: (u64, u64) = (1024, 65536);
+
+/// Lowers the limit on open files where it is higher.
+fn limit_open_files() -> anyhow::Result<()> {
+    let (soft, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).context("getrlimit(NOFILE)")?;
+    let (soft, hard) = (soft.min(OPEN_FILES.0), hard.min(OPEN_FILES.1));
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
+        .with_context(|| format!("setrlimit(NOFILE, {soft}, {hard})"))
 }
 
 /// How many signals there are, those of real time included. See signal(7).
@@ -124,7 +144,7 @@ fn join_new_session_keyring() -> anyhow::Result<()> {
         libc::syscall(
             libc::SYS_keyctl,
             libc::KEYCTL_JOIN_SESSION_KEYRING,
-            ptr::null::<libc::c_char>(),
+            ptr::null::<c_char>(),
         )
     };
     match Errno::result(keyring) {
@@ -134,4 +154,36 @@ fn join_new_session_keyring() -> anyhow::Result<()> {
             .map(drop)
             .context("keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)"),
     }
+}
+
+/// Leaves of the command line only the program's name.
+///
+/// Number 1 of the container goes on as a copy of our program, and in
+/// `/proc/1/cmdline` everybody inside reads what its memory holds where the
+/// arguments were: `--env PASSWORD=...`, paths of the host. Its environment needs
+/// no such care: it is shown only to who may trace the process. See proc(5).
+fn hide_command_line() -> anyhow::Result<()> {
+    let name = common::program_name().as_bytes();
+    // One behind the other, each with a NUL at its end. See execve(2).
+    let size = env::args_os().map(|argument| argument.len() + 1).sum();
+    // SAFETY: the C library has set it before `main`, and nobody changes it.
+    let start = unsafe { program_invocation_name };
+    if start.is_null() || size == 0 {
+        return Ok(());
+    }
+    // SAFETY: there the kernel has put the strings that this process was
+    // executed with. We have one thread, and whoever holds a pointer to one of
+    // them still finds bytes that end in NUL.
+    let memory = unsafe { slice::from_raw_parts_mut(start.cast::<u8>(), size) };
+    memory.fill(0);
+    // The last byte stays NUL, or the kernel would show what is behind it.
+    let length = name.len().min(size - 1);
+    memory[..length].copy_from_slice(&name[..length]);
+    Ok(())
+}
+
+unsafe extern "C" {
+    /// The first argument, where the kernel has put it. See
+    /// program_invocation_name(3).
+    static program_invocation_name: *mut c_char;
 }

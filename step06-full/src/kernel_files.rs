@@ -3,22 +3,30 @@
 //! `/proc` and `/sys` are the kernel's own doors. Some of the files have no
 //! namespace: they tell about the whole machine, or steer it. Docker hides the
 //! first ("masked paths") and makes the second read-only; the lists here are
-//! its own. What a user namespace refuses anyway is on them too: each layer
-//! holds if the other fails. See proc(5), sysfs(5).
+//! its own, and four files more that no program in a container asks for. What
+//! a user namespace refuses anyway is on them too: each layer holds if the
+//! other fails. See proc(5), sysfs(5).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-
-use crate::mount_api;
+use nix::sys::statfs::{
+    FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, statfs,
+};
+use nix::unistd::chdir;
+use step03_mount::enter_mount_point;
 
 /// Files that tell about the machine or its other users.
-const MASKED_FILES: [&str; 7] = [
+const MASKED_FILES: [&str; 11] = [
+    "proc/config.gz",
     "proc/interrupts",
+    "proc/iomem",
+    "proc/ioports",
     "proc/kcore",
+    "proc/key-users",
     "proc/keys",
     "proc/latency_stats",
     "proc/sched_debug",
@@ -57,37 +65,43 @@ const RESTRICTED: MsFlags = MsFlags::MS_NOSUID
 /// that nobody uncovers what was hidden from them; afterwards it is `EPERM`,
 /// too. See sysfs(5), user_namespaces(7).
 pub fn mount_sys(root: &Path) -> anyhow::Result<()> {
-    let sys = root.join("sys");
-    mount_api::make_mount_point(&sys).context("making a place for /sys")?;
+    enter_mount_point(root, "sys")?;
     mount(
         Some("sysfs"),
-        &sys,
+        ".",
         Some("sysfs"),
         RESTRICTED | MsFlags::MS_RDONLY,
         None::<&str>,
     )
-    .with_context(|| format!(r#"mount("sysfs", {sys:?}, "sysfs")"#))
+    .context(r#"mount("sysfs", ".", "sysfs")"#)
     .context("mounting a sysfs of its own")
 }
 
 /// Hides Docker's masked paths and makes its read-only paths read-only.
 ///
-/// `proc` and `sys` below `root` must be mounted, and `root` must not be the
-/// root yet: what covers a file is the host's `/dev/null`. A path that this
-/// kernel does not have is skipped.
+/// `/proc`, `/sys` and `/dev` of the container must be mounted below `root`:
+/// what covers a file is the container's own `/dev/null`, the node of which
+/// nobody can change. A path that this kernel does not have is skipped.
 ///
-/// Errors: that of the call that failed. See mount(2).
+/// Errors: when one of the three is not mounted, or that of the call that
+/// failed. See mount(2).
 pub fn protect(root: &Path) -> anyhow::Result<()> {
     cover(root).context("covering what the kernel shows of the host")
 }
 
 fn cover(root: &Path) -> anyhow::Result<()> {
+    chdir(root).with_context(|| format!("chdir({root:?})"))?;
+    // Only then does a path that is missing mean that this kernel lacks it.
+    expect("proc", PROC_SUPER_MAGIC)?;
+    expect("sys", SYSFS_MAGIC)?;
+    expect("dev", TMPFS_MAGIC)?;
+
     for path in MASKED_FILES {
-        skip_missing(bind(Path::new("/dev/null"), &root.join(path)))?;
+        skip_missing(bind("dev/null", path))?;
     }
 
-    let mut directories = thermal_throttles(root)?;
-    directories.extend(MASKED_DIRECTORIES.map(|path| root.join(path)));
+    let mut directories = thermal_throttles()?;
+    directories.extend(MASKED_DIRECTORIES.map(PathBuf::from));
     // An empty tmpfs covers the first; binding it again costs half of making
     // another, and a machine has a directory for each processor.
     let mut empty = None;
@@ -102,15 +116,15 @@ fn cover(root: &Path) -> anyhow::Result<()> {
     }
 
     for path in READ_ONLY {
-        make_read_only(&root.join(path))?;
+        make_read_only(path)?;
     }
     Ok(())
 }
 
 /// The directories in which each processor counts how often it was too hot, a
 /// clock by which two containers could signal each other.
-fn thermal_throttles(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let cpus = root.join("sys/devices/system/cpu");
+fn thermal_throttles() -> anyhow::Result<Vec<PathBuf>> {
+    let cpus = Path::new("sys/devices/system/cpu");
     let mut found = Vec::new();
     // Only Intel's processors have them, and the first is never unplugged.
     let first = cpus.join("cpu0/thermal_throttle");
@@ -120,7 +134,7 @@ fn thermal_throttles(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !any {
         return Ok(found);
     }
-    for entry in fs::read_dir(&cpus)
+    for entry in fs::read_dir(cpus)
         .with_context(|| format!("open({cpus:?}, O_DIRECTORY)"))?
     {
         let entry = entry.with_context(|| format!("getdents({cpus:?})"))?;
@@ -129,6 +143,16 @@ fn thermal_throttles(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// Checks that `path` is the file system that this program has mounted there.
+fn expect(path: &str, file_system: FsType) -> anyhow::Result<()> {
+    let found = statfs(path).with_context(|| format!("statfs({path:?})"))?;
+    ensure!(
+        found.filesystem_type() == file_system,
+        "/{path} is not what was mounted there"
+    );
+    Ok(())
 }
 
 /// Mounts a tmpfs that nothing can be written to.
@@ -147,7 +171,7 @@ fn mount_empty(path: &Path) -> anyhow::Result<()> {
 ///
 /// File permissions are not enough: `proc/sys/kernel/hostname` and the
 /// settings of the network namespace do belong to the container's root.
-fn make_read_only(path: &Path) -> anyhow::Result<()> {
+fn make_read_only(path: &str) -> anyhow::Result<()> {
     // Read-only is a property of a mount, so there must be one exactly here.
     // This bind ignores every other flag; they need a second call.
     if !skip_missing(bind(path, path))? {
@@ -179,7 +203,11 @@ fn skip_missing(mounted: anyhow::Result<()>) -> anyhow::Result<bool> {
     }
 }
 
-fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
+fn bind(
+    source: impl AsRef<Path>,
+    target: impl AsRef<Path>,
+) -> anyhow::Result<()> {
+    let (source, target) = (source.as_ref(), target.as_ref());
     mount(
         Some(source),
         target,

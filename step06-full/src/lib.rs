@@ -11,18 +11,26 @@
 //! - [`volumes`]: directories of the host that are shared on purpose;
 //! - [`devices`] and [`kernel_files`]: `/dev`, `/sys` and `/proc` without what
 //!   reaches the hardware or the kernel's settings;
-//! - [`privileges`] and [`seccomp`]: capabilities and system calls.
+//! - [`cgroup_files`] and [`names`]: what programs ask about themselves, their
+//!   limits and their name;
+//! - [`privileges`], [`landlock`] and [`seccomp`]: capabilities, files and
+//!   system calls;
+//! - [`stub`]: the program that executes the command.
 //!
 //! [`mount_api`] has the system calls that the crate `nix` does not wrap.
 
+pub mod cgroup_files;
 pub mod devices;
 mod id_map;
 pub mod inheritance;
 pub mod kernel_files;
+pub mod landlock;
 pub mod mount_api;
+pub mod names;
 pub mod namespaces;
 pub mod network;
 pub mod privileges;
 pub mod seccomp;
+pub mod stub;
 pub mod user;
 pub mod volumes;

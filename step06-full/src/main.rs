@@ -5,8 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use common::{NewProcess, Program, Workload, rootfs};
 use nix::sched::CloneFlags;
 use step06_full::{
-    devices, inheritance, kernel_files, namespaces, network, privileges,
-    seccomp, user, volumes,
+    cgroup_files, devices, inheritance, kernel_files, landlock, names,
+    namespaces, network, privileges, seccomp, stub, user, volumes,
 };
 
 fn main() -> ExitCode {
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 #[derive(clap::Args)]
 struct Args {
     /// Host name inside the container
-    #[arg(long, default_value = "box")]
+    #[arg(short = 'h', long, default_value = "box")]
     #[arg(value_parser = step01_uts::parse_hostname)]
     hostname: String,
     /// Root file system [default: one made of this machine's own tools]
@@ -31,14 +31,16 @@ struct Args {
     layers: step05_overlay::Layers,
     #[command(flatten)]
     volumes: volumes::Volumes,
+    #[command(flatten)]
+    ids: user::Options,
 }
 
 /// The parent: prepares the container outside, starts it and waits for its end.
 fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
     let root = rootfs::find(&args.rootfs)?;
-    let mut layers = args.layers.find()?;
+    let mut layers = args.layers.find(&root)?;
     let volumes = args.volumes.open()?;
-    let ids = user::Ids::choose(&root, &mut layers, &volumes)?;
+    let ids = user::Ids::choose(&args.ids, &mut layers)?;
     let cgroup = step04_cgroups::Cgroup::create(&args.limits)?;
     let mut process = NewProcess::default();
     process.flags |= CloneFlags::CLONE_NEWUTS;
@@ -59,23 +61,26 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
         network::loopback_up()?;
         step01_uts::set_hostname(&args.hostname)?;
         step03_mount::make_private()?;
-        ids.mount_files()?;
         step05_overlay::mount_root(&root, &layers)?;
         volumes::mount(&volumes, &root)?;
         step03_mount::mount_proc(&root)?;
         kernel_files::mount_sys(&root)?;
-        kernel_files::protect(&root)?;
         devices::mount_dev(&root)?;
+        kernel_files::protect(&root)?;
+        cgroup_files::mount(&root, &cgroup)?;
+        names::mount_files(&root, &args.hostname, args.volumes.read_only)?;
         args.volumes.protect_root(&root)?;
         step03_mount::enter_root(&root)?;
         privileges::drop()?;
+        landlock::confine()?;
         seccomp::install()?;
-        step02_pid::init(&workload.with_fresh_environment(&args.hostname))
+        let workload = workload.with_fresh_environment(&args.hostname);
+        step02_pid::init(&workload.started_by(stub::make()?))
     };
     let child = process.spawn(container)?;
     // The child waits at its gate. Later steps prepare more for it here, which
     // only the parent can do and only when the child exists.
-    ids.map(child.pid())?;
+    ids.map(child.pid(), &layers, &volumes)?;
     child.start()?;
     child.wait()
 }

@@ -13,13 +13,10 @@
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::{fs, io};
 
-use anyhow::Context;
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::fcntl::AT_FDCWD;
 
 /// Copies the mount at `path` and gives the copy, attached nowhere, as a
 /// descriptor that is closed at exec.
@@ -60,7 +57,7 @@ pub fn open_tree(path: &Path, flags: libc::c_int) -> nix::Result<OwnedFd> {
         propagation: libc::MS_PRIVATE,
         userns_fd: 0,
     };
-    set_attributes(&mount, libc::AT_RECURSIVE, private)?;
+    set_attributes(&mount, Path::new(""), libc::AT_RECURSIVE, private)?;
     Ok(mount)
 }
 
@@ -110,13 +107,26 @@ pub fn mount_setattr(
     flags: libc::c_int,
     attr_set: u64,
 ) -> nix::Result<()> {
-    let attr = libc::mount_attr {
+    set_attributes(mount, Path::new(""), flags, adding(attr_set))
+}
+
+/// The same for the mount at `path`, which must not have been looked up in an
+/// image: a symbolic link is followed.
+pub fn mount_setattr_at(
+    path: &Path,
+    flags: libc::c_int,
+    attr_set: u64,
+) -> nix::Result<()> {
+    set_attributes(AT_FDCWD, path, flags, adding(attr_set))
+}
+
+fn adding(attr_set: u64) -> libc::mount_attr {
+    libc::mount_attr {
         attr_set,
         attr_clr: 0,
         propagation: 0,
         userns_fd: 0,
-    };
-    set_attributes(mount, flags, attr)
+    }
 }
 
 /// Makes `mount` and all mounts below it show their files with the ids of the
@@ -138,47 +148,30 @@ pub fn map_ids(mount: impl AsFd, userns: impl AsFd) -> nix::Result<()> {
         propagation: 0,
         userns_fd: userns.as_fd().as_raw_fd() as u64,
     };
-    set_attributes(mount, libc::AT_RECURSIVE, attr)
+    set_attributes(mount, Path::new(""), libc::AT_RECURSIVE, attr)
 }
 
-/// Makes the directory `path` if the image lacks it, to mount something there.
-///
-/// A symbolic link is refused (`ENOTDIR`): in an image it may lead anywhere,
-/// and before the change of root that is the host. Only the last component is
-/// looked at. See open(2), `O_NOFOLLOW`.
-pub(crate) fn make_mount_point(path: &Path) -> anyhow::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(error).with_context(|| format!("mkdir({path:?})"));
-        }
-        _ => {}
-    }
-    let flags = OFlag::O_PATH
-        | OFlag::O_DIRECTORY
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_CLOEXEC;
-    open(path, flags, Mode::empty())
-        .with_context(|| format!("open({path:?}, O_DIRECTORY|O_NOFOLLOW)"))?;
-    Ok(())
-}
-
-/// mount_setattr(2) on the mount that a descriptor names.
+/// mount_setattr(2), on the mount that `dirfd` names if `path` is empty.
 fn set_attributes(
-    mount: impl AsFd,
+    dirfd: impl AsFd,
+    path: &Path,
     flags: libc::c_int,
     attr: libc::mount_attr,
 ) -> nix::Result<()> {
-    // SAFETY: the path is a NUL-terminated constant; `attr` lives through the
-    // call, which only reads as many bytes of it as the last argument says.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_fd().as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH | flags,
-            &raw const attr,
-            size_of::<libc::mount_attr>(),
-        )
-    };
+    let done = path.with_nix_path(|path| {
+        // SAFETY: `path` is NUL-terminated, and it and `attr` live through the
+        // call, which only reads them: of `attr` as many bytes as the last
+        // argument says. The descriptor is borrowed, so open.
+        unsafe {
+            libc::syscall(
+                libc::SYS_mount_setattr,
+                dirfd.as_fd().as_raw_fd(),
+                path.as_ptr(),
+                libc::AT_EMPTY_PATH | flags,
+                &raw const attr,
+                size_of::<libc::mount_attr>(),
+            )
+        }
+    })?;
     Errno::result(done).map(drop)
 }

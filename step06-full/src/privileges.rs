@@ -9,6 +9,7 @@
 use anyhow::Context;
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
+use libc::c_ulong;
 use nix::errno::Errno;
 use nix::sys::prctl;
 
@@ -17,7 +18,8 @@ use nix::sys::prctl;
 ///
 /// Those two give nothing in a user namespace. The kernel asks for them in the
 /// first user namespace, the host's: a device node is `EPERM` for everybody
-/// else, and so is a record in the audit log.
+/// else, and a record in the audit log `ECONNREFUSED`, so that programs take it
+/// for a kernel without audit. See audit_netlink_ok() in kernel/audit.c.
 pub const KEPT: [Capability; 12] = [
     // Files: whose they are, and who may use them.
     Capability::CAP_CHOWN,
@@ -72,12 +74,12 @@ fn reduce() -> anyhow::Result<()> {
 
     // From now on no execve(2) adds a privilege: set-user-ID bits and file
     // capabilities are ignored, for all descendants. A seccomp filter needs it
-    // too. See PR_SET_NO_NEW_PRIVS(2const).
+    // too. See prctl(2), PR_SET_NO_NEW_PRIVS.
     prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS, 1)")?;
 
     // PID 1 is still our program, with what the host gave it: environment,
     // descriptors, its file on the host's disk. Without this the container's
-    // root could get at all of it through /proc/1. See PR_SET_DUMPABLE(2const).
+    // root could get at all of it through /proc/1. See prctl(2), PR_SET_DUMPABLE.
     prctl::set_dumpable(false).context("prctl(PR_SET_DUMPABLE, 0)")
 }
 
@@ -86,12 +88,20 @@ fn reduce() -> anyhow::Result<()> {
 /// The loop runs over numbers, not over the names that the caps crate knows:
 /// a capability that a newer kernel has added is dropped as well.
 fn bound() -> anyhow::Result<()> {
+    // The kernel reads a long, and a plain 0 would be passed as an int.
+    const UNUSED: c_ulong = 0;
     let kept = KEPT.map(|capability| capability.index());
     for capability in (0..64).filter(|number| !kept.contains(number)) {
         // SAFETY: PR_CAPBSET_DROP takes a number and no pointer. A number that
         // the kernel doesn't know is an error and changes nothing.
         let dropped = unsafe {
-            libc::prctl(libc::PR_CAPBSET_DROP, u64::from(capability), 0, 0, 0)
+            libc::prctl(
+                libc::PR_CAPBSET_DROP,
+                c_ulong::from(capability),
+                UNUSED,
+                UNUSED,
+                UNUSED,
+            )
         };
         match Errno::result(dropped) {
             // The last one was the kernel's last. (It is also in

@@ -8,7 +8,9 @@
 //! - Started by root, the ids 0 to 65535 inside are a range outside that belongs
 //!   to nobody. The files of the image belong to the host's root, who is not in
 //!   that table, so they would belong to `nobody` inside. Therefore the image
-//!   is *id-mapped*: a mount that shows its files with the container's ids.
+//!   is *id-mapped*: a mount that shows its files with the container's ids. Where
+//!   a file system can't do that, there is no container, unless its root may be
+//!   the host's.
 //! - Started by a plain user, root inside is that user. More ids need the
 //!   program `newuidmap`, which gives what `/etc/subuid` grants; without it
 //!   there is this one.
@@ -17,121 +19,133 @@
 
 use std::{
     fs::{self, File},
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    os::fd::BorrowedFd,
     process::Command,
 };
 
-use anyhow::{Context, ensure};
-use common::{
-    passwd::User,
-    process::{self, Placeholder},
-    report,
-};
+use anyhow::{Context, Error, ensure};
+use common::{passwd::User, process, report};
 use nix::{
-    fcntl::AT_FDCWD,
-    sched::CloneFlags,
-    unistd::{Gid, Pid, Uid, geteuid, setgroups, setresgid, setresuid},
+    sys::statfs::{FsType, fstatfs},
+    unistd::{Gid, Pid, Uid, fchown, geteuid, setgroups, setresgid, setresuid},
 };
 use step05_overlay::OpenLayers;
 
 use crate::{
-    id_map::{self, IdMap, Kind},
+    id_map::{self, IdMap},
     mount_api,
     volumes::OpenVolume,
 };
 
-/// Who is who, and the mounts that show files accordingly.
+/// The file system of pipes that have no name: PIPEFS_MAGIC in linux/magic.h.
+const PIPEFS: FsType = FsType(0x5049_5045);
+
+/// The part of the command line about who is who.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Options {
+    /// Let root in the container be root outside: for an image on a file system
+    /// that can't be id-mapped. What gets out of the container is then root
+    #[arg(long)]
+    pub root_is_root_outside: bool,
+}
+
+/// Who is who.
 pub struct Ids {
     uids: IdMap,
     gids: IdMap,
-    /// Id-mapped copies of mounts, and where each belongs.
-    mounts: Vec<(PathBuf, OwnedFd)>,
+    /// Whether root inside is somebody else outside, who has no files.
+    maps_files: bool,
 }
 
 impl Ids {
     /// Decides which ids the container gets.
     ///
     /// Runs in the parent, before the container's process is created. For root
-    /// it makes id-mapped copies of the mounts that `root` and the `layers` are
-    /// on, and maps the ids of `volumes`. Where a file system can't do that, it
-    /// says so and lets root inside be root outside.
+    /// it takes copies of the mounts of the `layers`, which the process inherits.
+    ///
+    /// # Errors
+    /// There is no range of ids for a container of root; or that of the call
+    /// that failed.
     pub fn choose(
-        root: &Path,
+        options: &Options,
         layers: &mut OpenLayers,
-        volumes: &[OpenVolume],
     ) -> anyhow::Result<Ids> {
-        let name = User::find(geteuid().as_raw()).map(|user| user.name);
-        let name = name.as_deref();
-        if !geteuid().is_root() {
-            let (uids, gids) = id_map::of_user(name)?;
-            let mounts = Vec::new();
-            return Ok(Ids { uids, gids, mounts });
+        let user = User::find(geteuid().as_raw());
+        let user = user.as_ref();
+        let (uids, gids) =
+            match (geteuid().is_root(), options.root_is_root_outside) {
+                (false, _) => id_map::of_user(user)?,
+                (true, true) => id_map::identity()?,
+                (true, false) => id_map::of_root(user)?,
+            };
+        let maps_files = geteuid().is_root() && !options.root_is_root_outside;
+        if maps_files {
+            layers.take_mounts(|path| {
+                // One mount is enough: overlay sees nothing of those below it.
+                mount_api::open_tree(path, 0).with_context(|| {
+                    format!("open_tree({path:?}, OPEN_TREE_CLONE)")
+                })
+            })?;
         }
-        let mut ids = Ids {
-            uids: id_map::of_root(Kind::User, name)?,
-            gids: id_map::of_root(Kind::Group, name)?,
-            mounts: Vec::new(),
-        };
-        if let Err(error) = ids.map_files(root, layers, volumes) {
-            report::warning(&format!(
-                "root in the container is root outside: {error:#}"
-            ));
-            ids.mounts.clear();
-            layers.without_mounts();
-            ids.uids = id_map::identity(Kind::User)?;
-            ids.gids = id_map::identity(Kind::Group)?;
-        }
-        Ok(ids)
+        Ok(Ids {
+            uids,
+            gids,
+            maps_files,
+        })
     }
 
-    /// Makes the files of the container belong to its ids.
-    fn map_files(
-        &mut self,
-        root: &Path,
-        layers: &mut OpenLayers,
-        volumes: &[OpenVolume],
-    ) -> anyhow::Result<()> {
-        let namespace = self.namespace()?;
-        let mount = map_mount(root, &namespace)?;
-        self.mounts.push((root.to_path_buf(), mount));
-        for lower in &mut layers.lower {
-            lower.mount = Some(map_mount(&lower.path, &namespace)?);
-        }
-        if let Some(kept) = &mut layers.upper {
-            // Not by its path: other users may have changed what is there.
-            kept.mount = Some(map_mount(&kept.by_number(), &namespace)?);
-        }
-        for volume in volumes {
-            let Some(mount) = &volume.mount else { continue };
-            if let Err(errno) = mount_api::map_ids(mount, &namespace) {
-                let source = &volume.volume.source;
-                report::warning(&format!(
-                    "files in {source:?} belong to nobody in the container: \
-                     mount_setattr({source:?}, MOUNT_ATTR_IDMAP): {errno}"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// A user namespace with our table, which is all that an id-mapped mount
-    /// needs. The container's own does not exist yet, and will take its table
-    /// only once: if the file system then refused, it would be too late.
-    fn namespace(&self) -> anyhow::Result<File> {
-        let process = Placeholder::new(CloneFlags::CLONE_NEWUSER)?;
-        self.write(process.pid())?;
-        let path = format!("/proc/{}/ns/user", process.pid());
-        File::open(&path).with_context(|| format!("open({path:?})"))
-    }
-
-    /// Gives `child`, a process in a new user namespace, its ids.
+    /// Gives `child`, a process in a new user namespace, its ids, and makes the
+    /// files of the container belong to them.
     ///
     /// Runs in the parent, before the gate opens: only a process outside the
     /// namespace has the right to map more than one id. See user_namespaces(7),
     /// "Defining user and group ID mappings".
-    pub fn map(&self, child: Pid) -> anyhow::Result<()> {
-        self.write(child).context("mapping the container's ids")
+    ///
+    /// # Errors
+    /// A file system can't show its files with other ids (`EINVAL`); or that of
+    /// the call that failed.
+    pub fn map(
+        &self,
+        child: Pid,
+        layers: &OpenLayers,
+        volumes: &[OpenVolume],
+    ) -> anyhow::Result<()> {
+        self.write(child).context("mapping the container's ids")?;
+        if !self.maps_files {
+            return Ok(());
+        }
+        let path = format!("/proc/{child}/ns/user");
+        let namespace =
+            File::open(&path).with_context(|| format!("open({path:?})"))?;
+        map_layers(layers, &namespace)
+            .context("giving the image to the container's root")?;
+        map_volumes(volumes, &namespace);
+        self.give_pipes()
+            .context("giving the pipes to the container's root")
+    }
+
+    /// Makes the pipes among standard input, output and error the container's
+    /// own: otherwise they belong to the host's root, and to open `/dev/stdout`
+    /// is `EACCES`.
+    ///
+    /// Only pipes without a name: whatever has one (a file, a terminal,
+    /// `/dev/null`) others use as well, and it stays whose it is.
+    fn give_pipes(&self) -> anyhow::Result<()> {
+        let (uid, gid) = (self.uids.root_outside(), self.gids.root_outside());
+        let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+        for number in libc::STDIN_FILENO..=libc::STDERR_FILENO {
+            // SAFETY: nothing in this program closes these three, and where they
+            // were closed at the start, Rust's runtime opened /dev/null on them.
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            let file_system = fstatfs(fd)
+                .with_context(|| format!("fstatfs({number})"))?
+                .filesystem_type();
+            if file_system == PIPEFS {
+                fchown(fd, uid, gid)
+                    .with_context(|| format!("fchown({number})"))?;
+            }
+        }
+        Ok(())
     }
 
     fn write(&self, child: Pid) -> anyhow::Result<()> {
@@ -166,31 +180,34 @@ impl Ids {
         };
         become_root().context("becoming root of the user namespace")
     }
-
-    /// Puts the id-mapped copies in the place of the originals.
-    ///
-    /// Runs in the child, in a private mount namespace; what is opened by these
-    /// paths from now on belongs to the container's ids. For a plain user there
-    /// is nothing to do: its own files belong to root inside as they are.
-    pub fn mount_files(&self) -> anyhow::Result<()> {
-        for (path, mount) in &self.mounts {
-            mount_api::move_mount(mount, AT_FDCWD, path)
-                .with_context(|| format!("move_mount(mount, {path:?})"))
-                .context("mounting the id-mapped image")?;
-        }
-        Ok(())
-    }
 }
 
-/// An id-mapped copy of the mount at `path`.
-fn map_mount(path: &Path, namespace: &File) -> anyhow::Result<OwnedFd> {
-    // One mount is enough: overlay sees nothing of those below it.
-    let mount = mount_api::open_tree(path, 0)
-        .with_context(|| format!("open_tree({path:?}, OPEN_TREE_CLONE)"))?;
-    mount_api::map_ids(&mount, namespace).with_context(|| {
-        format!("mount_setattr({path:?}, MOUNT_ATTR_IDMAP)")
-    })?;
-    Ok(mount)
+/// Makes the files of the layers belong to the container's ids. The child has
+/// inherited these mounts, and will make one root file system of them.
+fn map_layers(layers: &OpenLayers, namespace: &File) -> anyhow::Result<()> {
+    for (path, mount) in layers.mounts() {
+        mount_api::map_ids(mount, namespace).with_context(|| {
+            format!("mount_setattr({path:?}, MOUNT_ATTR_IDMAP)")
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes the files of the volumes belong to the container's ids, where their
+/// file systems can do that. Elsewhere they belong to nobody inside, who may do
+/// less with them and not more: it is told, and no error.
+fn map_volumes(volumes: &[OpenVolume], namespace: &File) {
+    for volume in volumes {
+        let Some(mount) = &volume.mount else { continue };
+        if let Err(errno) = mount_api::map_ids(mount, namespace) {
+            let source = &volume.volume.source;
+            let call = format!("mount_setattr({source:?}, MOUNT_ATTR_IDMAP)");
+            let error = Error::from(errno).context(call).context(format!(
+                "files in {source:?} belong to nobody in the container"
+            ));
+            report::warning(&error);
+        }
+    }
 }
 
 fn write(child: Pid, file: &str, text: &str) -> anyhow::Result<()> {

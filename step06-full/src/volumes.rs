@@ -9,8 +9,7 @@
 //! open_tree(2) and move_mount(2).
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -18,16 +17,17 @@ use anyhow::{Context, bail, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use common::rootfs::open_directory;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlink};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat, stat};
 
-use crate::mount_api;
+use crate::{devices, mount_api};
 
 /// The part of the command line about what is mounted besides the image.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Volumes {
     /// Show SRC of the host as DST in the container (repeatable)
     #[arg(
+        short = 'v',
         long = "volume",
         value_name = "SRC:DST[:ro]",
         value_parser = OsStringValueParser::new().try_map(Volume::parse)
@@ -98,17 +98,22 @@ impl Volume {
     }
 }
 
-/// Refuses destinations that would take over what makes the container one.
+/// Refuses what can't be a destination, whatever the image is.
 fn check_destination(destination: &Path) -> anyhow::Result<()> {
     ensure!(destination.is_absolute(), "DST is not absolute");
     ensure!(
         !destination.components().any(|c| c == Component::ParentDir),
         "DST contains `..`"
     );
-    ensure!(destination != Path::new("/"), "DST is `/`: use --rootfs");
+    check_place(destination)
+}
+
+/// Refuses places that would take over what makes the container one.
+fn check_place(place: &Path) -> anyhow::Result<()> {
+    ensure!(place != Path::new("/"), "DST is `/`: use --rootfs");
     for taken in ["/proc", "/sys", "/dev"] {
         ensure!(
-            !destination.starts_with(taken),
+            !place.starts_with(taken),
             "DST is in {taken}, which the container makes itself"
         );
     }
@@ -161,22 +166,32 @@ impl Volumes {
 impl OpenVolume {
     fn new(volume: Volume) -> anyhow::Result<OpenVolume> {
         let source = &volume.source;
-        let is_dir = fs::metadata(source)
-            .with_context(|| format!("stat({source:?})"))?
-            .is_dir();
+        let file = stat(source).with_context(|| format!("stat({source:?})"))?;
+        let file_type = file_type(&file);
+        let is_device = matches!(file_type, SFlag::S_IFCHR | SFlag::S_IFBLK);
+        ensure!(
+            !is_device || devices::is_harmless(&file),
+            "{source:?} is a device, and inside it could not be opened"
+        );
         // A plain user may not copy a mount here, outside of the container;
         // inside, where it is the same user, it can. What may be seen is the
         // same: the right to make the copy is not a right to read.
         let mount = match clone_source(source) {
+            // Every user may use these devices: there are no ids to map.
+            Ok(_) if is_device => None,
             Err(error) if error.downcast_ref() == Some(&Errno::EPERM) => None,
             result => Some(result?),
         };
         Ok(OpenVolume {
             volume,
             mount,
-            is_dir,
+            is_dir: file_type == SFlag::S_IFDIR,
         })
     }
+}
+
+fn file_type(file: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT
 }
 
 /// Copies the mount at `source` and all below it. In a user namespace leaving
@@ -189,11 +204,13 @@ fn clone_source(source: &Path) -> anyhow::Result<OwnedFd> {
 
 /// Mounts the volumes below `root`, the container's future root directory.
 ///
-/// Must run in the container's mount namespace and, so that no link in the
-/// image leads a volume into them, before `/proc`, `/sys` and `/dev` are
-/// mounted. A missing destination is made, with the directories above it.
+/// Must run in the container's mount namespace, before `/proc`, `/sys` and
+/// `/dev` are mounted. A missing destination is made, with the directories
+/// above it.
 ///
-/// Errors: that of the call that failed. See move_mount(2).
+/// Errors: when a link in the image leads a volume to the root itself or into
+/// one of the places that the container fills itself, or that of the call that
+/// failed. See move_mount(2).
 pub fn mount(volumes: &[OpenVolume], root: &Path) -> anyhow::Result<()> {
     for opened in volumes {
         mount_one(opened, root).with_context(|| {
@@ -209,9 +226,16 @@ fn mount_one(opened: &OpenVolume, root: &Path) -> anyhow::Result<()> {
         Some(mount) => mount.try_clone().context("dup()")?,
         None => clone_source(&volume.source)?,
     };
-    // A device file that lies in the volume would open the host's disk. Docker
-    // stops that by its devices cgroup; here the mount does.
-    let mut attributes = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
+    let mut attributes = libc::MOUNT_ATTR_NOSUID;
+    let source = fstat(&mount).context("fstat(mount)")?;
+    if devices::is_harmless(&source) {
+        // As in /dev: it can be written to, but the host's node is not changed.
+        attributes |= libc::MOUNT_ATTR_RDONLY;
+    } else {
+        // A device file that lies in the volume would open the host's disk.
+        // Docker stops that by its devices cgroup; here the mount does.
+        attributes |= libc::MOUNT_ATTR_NODEV;
+    }
     if volume.read_only {
         attributes |= libc::MOUNT_ATTR_RDONLY;
     }
@@ -222,6 +246,10 @@ fn mount_one(opened: &OpenVolume, root: &Path) -> anyhow::Result<()> {
 
     let destination = &volume.destination;
     let target = open_or_create(root, destination, opened.is_dir)?;
+    // What was asked for has passed this; where links have led may not.
+    let place = place_in(root, &target)?;
+    check_place(&place)
+        .with_context(|| format!("{destination:?} leads to {place:?}"))?;
     mount_api::move_mount(mount, target, Path::new("")).with_context(|| {
         format!("move_mount({:?}, {destination:?})", volume.source)
     })
@@ -255,6 +283,17 @@ fn open_or_create(
         };
     }
     Ok(parent)
+}
+
+/// Where below `root` the descriptor `file` is, as a path from there.
+fn place_in(root: &Path, file: &OwnedFd) -> anyhow::Result<PathBuf> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let path =
+        readlink(&*link).with_context(|| format!("readlink({link:?})"))?;
+    let below = Path::new(&path).strip_prefix(root);
+    let below =
+        below.with_context(|| format!("{path:?} is not in {root:?}"))?;
+    Ok(Path::new("/").join(below))
 }
 
 /// Opens `path` as the container will see it: `/`, `..` and links end at

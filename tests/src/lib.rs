@@ -5,7 +5,7 @@
 //! claim is wrong. Each run is wrapped in "the host is unchanged" ([`host`]),
 //! so no test has to ask for that.
 //!
-//! Four environment variables:
+//! Five environment variables:
 //! - `STEPS_BIN_DIR`: a directory with the programs. Nothing is built then, so
 //!   a plain user can run what root has built, in a checkout that is read-only.
 //! - `SUITE_NO_SKIPS=1`: a test that cannot run here fails, with the reason.
@@ -13,6 +13,8 @@
 //!   that is emulated.
 //! - `SUITE_DISPOSABLE_MACHINE=1`: the machine is there for nothing else, and
 //!   thrown away afterwards, so a test may change its settings.
+//! - `SUITE_DEBIAN`: a root file system with the programs that people run, see
+//!   tests/debian/with.
 //!
 //! The tests run in threads of one process, so this process must never fork,
 //! unshare or change its directory; whatever needs that is a program.

@@ -26,6 +26,9 @@ pub(crate) const PLAIN_USER: &str = "needs a plain user";
 /// Why a test is skipped on a machine that is not one of ours.
 pub(crate) const VM: &str = "needs one of the suite's virtual machines";
 
+/// Why a test is skipped where nobody has made a Debian.
+pub(crate) const DEBIAN: &str = "needs a root file system of Debian";
+
 /// How the reason begins for what is not meant to be run anywhere.
 pub const NEVER: &str = "never: ";
 
@@ -58,6 +61,14 @@ pub fn root() {
 pub fn plain_user() {
     if is_root() {
         skip(PLAIN_USER);
+    }
+}
+
+/// The test needs the root file system that tests/debian/make makes.
+pub fn debian() -> PathBuf {
+    match env::var_os("SUITE_DEBIAN") {
+        Some(directory) => directory.into(),
+        None => skip(DEBIAN),
     }
 }
 
@@ -153,14 +164,33 @@ pub fn id_mapping() {
     }
 }
 
-/// Whether root in step 6 is somebody else outside. A tmpfs can't be id-mapped
-/// before Linux 6.3; the program says so.
+/// Whether the default image can be id-mapped, as root's step 6 needs it. A tmpfs
+/// can't before Linux 6.3; the program says so.
 pub fn can_map_ids() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| {
         let tried = crate::FULL.run().command(["true"]);
         !tried.stderr.contains("MOUNT_ATTR_IDMAP")
     })
+}
+
+/// The test needs a kernel whose Landlock step 6 can use: version 2 of the
+/// interface. See landlock(7).
+pub fn landlock() {
+    const CREATE_RULESET_VERSION: libc::c_uint = 1;
+    let nothing = std::ptr::null::<u8>();
+    // SAFETY: for this flag the kernel wants a null pointer and no size.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            nothing,
+            0_usize,
+            CREATE_RULESET_VERSION,
+        )
+    };
+    if version < 2 {
+        skip("needs Landlock");
+    }
 }
 
 /// A tree of cgroups that is mounted.

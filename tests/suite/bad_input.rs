@@ -7,14 +7,15 @@ use std::{
     os::unix::{
         ffi::OsStringExt,
         fs::{PermissionsExt, symlink},
+        process::CommandExt,
     },
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use tests::{
-    ALL, FULL, Finished, MOUNT, OVERLAY, Run, Test, UTS, image::Image, needs,
-    programs, tests,
+    ALL, CGROUPS, FULL, Finished, MOUNT, OVERLAY, Run, Step, Test, UTS,
+    image::Image, needs, programs, tests,
 };
 
 pub(crate) const TESTS: &[Test] = tests![
@@ -30,12 +31,17 @@ pub(crate) const TESTS: &[Test] = tests![
     a_hostname_that_makes_no_sense_is_refused,
     a_limit_that_makes_no_sense_is_refused,
     a_mistyped_option_is_explained_in_one_line,
+    a_mistyped_name_is_guessed,
+    options_are_written_as_for_docker,
+    help_has_a_command_of_its_own,
     an_environment_setting_needs_an_equals_sign,
     a_refused_user_namespace_is_explained,
     a_closed_standard_stream_is_no_problem,
     a_full_disk_behind_stdout_is_the_commands_problem,
     help_on_a_full_disk_is_an_error,
     an_argument_need_not_be_utf_8,
+    no_name_need_be_utf_8,
+    what_is_named_stays_in_its_line,
 ];
 
 /// Checks that the run failed with `code` and one message, that it names the
@@ -191,7 +197,7 @@ fn a_hostname_that_makes_no_sense_is_refused() {
 }
 
 fn a_limit_that_makes_no_sense_is_refused() {
-    for step in tests::CGROUPS.and_later() {
+    for step in CGROUPS.and_later() {
         for (option, values) in [
             (
                 "--memory",
@@ -211,10 +217,59 @@ fn a_limit_that_makes_no_sense_is_refused() {
 fn a_mistyped_option_is_explained_in_one_line() {
     for step in ALL {
         let run = step.run().options(["--hostnam"]).sh("true");
-        assert_message(&run, 125, &["--hostnam", "hint: see --help"]);
+        let usage = format!("usage: {} run", step.name);
+        let parts = ["--hostnam'", "hint: did you mean --hostname? ", &usage];
+        assert_message(&run, 125, &parts);
     }
     let rootfs = OVERLAY.run().options(["--rootfs"]).bare();
-    assert_message(&rootfs, 125, &["--rootfs"]);
+    assert_message(&rootfs, 125, &["--rootfs", "see --help"]);
+}
+
+fn a_mistyped_name_is_guessed() {
+    for step in ALL {
+        let run = outside(step, &["prob"]);
+        assert_message(&run, 125, &["'prob'", "did you mean probe? "]);
+        let run = outside(step, &["rnu"]);
+        assert_message(&run, 125, &["'rnu'", "the commands are run, probe"]);
+    }
+}
+
+/// A step with these arguments, which need not begin with `run`.
+fn outside<A: AsRef<OsStr>>(step: Step, arguments: &[A]) -> Finished {
+    let mut command = Command::new(programs::path(step.name));
+    let output = command.args(arguments).stdin(Stdio::null()).output();
+    Finished::from(output.expect("the step can be started"))
+}
+
+fn options_are_written_as_for_docker() {
+    let show = "hostname; echo $A; pwd";
+    for step in ALL {
+        let short = ["-it", "--rm", "-h", "kitchen", "-e", "A=b", "-w", "/tmp"];
+        let run = step.run().options(short).sh(show);
+        assert_eq!(run.ok(), "kitchen\nb\n/tmp", "{}", step.name);
+        let long = ["--interactive", "--tty", "--hostname=kitchen"];
+        let run = step.run().options(long).sh("hostname");
+        assert_eq!(run.ok(), "kitchen", "{}", step.name);
+    }
+    if needs::why_no_limits().is_none() {
+        CGROUPS.run().options(["-m", "64m"]).sh("true").ok();
+        let run = CGROUPS.run().options(["-m", "64x"]).sh("true");
+        assert_message(&run, 125, &["--memory", "64x"]);
+    }
+    let volume = ["-v", "/proc/version:/volume:ro"];
+    let run = FULL.run().options(volume).sh("cat /volume");
+    assert!(run.ok().starts_with("Linux version"));
+}
+
+fn help_has_a_command_of_its_own() {
+    for step in ALL {
+        let help = outside(step, &["run", "--help"]);
+        assert!(help.ok().contains("-h, --hostname <HOSTNAME>"), "{help}");
+        assert_eq!(outside(step, &["help", "run"]).ok(), help.ok());
+        let all = outside(step, &["help"]);
+        assert_eq!(outside(step, &["--help"]).ok(), all.ok());
+        assert!(all.ok().contains("probe"), "{all}");
+    }
 }
 
 fn an_environment_setting_needs_an_equals_sign() {
@@ -298,5 +353,114 @@ fn an_argument_need_not_be_utf_8() {
             &OsString::from_vec(text.clone()),
         ]);
         assert_eq!(run.bytes, text, "{}", step.name);
+    }
+}
+
+/// Neither that of a subcommand nor that of the program nor that of a variable.
+fn no_name_need_be_utf_8() {
+    let odd = OsString::from_vec(b"\xff\xfe".to_vec());
+    let image = Image::minimal();
+    for step in ALL {
+        let run = outside(step, &[&odd]);
+        assert_message(&run, 125, &["unrecognized subcommand"]);
+
+        let mut variable = odd.clone();
+        variable.push("=x");
+        let run = step
+            .run()
+            .env(&odd, &odd)
+            .options(["--env".as_ref(), variable.as_os_str()]);
+        assert!(
+            run.command(["env"])
+                .bytes
+                .windows(4)
+                .any(|it| { it == b"\xff\xfe=x" }),
+            "{}",
+            step.name
+        );
+
+        let mut command = Command::new(programs::path(step.name));
+        command.arg0(&odd).arg("run");
+        let helper = match step < MOUNT {
+            true => image.path().join("helper"),
+            false => {
+                command.arg("--rootfs").arg(image.path());
+                "/helper".into()
+            }
+        };
+        let output = command.arg("--").arg(helper).args(["echo", "fine"]);
+        let output = output.output().expect("the step can be started");
+        assert_eq!(Finished::from(output).ok(), "fine", "{}", step.name);
+    }
+}
+
+/// Names with a line break, and with what would colour the reader's terminal,
+/// set its title and turn text around.
+fn what_is_named_stays_in_its_line() {
+    let evil = "x\n\nstep0: all is well\x1b[31m\x1b]0;title\x07\u{202e}\r";
+    let image = Image::minimal();
+    fs::write(image.path().join(evil), "").expect("it is ours");
+    let path = format!("PATH=/{evil}");
+    for step in ALL {
+        let file = match step < MOUNT {
+            true => image.path().join(evil),
+            false => Path::new("/").join(evil),
+        };
+        let run = |options: &[&OsStr]| {
+            let run = step.run().options(options);
+            match step < MOUNT {
+                true => run,
+                false => run.rootfs(image.path()),
+            }
+        };
+        let mut runs = vec![
+            (127, run(&[]).command([evil])),
+            (126, run(&[]).command([file.as_os_str()])),
+            (127, run(&["--env".as_ref(), path.as_ref()]).command(["x"])),
+            (
+                125,
+                run(&["--workdir".as_ref(), evil.as_ref()]).command(["x"]),
+            ),
+            (
+                125,
+                run(&["--hostname".as_ref(), evil.as_ref()]).command(["x"]),
+            ),
+            (125, run(&[format!("--{evil}").as_ref()]).command(["x"])),
+            (125, outside(step, &[evil])),
+            (125, {
+                let program = programs::path(step.name);
+                let output = Command::new(program).arg0(evil).arg("x").output();
+                Finished::from(output.expect("the step can be started"))
+            }),
+        ];
+        if step >= MOUNT {
+            let rootfs = step.run().rootfs(Path::new(evil));
+            runs.push((125, rootfs.command(["x"])));
+        }
+        if step >= OVERLAY {
+            let upper = image.path().join("helper").join(evil);
+            let upper = run(&["--upper".as_ref(), upper.as_os_str()]);
+            runs.push((125, upper.command(["x"])));
+        }
+        if step == FULL {
+            for volume in [format!("{evil}:/x"), format!("/tmp:{evil}")] {
+                let volume = run(&["--volume".as_ref(), volume.as_ref()]);
+                runs.push((125, volume.command(["x"])));
+            }
+        }
+        for (code, run) in runs {
+            assert_eq!(run.code, code, "{run}");
+            assert_eq!(run.stdout, "");
+            let obeyed = |c: char| c != '\n' && c.is_control();
+            assert!(!run.stderr.contains(obeyed), "{:?}", run.stderr);
+            assert!(!run.stderr.contains('\u{202e}'), "{:?}", run.stderr);
+            let about = |line: &&str| {
+                !line.contains(": warning: ")
+                    && !line.starts_with("  hint: ")
+                    && !line.starts_with("  read: ")
+            };
+            let messages = run.stderr.lines().filter(about).count();
+            assert_eq!(messages, 1, "{:?}", run.stderr);
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Step 4: limits, told by their effect.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
+use nix::sys::signal::Signal;
 use tests::{
     CGROUPS, MOUNT, OVERLAY, Run, Test,
-    host::{cgroup_of, count_processes},
+    host::{self, cgroup_of, count_processes},
     image::Image,
-    needs, tests,
+    needs, tests, wait_until,
 };
 
 use crate::bad_input::assert_message;
@@ -15,15 +16,19 @@ pub(crate) const TESTS: &[Test] = tests![
     fifty_mebibytes_are_52428800_bytes,
     no_swap_beyond_the_limit,
     the_hog_is_killed_and_the_loop_around_it_goes_on,
+    a_group_is_not_killed_as_one,
     the_same_hog_finishes_without_a_limit,
     below_the_limit_the_hog_runs_normally,
     the_limit_is_on_the_sum_of_all_processes,
+    what_sockets_hold_counts,
     membership_is_inherited,
     a_cpu_quota_makes_a_busy_process_wait,
     a_fork_bomb_is_stopped,
     the_cgroup_lives_as_long_as_the_container,
     a_limit_without_a_delegated_cgroup_is_an_error,
     the_default_limits_without_a_delegated_cgroup_are_a_warning,
+    a_supervisor_that_is_a_zombie_counts_as_dead,
+    more_cpus_than_the_cgroup_above_has_are_explained,
 ];
 
 /// Step 4 with this option. Steps 5 and 6 call the same code.
@@ -69,12 +74,37 @@ fn no_swap_beyond_the_limit() {
 }
 
 /// Five dots: it dies in the fifth block of 10 MiB.
+///
+/// Who has to die is the kernel's choice. It takes the biggest process, unless
+/// that one is just being taken apart; then it may be the shell or the init, and
+/// the container ends with 137. What it never does: let the hog finish.
 fn the_hog_is_killed_and_the_loop_around_it_goes_on() {
-    let script = "for round in 1 2 3; do memhog 100M; echo $?; done";
+    let script = "for round in 1 2 3; do memhog 100M; echo $?; done; echo end";
     let run = fifty_mebibytes().sh(script);
-    run.ok();
-    assert_eq!(run.lines(), [".....137"; 3]);
-    assert_eq!(run.stderr.matches("Killed").count(), 3);
+    let lines = run.lines();
+    let rounds = lines.iter().take_while(|line| **line == ".....137");
+    let rounds = rounds.count();
+    match lines[rounds..] {
+        ["end"] => {
+            run.ok();
+            assert_eq!(rounds, 3);
+            assert_eq!(run.stderr.matches("Killed").count(), 3);
+        }
+        // Killed in the middle of a round, with the loop around it.
+        [] | ["....."] => assert_eq!(run.code, 137),
+        _ => panic!("neither killed nor at its end"),
+    }
+}
+
+/// On version 2 a group can be killed as one. Then no loop would go on.
+fn a_group_is_not_killed_as_one() {
+    let mut container = fifty_mebibytes().start_sh("echo ready; read _");
+    container.wait_for("ready");
+    let (cgroup, _) = cgroup_of(container.command(), "memory");
+    if let Ok(as_one) = fs::read_to_string(cgroup.join("memory.oom.group")) {
+        assert_eq!(as_one.trim(), "0");
+    }
+    container.finish().ok();
 }
 
 fn the_same_hog_finishes_without_a_limit() {
@@ -85,13 +115,28 @@ fn below_the_limit_the_hog_runs_normally() {
     assert_eq!(fifty_mebibytes().sh("memhog 30M").ok(), "...");
 }
 
-/// Two hogs that would each have room enough alone.
+/// Two hogs that would each have room enough alone, and hold what they have.
 fn the_limit_is_on_the_sum_of_all_processes() {
-    let hog = "(memhog 30M 2; echo code=$?) &";
+    let hog = "(memhog 30M 600; echo code=$?) &";
     let script = format!("{hog} {hog} read _");
     let mut container = fifty_mebibytes().start_sh(&script);
     container.wait_for("code=137");
     container.finish().ok();
+}
+
+/// What one end of a connection has sent and the other has not read is in the
+/// kernel's memory. On version 1 it has a limit of its own.
+fn what_sockets_hold_counts() {
+    let image = Image::minimal();
+    let fill = ["fill-sockets", "24"];
+    let mebibytes = |run: &tests::Finished| run.ok().parse::<u32>();
+
+    let limited = limited("--memory", "8m").options(["--cpus", "2"]);
+    let limited = image.helper_with(limited, CGROUPS, &fill).finish();
+    let limited = mebibytes(&limited).expect("a number");
+    assert!(limited < 16, "{limited} MiB");
+    let free = mebibytes(&image.helper(MOUNT, &fill)).expect("a number");
+    assert_eq!(free, 24, "MiB");
 }
 
 fn membership_is_inherited() {
@@ -113,21 +158,36 @@ fn membership_is_inherited() {
 }
 
 /// With a fifth of a processor, 100 ms of work take 20 ms in each of five
-/// periods of 100 ms: from the first to the last it is 300 ms at least.
+/// periods of 100 ms: from the first to the last it is 300 ms at least, and a
+/// busy machine only adds to it.
+///
+/// The same with two processors: one thread can't use them up, so it may have to
+/// wait for others, but never for the next period. The kernel counts that.
 fn a_cpu_quota_makes_a_busy_process_wait() {
     let image = Image::minimal();
-    let burn = ["burn-cpu", "100"];
-    let milliseconds = |text: &str| text.parse::<u64>().expect("a number");
+    let burn = |cpus| {
+        let run = limited("--cpus", cpus);
+        let mut container =
+            image.helper_with(run, CGROUPS, &["burn-cpu", "100"]);
+        container.wait_for("ms");
+        let (cgroup, _) = cgroup_of(container.command(), "cpu");
+        let statistics = fs::read_to_string(cgroup.join("cpu.stat"));
+        let statistics = statistics.expect("it is there");
+        let waited = statistics
+            .lines()
+            .find_map(|line| line.strip_prefix("nr_throttled "))
+            .expect("the kernel counts that");
+        let waited: u32 = waited.parse().expect("a number");
+        let run = container.finish();
+        let (milliseconds, _) = run.ok().split_once(' ').expect("two words");
+        (milliseconds.parse::<u32>().expect("a number"), waited)
+    };
+    let (milliseconds, waited) = burn("0.2");
+    assert!(milliseconds >= 300, "it took {milliseconds} ms");
+    assert!(waited >= 3, "it had to wait {waited} times");
 
-    let throttled = limited("--cpus", "0.2");
-    let throttled = image.helper_with(throttled, CGROUPS, &burn).finish();
-    let throttled = milliseconds(throttled.ok());
-    assert!(throttled >= 300, "it took {throttled} ms");
-
-    // Other tests use the processors too: once is enough.
-    let free =
-        (0..20).any(|_| milliseconds(image.helper(MOUNT, &burn).ok()) < 200);
-    assert!(free, "without a quota it takes as long");
+    let (milliseconds, waited) = burn("2");
+    assert_eq!(waited, 0, "without need, in {milliseconds} ms");
 }
 
 fn a_fork_bomb_is_stopped() {
@@ -154,6 +214,71 @@ fn the_cgroup_lives_as_long_as_the_container() {
         // The harness looks whether any is left then.
         container.finish().ok();
     }
+}
+
+/// Killed, but not waited for: it keeps its number and its start time, and what
+/// it has left is swept all the same.
+fn a_supervisor_that_is_a_zombie_counts_as_dead() {
+    needs::limits();
+    for step in CGROUPS.and_later() {
+        let mut container = step.run().start_sh("echo ready; read _");
+        container.wait_for("ready");
+        // As long as it lives, nothing of it is taken away.
+        CGROUPS.sh("true").ok();
+        let made = container.cgroups();
+        assert!(!made.is_empty(), "{}", step.name);
+
+        container.signal(Signal::SIGKILL);
+        let zombie = || host::state(container.supervisor()) == Some('Z');
+        wait_until("the zombie", || zombie().then_some(()));
+        for cgroup in &made {
+            wait_until("the end of the container", || {
+                (count_processes(cgroup) == 0).then_some(())
+            });
+        }
+        CGROUPS.sh("true").ok();
+        assert!(zombie());
+        assert_eq!(container.cgroups(), [] as [PathBuf; 0], "{}", step.name);
+        container.kill();
+    }
+}
+
+/// A cgroup of version 1 can't be given more of the CPU than the one above has.
+/// (On version 2 it can, and the smaller one holds.)
+fn more_cpus_than_the_cgroup_above_has_are_explained() {
+    needs::root();
+    let mut container = MOUNT.run().start_sh("echo ready; read _");
+    container.wait_for("ready");
+    let (own, version) = cgroup_of(container.command(), "cpu");
+    container.finish().ok();
+    if version == 2 {
+        tests::skip("needs the cpu controller on cgroup version 1");
+    }
+    let above = own.join(format!("suite-{}", std::process::id()));
+    fs::create_dir(&above).expect("we are root");
+    let quota = above.join("cpu.cfs_quota_us");
+    fs::write(quota, "25000").expect("it is a quarter of the period");
+    let inside = |run: Run| {
+        let tasks = above.join("tasks");
+        run.through(&format!("echo $$ >{tasks:?} && exec \"$0\" \"$@\""))
+    };
+    for step in CGROUPS.and_later() {
+        let run = inside(step.run().options(["--cpus", "2"])).sh("true");
+        let parts =
+            [&*above.to_string_lossy(), "0.25 CPUs", "hint: ", "EINVAL"];
+        assert_message(&run, 125, &parts);
+
+        let run = inside(step.run()).sh("echo it runs");
+        assert_eq!(run.ok(), "it runs");
+        let warning = run.stderr.trim();
+        assert!(warning.contains("warning: not limited: cpu: "), "{warning}");
+        assert!(warning.contains("0.25 CPUs: EINVAL: Invalid"), "{warning}");
+
+        let run = inside(step.run().options(["--cpus", "0.25"])).sh("true");
+        run.ok();
+        assert_eq!(run.stderr, "");
+    }
+    fs::remove_dir(&above).expect("nobody is left in it");
 }
 
 fn without_delegation() {
@@ -189,5 +314,10 @@ fn the_default_limits_without_a_delegated_cgroup_are_a_warning() {
         };
         assert!(warning.contains("warning: not limited: "), "{warning}");
         assert!(warning.contains("memory"), "{warning}");
+        // The errno has its name, as in an error.
+        let errnos = [": EACCES: ", ": EROFS: ", ": EBUSY: "];
+        let named = errnos.iter().any(|errno| warning.contains(errno));
+        assert!(named || !warning.contains("no delegated"), "{warning}");
+        assert!(!warning.contains("os error"), "{warning}");
     }
 }

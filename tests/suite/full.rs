@@ -3,17 +3,27 @@
 use std::{
     fs,
     net::TcpListener,
-    os::unix::fs::{MetadataExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
 };
 
-use nix::{errno::Errno, sys::signal::Signal, unistd::getuid};
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::Signal,
+        stat::{Mode, SFlag, makedev, mknod},
+    },
+    unistd::getuid,
+};
 use tests::{
     ALL, CGROUPS, FULL, MOUNT, OVERLAY, Test, host::status, image::Image,
     needs, programs, tests,
 };
 
-use crate::{bad_input::assert_message, refusals::with_cache_on_tmpfs};
+use crate::{
+    bad_input::assert_message,
+    refusals::{in_namespaces, with_cache_on_tmpfs},
+};
 
 pub(crate) const TESTS: &[Test] = tests![
     the_kernel_is_shared,
@@ -26,20 +36,34 @@ pub(crate) const TESTS: &[Test] = tests![
     shared_memory_of_the_container_is_invisible_outside,
     the_cgroup_path_is_hidden,
     dev_holds_what_every_program_expects_and_no_more,
+    a_device_of_the_host_is_used_but_not_changed,
     sys_is_read_only,
     kernel_files_are_masked,
     kernel_settings_cannot_be_written,
+    each_read_only_path_is_on_a_read_only_mount,
+    the_cgroup_shows_the_limits_and_no_other_cgroup,
+    a_container_knows_its_own_name,
+    names_are_written_into_no_image_and_no_layer,
+    names_go_where_the_image_has_a_file_and_nowhere_else,
     no_program_gains_privileges,
     capabilities_are_no_more_than_dockers,
     a_system_call_that_docker_refuses_fails,
+    calls_that_hardly_any_program_needs_fail_too,
+    other_kinds_of_socket_are_refused_alone_and_in_pairs,
     an_open_file_is_not_inherited,
     the_environment_is_not_inherited,
     ignored_signals_and_the_umask_are_not_inherited,
     groups_are_not_inherited,
+    the_session_keyring_is_not_inherited,
     the_working_directory_is_not_inherited,
     a_read_only_root_cannot_be_written,
     a_volume_is_shared_with_the_host,
     a_read_only_volume_cannot_be_written,
+    nor_can_what_is_mounted_below_it,
+    a_volume_gives_no_privileges,
+    a_device_in_a_volume_cannot_be_opened,
+    a_volume_may_be_a_device_that_each_container_has,
+    a_volume_never_becomes_what_the_container_makes_itself,
     a_volume_stays_inside_whatever_the_image_says,
     a_volume_that_makes_no_sense_is_refused,
 ];
@@ -215,20 +239,71 @@ fn sys_is_read_only() {
     assert!(run.stderr.contains("Read-only file system"), "{run}");
 }
 
-/// An empty file in place of one that tells about the machine. A plain user may
-/// have no keys, so that there is nothing to hide.
+/// It is one node for the whole machine: with its mode changed, no other
+/// program could use it. The container's root may be somebody who could.
+fn a_device_of_the_host_is_used_but_not_changed() {
+    let script = "for name in null zero full random urandom tty; do \
+                      chmod 600 /dev/$name; touch -c /dev/$name; \
+                  done; chmod 600 /proc/interrupts; echo x >/dev/null";
+    let run = FULL.sh(script);
+    run.ok();
+    let refused = run.stderr.matches("Read-only file system").count();
+    assert_eq!(refused, 13, "{run}");
+}
+
+/// What tells about the machine or its other users, and no program in a
+/// container asks for.
+const MASKED_FILES: [&str; 11] = [
+    "/proc/config.gz",
+    "/proc/interrupts",
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+];
+
+const MASKED_DIRECTORIES: [&str; 5] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/scsi",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// In the place of each file that this kernel has is an empty one, `/dev/null`,
+/// and in that of each directory an empty one. Some files are root's alone, and
+/// a plain user may have no keys, so that there is nothing to hide.
 fn kernel_files_are_masked() {
-    for (path, says_something) in
-        [("/proc/interrupts", true), ("/proc/keys", needs::is_root())]
-    {
-        let count = format!("cat {path} | wc -c");
-        assert_eq!(FULL.sh(&count).ok(), "0", "{path}");
-        if says_something {
-            assert_ne!(OVERLAY.sh(&count).ok(), "0", "{path}");
-        }
+    let has = |path: &&str| Path::new(path).exists();
+    let script = "for path do \
+                      echo $path $(head -c 1 $path | wc -c) $(stat -c %t:%T $path); \
+                  done";
+    let files: Vec<&str> = MASKED_FILES.into_iter().filter(has).collect();
+    let mut command = vec!["sh", "-c", script, "sh"];
+    command.extend(&files);
+    let expected: Vec<String> =
+        files.iter().map(|path| format!("{path} 0 1:3")).collect();
+    assert_eq!(FULL.run().command(&command).lines(), expected);
+    for path in ["/proc/interrupts", "/proc/key-users"] {
+        let count = format!("head -c 1 {path} | wc -c");
+        assert_eq!(OVERLAY.sh(&count).ok(), "1", "{path}");
     }
-    if Path::new("/sys/firmware").exists() {
-        assert_eq!(FULL.sh("ls -A /sys/firmware").ok(), "");
+
+    let directories = MASKED_DIRECTORIES.into_iter().filter(has);
+    let mut command = vec!["ls", "-A"];
+    command.extend(directories.clone());
+    let lists = FULL.run().command(&command);
+    let names = lists.ok().lines().filter(|line| !line.is_empty());
+    let names: Vec<&str> = names.map(|it| it.trim_end_matches(':')).collect();
+    if directories.clone().count() > 1 {
+        assert_eq!(names, directories.collect::<Vec<_>>());
+    } else {
+        assert!(names.is_empty(), "{names:?}");
     }
 }
 
@@ -242,6 +317,128 @@ fn kernel_settings_cannot_be_written() {
     if needs::is_root() {
         MOUNT.sh("echo other >/proc/sys/kernel/hostname").ok();
     }
+}
+
+/// Most of these files belong to the host's root, so that a container can't
+/// write to them anyway; but chmod(2) looks at the mount before it looks at the
+/// owner. See path_resolution(7).
+fn each_read_only_path_is_on_a_read_only_mount() {
+    for path in ["bus", "fs", "irq", "sys", "sysrq-trigger"] {
+        let path = format!("/proc/{path}");
+        if !Path::new(&path).exists() {
+            continue;
+        }
+        let run = FULL.run().command(["chmod", "777", &path]);
+        assert!(run.stderr.contains("Read-only file system"), "{run}");
+    }
+    // Not everything in /proc is: what a process sets for itself it may set.
+    FULL.sh("echo 1000 >/proc/self/oom_score_adj").ok();
+}
+
+/// Programs size themselves by it.
+fn the_cgroup_shows_the_limits_and_no_other_cgroup() {
+    needs::limits();
+    let limits = |step: tests::Step| {
+        let script = "cd /sys/fs/cgroup; cat memory.max pids.max \
+                      memory/memory.limit_in_bytes pids/pids.max 2>/dev/null";
+        let options = ["--memory", "64m", "--pids-limit", "99"];
+        step.run().options(options).sh(script)
+    };
+    assert_eq!(limits(FULL).lines(), ["67108864", "99"]);
+    assert_eq!(limits(OVERLAY).stdout, "");
+
+    // It can't be changed, not even by who it belongs to; and it is no tree.
+    // The directories of version 1 are mount points in a file system of ours.
+    let script = "cd /sys/fs/cgroup; \
+                  for file in memory.max memory/memory.limit_in_bytes; do \
+                      [ -e $file ] && chmod 666 $file; \
+                  done; mkdir new; find . -mindepth 2 -type d; \
+                  [ -e memory.max ] && find . -mindepth 1 -type d; :";
+    let run = FULL.sh(script);
+    assert_eq!(run.ok(), "", "cgroups of others");
+    let refused = run.stderr.matches("Read-only file system").count();
+    assert_eq!(refused, 2, "{run}");
+    // What it is in is not told, but outside there is more.
+    let script = "grep -c 'cgroup.* ro,nosuid,nodev,noexec' /proc/mounts";
+    assert_ne!(FULL.sh(script).ok(), "0");
+}
+
+/// Else `sudo` and Java complain or wait, as they look for their own address.
+fn a_container_knows_its_own_name() {
+    let show = "cat /etc/hostname /etc/hosts";
+    let run = FULL.run().options(["--hostname", "attic"]).sh(show);
+    run.ok();
+    let lines = run.lines();
+    assert_eq!(lines[0], "attic");
+    assert!(lines.contains(&"127.0.0.1\tlocalhost"), "{run}");
+    assert!(lines.contains(&"127.0.1.1\tattic"), "{run}");
+    let before = OVERLAY.run().options(["--hostname", "attic"]).sh(show);
+    assert!(!before.stdout.contains("attic"), "{before}");
+
+    let write = "echo '127.0.0.1 other' >>/etc/hosts";
+    FULL.sh(write).ok();
+    let run = FULL.run().options(["--read-only"]).sh(write);
+    assert!(run.stderr.contains("Read-only file system"), "{run}");
+    let run = FULL.run().options(["--read-only"]).sh("cat /etc/hostname");
+    assert_eq!(run.ok(), "box");
+}
+
+fn names_are_written_into_no_image_and_no_layer() {
+    let image = Image::copy_of_default();
+    let layers = tempfile::tempdir().expect("a temporary directory");
+    let hosts = image.path().join("etc/hosts");
+    fs::write(&hosts, "of the image").expect("it is ours");
+    let hostname = image.path().join("etc/hostname");
+    fs::remove_file(&hostname).expect("the default image has it");
+
+    let upper = layers.path().join("upper");
+    let run = FULL.run().rootfs(image.path());
+    let run = run.options(["--upper".as_ref(), upper.as_os_str()]);
+    run.sh("echo x >>/etc/hosts; echo x >>/etc/hostname").ok();
+    let text = fs::read_to_string(&hosts).expect("it is still there");
+    assert_eq!(text, "of the image");
+    assert!(!hostname.exists());
+    // There must be something to mount on.
+    let status = upper.join("etc/hostname").metadata().expect("it is there");
+    assert_eq!((status.len(), upper.join("etc/hosts").exists()), (0, false));
+}
+
+/// Whatever leads elsewhere stays as it is: to the host, to a descriptor, round
+/// in a circle. What the caller has put there comes first.
+fn names_go_where_the_image_has_a_file_and_nowhere_else() {
+    let host = tempfile::tempdir().expect("a temporary directory");
+    let file = host.path().join("file");
+    fs::write(&file, "of the host").expect("it is ours");
+    let image = Image::copy_of_default();
+    let hosts = image.path().join("etc/hosts");
+    let run = || FULL.run().rootfs(image.path());
+    for target in [
+        file.as_path(),
+        Path::new("/proc/self/fd/0"),
+        Path::new("/dev/null"),
+        Path::new("hosts"),
+    ] {
+        fs::remove_file(&hosts).expect("it is ours");
+        symlink(target, &hosts).expect("it is ours");
+        run().sh("! grep -q box /etc/hosts").ok();
+        let text = fs::read_to_string(&file).expect("it is ours");
+        assert_eq!(text, "of the host");
+    }
+    fs::remove_file(&hosts).expect("it is ours");
+    fs::create_dir(&hosts).expect("it is ours");
+    assert_eq!(run().sh("ls -A /etc/hosts; cat /etc/hostname").ok(), "box");
+    fs::remove_dir(&hosts).expect("it is ours");
+    symlink("../tmp/hosts", &hosts).expect("it is ours");
+    fs::write(image.path().join("tmp/hosts"), "").expect("it is ours");
+    assert!(run().sh("cat /tmp/hosts").ok().contains("box"));
+
+    fs::remove_dir_all(image.path().join("etc")).expect("it is ours");
+    let etc = "[ -e /etc ] || echo no /etc";
+    assert_eq!(run().sh(etc).ok(), "no /etc");
+
+    let volume = FULL.run().options(volume(&file, "/etc/hosts"));
+    assert_eq!(volume.sh("cat /etc/hosts").ok(), "of the host");
+    assert_eq!(fs::read_dir(host.path()).expect("ours").count(), 1);
 }
 
 fn status_line(run: &tests::Finished, name: &str) -> u64 {
@@ -300,6 +497,50 @@ fn a_system_call_that_docker_refuses_fails() {
         let refused = line.ends_with(" EPERM") || line.ends_with(" ENOSYS");
         assert!(refused, "system call {line}");
     }
+}
+
+/// Docker allows these. Outside they fail for their arguments, or because the
+/// kernel lacks them.
+fn calls_that_hardly_any_program_needs_fail_too() {
+    let calls = [
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_vmsplice,
+        libc::SYS_memfd_secret,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_modify_ldt,
+    ];
+    let mut arguments = vec!["system-calls".to_owned()];
+    arguments.extend(calls.iter().map(ToString::to_string));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let image = Image::minimal();
+    let inside = image.helper(FULL, &arguments);
+    inside.ok();
+    assert_eq!(inside.lines().len(), calls.len());
+    for line in inside.lines() {
+        assert!(line.ends_with(" EPERM"), "{line}");
+    }
+    let before = image.helper(OVERLAY, &arguments);
+    assert!(!before.ok().contains("EPERM"));
+}
+
+/// The families that Linux numbers 1, 2, 10 and 16 are local, IPv4, IPv6 and
+/// netlink. 17 is AF_PACKET, the ring buffers of which no limit counts.
+fn other_kinds_of_socket_are_refused_alone_and_in_pairs() {
+    let image = Image::minimal();
+    let inside = image.helper(FULL, &["kinds-of-socket"]);
+    inside.ok();
+    let kept = ["1 ", "2 ", "10 ", "16 "];
+    for line in inside.lines() {
+        let expected = match kept.iter().any(|family| line.starts_with(family))
+        {
+            true => "Err(EINVAL) Err(EINVAL)",
+            false => "Err(EPERM) Err(EPERM)",
+        };
+        assert!(line.ends_with(expected), "{line}");
+    }
+    let before = image.helper(OVERLAY, &["kinds-of-socket"]);
+    assert!(!before.ok().contains("EPERM"));
 }
 
 fn an_open_file_is_not_inherited() {
@@ -363,6 +604,31 @@ fn groups_are_not_inherited() {
     assert!(before.ok().contains("12345"));
 }
 
+/// Nobody in the container may ask for keys, so it is looked at from outside:
+/// as the user that the container's root is there, who can view its keyring.
+fn the_session_keyring_is_not_inherited() {
+    needs::root();
+    needs::id_mapping();
+    let setpriv = needs::tool("setpriv");
+    let keyrings = |id: &str| {
+        let keys = std::process::Command::new(&setpriv)
+            .args(["--reuid", id, "--regid", id, "--clear-groups"])
+            .args(["cat", "/proc/keys"])
+            .output()
+            .expect("setpriv can be started");
+        let keys = String::from_utf8_lossy(&keys.stdout).into_owned();
+        let anonymous = keys.lines().filter(|it| it.contains(" _ses"));
+        anonymous.count()
+    };
+    let mut container = FULL.run().start_sh("echo ready; read _");
+    container.wait_for("ready");
+    let outside = status(container.command(), "Uid");
+    let id = outside.split('\t').next().unwrap_or_default();
+    assert_ne!(keyrings(id), 0, "a session keyring of its own");
+    container.finish().ok();
+    assert_eq!(keyrings("54321"), 0, "of a user who runs nothing");
+}
+
 fn the_working_directory_is_not_inherited() {
     for step in MOUNT.and_later() {
         let elsewhere = "cd /tmp && exec \"$0\" \"$@\"";
@@ -410,6 +676,118 @@ fn a_read_only_volume_cannot_be_written() {
     assert_ne!(run.code, 0);
     assert!(run.stderr.contains("Read-only file system"), "{run}");
     assert!(!source.path().join("out").exists());
+}
+
+/// Read-only is a property of each mount.
+fn nor_can_what_is_mounted_below_it() {
+    needs::root();
+    let source = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(source.path().join("below")).expect("it is ours");
+    let run = |options: &str| {
+        let run = FULL.run().env("SOURCE", source.path());
+        let mount = "mount -t tmpfs none \"$SOURCE/below\"";
+        let run = in_namespaces(run, "--mount", mount);
+        let destination = format!("/data{options}");
+        let run = run.options(volume(source.path(), &destination));
+        run.sh("echo x >/data/below/file")
+    };
+    let refused = run(":ro");
+    assert_ne!(refused.code, 0);
+    assert!(
+        refused.stderr.contains("Read-only file system"),
+        "{refused}"
+    );
+    run("").ok();
+}
+
+/// `no_new_privs` refuses set-uid programs everywhere; here the mount does, too.
+fn a_volume_gives_no_privileges() {
+    let source = tempfile::tempdir().expect("a temporary directory");
+    let run = FULL.run().options(volume(source.path(), "/data"));
+    let mounts = run.sh("cat /proc/mounts");
+    let options = |place: &str| -> Vec<String> {
+        let mut mounts = mounts.ok().lines().map(|it| it.split(' '));
+        let mount = mounts.find_map(|mut it| {
+            (it.nth(1) == Some(place)).then(|| it.nth(1).expect("options"))
+        });
+        let options = mount.expect("it is mounted").split(',');
+        options.map(str::to_owned).collect()
+    };
+    for option in ["nosuid", "nodev"] {
+        assert!(options("/data").contains(&option.to_owned()), "{option}");
+        assert!(!options("/").contains(&option.to_owned()), "{option}");
+    }
+}
+
+/// Who can make one on the host and share it would share a disk.
+fn a_device_in_a_volume_cannot_be_opened() {
+    needs::root();
+    let source = tempfile::tempdir().expect("a temporary directory");
+    let node = source.path().join("null");
+    let all = Mode::from_bits_truncate(0o666);
+    mknod(&node, SFlag::S_IFCHR, all, makedev(1, 3)).expect("we are root");
+    fs::set_permissions(&node, fs::Permissions::from_mode(0o666))
+        .expect("it is ours");
+    fs::write(&node, "x").expect("outside it can be opened");
+    let run = FULL.run().options(volume(source.path(), "/data"));
+    let run = run.sh("echo x >/data/null");
+    assert_ne!(run.code, 0);
+    assert!(run.stderr.contains("Permission denied"), "{run}");
+}
+
+/// `/dev/null` over a file of the image: a mask.
+fn a_volume_may_be_a_device_that_each_container_has() {
+    for mode in ["", ":ro"] {
+        let text = format!("/dev/null:/etc/passwd{mode}");
+        let run = FULL.run().options(["--volume", &text]);
+        let script =
+            "cat /etc/passwd && echo x >/etc/passwd; chmod 600 /etc/passwd";
+        let run = run.sh(script);
+        assert_eq!((run.code, &*run.stdout), (1, ""));
+        assert_eq!(run.stderr.matches("Read-only file system").count(), 1);
+    }
+    // What is refused is refused at once, and not when it is opened.
+    let others = ["/dev/vda", "/dev/sda", "/dev/loop0", "/dev/kmsg"];
+    let mut others = others.iter().filter(|it| Path::new(it).exists());
+    if let Some(device) = others.next() {
+        let text = format!("{device}:/data");
+        let run = FULL.run().options(["--volume", &text]).sh("true");
+        assert_message(&run, 125, &["is a device"]);
+    }
+}
+
+/// By links in the image: the root itself, or a place that will be covered.
+fn a_volume_never_becomes_what_the_container_makes_itself() {
+    let source = tempfile::tempdir().expect("a temporary directory");
+    let image = Image::copy_of_default();
+    let link = image.path().join("link");
+    fs::create_dir(image.path().join("dev/shm")).expect("it is ours");
+    for (target, place) in [
+        ("/", "/"),
+        (".", "/"),
+        ("..", "/"),
+        ("proc/..", "/"),
+        ("/proc", "/proc"),
+        ("sys", "/sys"),
+        ("../../dev/shm", "/dev"),
+    ] {
+        let _ = fs::remove_file(&link);
+        symlink(target, &link).expect("it is ours");
+        let run = FULL.run().rootfs(image.path());
+        let run = run.options(volume(source.path(), "/link")).sh("true");
+        let reason = match place {
+            "/" => "DST is `/`".to_owned(),
+            place => format!("DST is in {place}"),
+        };
+        assert_message(&run, 125, &[&reason]);
+    }
+    // A link on the way is something else.
+    fs::remove_file(&link).expect("it is ours");
+    symlink("/", &link).expect("it is ours");
+    let run = FULL.run().rootfs(image.path());
+    let run = run.options(volume(source.path(), "/link/mnt"));
+    run.sh("echo x >/mnt/file").ok();
+    assert!(source.path().join("file").exists());
 }
 
 /// Symbolic links in the image that would lead out of it: an absolute one, and

@@ -5,12 +5,15 @@ use std::process::ExitCode;
 mod bad_input;
 mod cgroups;
 mod doctor;
+mod doors;
 mod full;
 mod house;
+mod ids;
 mod lifetime;
 mod mount;
 mod overlay;
 mod pid;
+mod real_programs;
 mod refusals;
 mod scoreboard;
 mod terminal;
@@ -24,12 +27,15 @@ fn main() -> ExitCode {
         cgroups::TESTS,
         overlay::TESTS,
         full::TESTS,
+        ids::TESTS,
+        doors::TESTS,
         scoreboard::TESTS,
         lifetime::TESTS,
         terminal::TESTS,
         bad_input::TESTS,
         refusals::TESTS,
         doctor::TESTS,
+        real_programs::TESTS,
         house::TESTS,
     ])
 }

@@ -1,20 +1,25 @@
 //! Step 3: a file system of its own.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use tests::{
-    ALL, CGROUPS, MOUNT, PID, Test, image::Image, needs, programs, tests,
+    ALL, CGROUPS, FULL, MOUNT, PID, Test, image::Image, needs, programs, tests,
 };
+
+use crate::bad_input::assert_message;
 
 pub(crate) const TESTS: &[Test] = tests![
     a_container_sees_only_its_image,
     a_file_of_the_host_is_there_up_to_step_2,
     proc_is_mounted_afresh,
+    proc_gives_no_rights_and_no_programs,
+    a_mount_point_in_an_image_is_never_followed,
     dev_null_is_a_device,
     a_mount_inside_is_not_seen_outside,
     nothing_appears_under_a_shared_root,
     the_old_root_is_gone,
     a_chroot_can_be_escaped_but_not_a_container,
+    below_a_moved_root_is_the_old_one_but_not_below_a_container_s,
     what_is_written_into_the_image_stays_there_up_to_step_4,
 ];
 
@@ -57,6 +62,58 @@ fn proc_is_mounted_afresh() {
         assert_eq!(count, "1", "{}", step.name);
         // 3 was grep, which has ended.
         assert_eq!(numbers, "1 2", "{}", step.name);
+    }
+}
+
+/// No set-uid programs, no devices, no programs at all.
+fn proc_gives_no_rights_and_no_programs() {
+    for step in MOUNT.and_later() {
+        let mounts = step.sh("cat /proc/mounts");
+        let proc = mounts.ok().lines().find(|it| it.contains(" /proc proc "));
+        let options = proc.expect("it is mounted").split(' ').nth(3);
+        let options: Vec<&str> = options.unwrap_or("").split(',').collect();
+        for option in ["nosuid", "nodev", "noexec"] {
+            assert!(options.contains(&option), "{}: {option}", step.name);
+        }
+    }
+}
+
+/// Before the root has changed, a link would lead the mount to the host, or to
+/// where nothing expects it; that a directory is taken is seen by all others.
+fn a_mount_point_in_an_image_is_never_followed() {
+    let host = tempfile::tempdir().expect("a temporary directory");
+    let climbing = Path::new("../../../../../../..");
+    let climbing = climbing.join(host.path().strip_prefix("/").expect("/"));
+    let entries = || fs::read_dir(host.path()).expect("it is ours").count();
+
+    for step in MOUNT.and_later() {
+        let last = if step < FULL { 2 } else { 3 };
+        for name in &["proc", "dev", "sys"][..last] {
+            let image = Image::copy_of_default();
+            let place = image.path().join(name);
+            fs::create_dir(image.path().join("x")).expect("it is ours");
+            symlink("../x", image.path().join("etc/k")).expect("it is ours");
+            for target in [
+                host.path(),
+                &climbing,
+                Path::new("x"),
+                Path::new("etc/k"),
+                Path::new("/nowhere"),
+                Path::new("/"),
+            ] {
+                let _ = fs::remove_dir(&place);
+                let _ = fs::remove_file(&place);
+                symlink(target, &place).expect("it is ours");
+                let run = step.run().rootfs(image.path()).sh("true");
+                let aim = format!("making a place for /{name}: ");
+                assert_message(&run, 125, &[&aim, "ENOTDIR"]);
+                assert_eq!(entries(), 0, "made on the host");
+            }
+            fs::remove_file(&place).expect("it is ours");
+            fs::write(&place, "no directory").expect("it is ours");
+            let run = step.run().rootfs(image.path()).sh("true");
+            assert_message(&run, 125, &["ENOTDIR"]);
+        }
     }
 }
 
@@ -128,7 +185,8 @@ fn the_old_root_is_gone() {
         for mount_point in mounts.lines() {
             let first = mount_point.split('/').nth(1).unwrap_or_default();
             let ours = ["", "proc", "dev", "sys"].contains(&first);
-            assert!(ours, "{}: {mount_point} is mounted", step.name);
+            let name = ["/etc/hostname", "/etc/hosts"].contains(&mount_point);
+            assert!(ours || name, "{}: {mount_point} is mounted", step.name);
         }
     }
 }
@@ -153,6 +211,40 @@ fn a_chroot_can_be_escaped_but_not_a_container() {
         assert_eq!((escape.code, escape.stdout.as_str()), (1, ""));
         // What it finds up there is the container's own root.
         assert!(escape.stderr.contains("No such file"), "{escape}");
+    }
+}
+
+/// On a machine that boots, the real root is moved over the first one, and
+/// both stay. In a container that would be the host.
+fn below_a_moved_root_is_the_old_one_but_not_below_a_container_s() {
+    needs::tool("unshare");
+    needs::user_namespaces();
+    let image = Image::minimal();
+    let outside = tempfile::tempdir().expect("a temporary directory");
+    let secret = outside.path().join("secret");
+    fs::write(&secret, "of the host").expect("it is ours");
+
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if !needs::is_root() {
+        command.arg("--map-root-user");
+    }
+    let run = command
+        .arg(image.path().join("helper"))
+        .arg("move-root")
+        .args([image.path(), &secret])
+        .output()
+        .expect("unshare can be started");
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.stdout, b"of the host", "{stderr}");
+
+    for step in MOUNT.and_later() {
+        let escape = step.run().rootfs(image.path()).command([
+            "/helper".as_ref(),
+            "uncover-root".as_ref(),
+            secret.as_os_str(),
+        ]);
+        assert_eq!((escape.code, escape.stdout.as_str()), (1, ""));
     }
 }
 

@@ -187,7 +187,7 @@ fn in_a_chroot_there_is_no_user_namespace() {
 /// The switch is one of each user namespace, for those below it.
 fn user_namespaces_that_are_switched_off() {
     let switch = "echo 0 >/proc/sys/user/max_user_namespaces";
-    let options = "--user --map-current-user --keep-caps";
+    let options = "--user --map-current-user --keep-caps --mount";
     let off =
         |step: Step| in_namespaces(step.run(), options, switch).sh("true");
     if needs::is_root() {

@@ -32,9 +32,7 @@ fn board(step: Step) -> (String, usize) {
 /// can't do for them.
 fn variant(step: Step) -> &'static str {
     let is_root = needs::is_root();
-    if is_root && step == FULL && !needs::can_map_ids() {
-        "root_without_id_mapping"
-    } else if is_root {
+    if is_root {
         "root"
     } else if step >= CGROUPS && needs::why_no_limits().is_none() {
         "plain_user_delegated"
@@ -46,6 +44,7 @@ fn variant(step: Step) -> &'static str {
 fn each_step_turns_rows_from_shared_to_isolated() {
     if needs::is_root() {
         needs::limits();
+        needs::id_mapping();
     }
     let mut before = 0;
     for step in ALL {

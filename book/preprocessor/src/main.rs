@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     // `supports RENDERER`: ours is HTML. Others get it too, and show it as it
     // is.
-    if env::args().nth(1).as_deref() == Some("supports") {
+    if env::args_os().nth(1).is_some_and(|it| it == "supports") {
         return Ok(());
     }
     let (context, mut book) =

@@ -59,7 +59,7 @@ pub(super) const ABILITIES: &[Ability] = &[
     ability("network namespace", network_namespace, From(6), From(6)),
     ability("IPC namespace", ipc_namespace, From(6), From(6)),
     ability("cgroup namespace", cgroup_namespace, From(6), From(6)),
-    ability("ids of an image", id_mapped_mount, SAME_ROOT, Never),
+    ability("ids of an image", id_mapped_mount, From(6), Never),
     ability("more than one id", newuidmap, Never, ONE_ID).by_caller(),
     ability("closing of open files", close_range, From(6), From(6)),
     ability("session keyring", session_keyring, From(6), From(6)),
@@ -76,7 +76,6 @@ const NO_MEMORY: Need = Limit(4, "memory is not limited");
 const NO_CPU: Need = Limit(4, "CPU time is not limited");
 const NO_PIDS: Need = Limit(4, "the number of processes is not limited");
 const NOT_HERE: Need = Limit(5, "--upper needs another directory");
-const SAME_ROOT: Need = Limit(6, "root inside is root outside");
 const ONE_ID: Need = Limit(6, "root is the only user inside");
 
 const fn ability(

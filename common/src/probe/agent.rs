@@ -5,7 +5,7 @@ use std::{
     env,
     ffi::CString,
     io::IoSliceMut,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     process::ExitCode,
     rc::Rc,
 };
@@ -150,6 +150,15 @@ impl Agent {
         }
     }
 
+    /// What the attempts need open.
+    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        vec![
+            self.line.as_raw_fd(),
+            self.host.program.as_raw_fd(),
+            self.host.listener.as_raw_fd(),
+        ]
+    }
+
     /// Tries what the probe asks for, until it hangs up.
     pub(crate) fn run(
         &self,
@@ -231,11 +240,12 @@ fn no_signal() -> MsgFlags {
 /// In a program that was executed to try one row: tries it. The exit code says
 /// whether it worked.
 pub(crate) fn row_to_try() -> Option<ExitCode> {
-    let mut arguments = env::args().skip(1);
+    // They need not be UTF-8.
+    let mut arguments = env::args_os().skip(1);
     if arguments.next()? != TRY_ROW {
         return None;
     }
-    let index: usize = arguments.next()?.parse().ok()?;
+    let index: usize = arguments.next()?.to_str()?.parse().ok()?;
     let Attempt::AfterExec(attempt) = rows::all().nth(index)?.attempt else {
         return None;
     };

@@ -143,8 +143,8 @@ impl Drop for Host {
             let _ = fs::remove_dir(directory);
         }
         if let Err(error) = fs::remove_dir_all(&self.directory) {
-            let directory = self.directory.display();
-            crate::report::warning(&format!("rmdir({directory}): {error}"));
+            let call = format!("rmdir({:?})", self.directory);
+            crate::report::warning(&anyhow::Error::from(error).context(call));
         }
         // SAFETY: IPC_RMID takes no buffer.
         unsafe {

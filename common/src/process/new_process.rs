@@ -66,7 +66,7 @@ impl NewProcess<'_> {
             // the old call has the flags of all namespaces, too.
             Err(error) if error.downcast_ref() == Some(&Errno::ENOSYS) => {
                 still_to_join = self.cgroup;
-                self.clone()
+                clone(self.flags)
             }
             process => process,
         };
@@ -107,16 +107,6 @@ impl NewProcess<'_> {
         twice(result).with_context(|| format!("clone3({})", self.describe()))
     }
 
-    /// The same by clone(2), which has no CLONE_INTO_CGROUP.
-    fn clone(&self) -> anyhow::Result<ForkResult> {
-        let flags = self.flags.bits() | libc::SIGCHLD;
-        // SAFETY: as above. The arguments behind the flags are in another order
-        // on each architecture; zeros mean "not used" on all of them.
-        let result =
-            unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
-        twice(result).with_context(|| format!("clone({})", names(self.flags)))
-    }
-
     /// The flags as strace(1) prints them.
     fn describe(&self) -> String {
         let born_in = self.cgroup.map_or("", |_| "|CLONE_INTO_CGROUP");
@@ -124,7 +114,23 @@ impl NewProcess<'_> {
     }
 }
 
-pub(super) fn names(flags: CloneFlags) -> String {
+/// Creates a process in new namespaces by clone(2), which has no
+/// CLONE_INTO_CGROUP: returns twice, like fork(2).
+pub(super) fn clone(namespaces: CloneFlags) -> anyhow::Result<ForkResult> {
+    // The kernel reads longs, and a plain 0 would be passed as an int.
+    let flags = libc::c_long::from(namespaces.bits() | libc::SIGCHLD);
+    let unused: libc::c_long = 0;
+    // SAFETY: no CLONE_VM, so the child gets a copy of our memory and needs no
+    // stack of its own; we have one thread, so the copy is consistent. The
+    // arguments behind the flags are in another order on each architecture;
+    // zeros mean "not used" on all of them.
+    let result = unsafe {
+        libc::syscall(libc::SYS_clone, flags, unused, unused, unused, unused)
+    };
+    twice(result).with_context(|| format!("clone({})", names(namespaces)))
+}
+
+fn names(flags: CloneFlags) -> String {
     let names: Vec<&str> = flags.iter_names().map(|(name, _)| name).collect();
     names.join("|")
 }
@@ -140,8 +146,8 @@ fn twice(result: libc::c_long) -> nix::Result<ForkResult> {
 }
 
 /// Moves this process, "0", into `cgroup`. To be born there is better: on an
-/// idle machine this write waits for milliseconds, until no process is just
-/// being created.
+/// idle machine this write waits for milliseconds, for a grace period of the
+/// kernel's read-copy-update.
 fn join(cgroup: BorrowedFd) -> anyhow::Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     let procs = openat(cgroup, "cgroup.procs", flags, Mode::empty())

@@ -1,17 +1,12 @@
 //! A process that is there for its namespaces only.
 
-use std::ptr;
-
-use anyhow::Context;
-use libc::{c_int, c_void};
 use nix::{
-    errno::Errno,
     sched::CloneFlags,
     sys::{prctl, signal::Signal},
-    unistd::{Pid, getpid, getppid, pause},
+    unistd::{ForkResult, Pid, getpid, getppid, pause},
 };
 
-use super::{end, new_process::names};
+use super::{end, exit, new_process::clone};
 
 /// A process that does nothing: a namespace exists as long as a process is in
 /// it, and this one is in the new ones that it was created with.
@@ -19,34 +14,18 @@ use super::{end, new_process::names};
 /// It ends when this value is dropped, or with us.
 pub struct Placeholder {
     pid: Pid,
-    /// The process runs on it.
-    _stack: Vec<u8>,
 }
 
 impl Placeholder {
     /// Creates the process; `namespaces` are the flags for its new ones.
+    ///
+    /// The caller must have only one thread.
     pub fn new(namespaces: CloneFlags) -> anyhow::Result<Placeholder> {
-        let flags = CloneFlags::CLONE_VM | namespaces;
-        let mut stack = vec![0; 16 * 1024];
-        // SAFETY: the child has a stack of its own, which grows downwards and
-        // which we keep for as long as the child lives. It runs in our memory,
-        // which saves a copy of it, at the same time as we do; so its function
-        // has no closure, touches nothing but its stack, and can't fail in a
-        // way that would set errno.
-        let pid = unsafe {
-            libc::clone(
-                outlive,
-                stack.as_mut_ptr_range().end.cast(),
-                flags.bits() | libc::SIGCHLD,
-                ptr::without_provenance_mut(getpid().as_raw() as usize),
-            )
-        };
-        let pid = Errno::result(pid)
-            .with_context(|| format!("clone({})", names(flags)))?;
-        Ok(Placeholder {
-            pid: Pid::from_raw(pid),
-            _stack: stack,
-        })
+        let parent = getpid();
+        match clone(namespaces)? {
+            ForkResult::Child => outlive(parent),
+            ForkResult::Parent { child } => Ok(Placeholder { pid: child }),
+        }
     }
 
     /// Its process id.
@@ -55,17 +34,15 @@ impl Placeholder {
     }
 }
 
-/// What a placeholder does: nothing, until it is killed. `parent` is no pointer,
-/// but the process id of its parent.
-extern "C" fn outlive(parent: *mut c_void) -> c_int {
-    let parent = Pid::from_raw(parent.addr() as i32);
+/// What a placeholder does: nothing, until it is killed.
+fn outlive(parent: Pid) -> ! {
     if prctl::set_pdeathsig(Signal::SIGKILL).is_ok() {
         // A parent that is dead already would send no signal any more.
         while getppid() == parent {
             pause();
         }
     }
-    0
+    exit(0)
 }
 
 impl Drop for Placeholder {

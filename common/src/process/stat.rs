@@ -4,11 +4,13 @@ use nix::unistd::Pid;
 
 use crate::read_kernel_file;
 
-/// Two fields of `/proc/PID/stat`. Together they mean one process for ever; a
-/// pid alone is used again. See proc_pid_stat(5).
+/// Fields of `/proc/PID/stat`. The number and the start time together mean one
+/// process for ever; a pid alone is used again. See proc(5).
 pub struct Stat {
     /// Field 1: its number, in the PID namespace that `/proc` belongs to.
     pub pid: Pid,
+    /// Field 3: what it does, as a letter.
+    state: char,
     /// Field 22: when it started, in clock ticks after boot.
     pub start_time: u64,
 }
@@ -21,16 +23,29 @@ impl Stat {
         Stat::parse(&String::from_utf8_lossy(&text))
     }
 
+    /// Whether it has ended. A zombie (`Z`) keeps its number and its start time
+    /// until its parent waits for it, which may be never; `X` is on its way out.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
     /// Field 2 is the program's name in parentheses, with whatever the user
     /// has put into it: parentheses and spaces, for example.
     fn parse(text: &str) -> Option<Stat> {
         let pid = text.split(' ').next()?.parse().ok()?;
         let (_, after_name) = text.rsplit_once(") ")?;
-        let start_time = after_name.split(' ').nth(22 - 3)?.parse().ok()?;
+        let mut fields = after_name.split(' ');
+        let state = fields.next()?.parse().ok()?;
+        let start_time = fields.nth(22 - 4)?.parse().ok()?;
         let pid = Pid::from_raw(pid);
-        Some(Stat { pid, start_time })
+        Some(Stat {
+            pid,
+            state,
+            start_time,
+        })
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +57,12 @@ mod tests {
         let stat = Stat::parse(text).expect("22 fields");
         assert_eq!(stat.pid, Pid::from_raw(1234));
         assert_eq!(stat.start_time, 567_890);
+        assert!(!stat.has_ended());
+    }
+
+    #[test]
+    fn a_zombie_has_ended() {
+        let text = "1 (a) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19\n";
+        assert!(Stat::parse(text).expect("22 fields").has_ended());
     }
 }

@@ -57,6 +57,7 @@ const FILES: &[(&str, &str)] = &[
          nobody:x:65534:65534:nobody:/:/bin/false\n",
     ),
     ("etc/group", "root:x:0:\nnobody:x:65534:\n"),
+    ("etc/hostname", "box\n"),
     ("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost\n"),
 ];
 

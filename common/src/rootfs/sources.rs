@@ -20,7 +20,7 @@ use anyhow::Context;
 
 /// The first line. To be raised when the code below builds something else out
 /// of the same files, so that readers do not keep an old image.
-const VERSION: &str = "image 1";
+const VERSION: &str = "image 2";
 
 /// The files on which an image depends, found or not, and how they were.
 #[derive(Default)]

@@ -81,6 +81,14 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Make a workspace of the steps with one of these mistakes in it
+    Mutant {
+        /// As `mutants --list` shows it
+        name: String,
+        /// A new directory
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
     #[command(hide = true)]
     InSandbox { program: PathBuf, script: String },
     #[command(hide = true)]
@@ -123,6 +131,9 @@ fn act(command: Command) -> anyhow::Result<bool> {
             mutants::list(&names).map(|()| true)
         }
         Command::Mutants { names, .. } => mutants::run(&names),
+        Command::Mutant { name, to } => {
+            mutants::make(&name, &to).map(|()| true)
+        }
         Command::InSandbox { program, script } => {
             let code = sandbox::enter(&program, &script);
             // Nothing is left to be cleaned up in this process.

@@ -24,7 +24,9 @@ use nix::unistd::geteuid;
 
 use crate::{
     edit, limits,
-    workshop::{STEPS, Workshop, cargo, checkout, executables, read},
+    workshop::{
+        STEPS, Workshop, cargo, checkout, copy_packages, executables, read,
+    },
 };
 
 /// How many mutants are tried at the same time: most of the time a test waits.
@@ -95,13 +97,15 @@ impl Mutant {
             .context("its name begins with that of no step")
     }
 
-    /// Applies the change to the copy.
-    fn apply(&self, workshop: &Workshop) -> anyhow::Result<()> {
+    /// Applies the change to the copy of the workspace at `directory`.
+    fn apply(&self, directory: &Path) -> anyhow::Result<()> {
         for (file, before, after) in &self.hunks {
-            let mut text = read(&workshop.directory.join(file))?;
+            let path = directory.join(file);
+            let mut text = read(&path)?;
             let place = edit::lines(&text, before).context(file.clone())?;
             text.replace_range(place, &(after.join("\n") + "\n"));
-            workshop.write(file, &text)?;
+            fs::write(&path, text)
+                .with_context(|| format!("writing {path:?}"))?;
         }
         Ok(())
     }
@@ -173,6 +177,27 @@ pub(crate) fn list(names: &[String]) -> anyhow::Result<()> {
         for test in &mutant.tests {
             println!("    caught by {test}");
         }
+    }
+    Ok(())
+}
+
+/// Makes a workspace at `to`, in which the steps have the mistake `name`: for
+/// readers who want to see what it does.
+pub(crate) fn make(name: &str, to: &Path) -> anyhow::Result<()> {
+    let mutants = load(&[name.to_owned()])?;
+    let mut mutants = mutants.into_iter();
+    let mutant = mutants.find(|it| it.name == name);
+    let mutant = mutant
+        .with_context(|| format!("there is no {name:?}: see mutants --list"))?;
+    let empty = fs::read_dir(to).map_or(true, |mut it| it.next().is_none());
+    ensure!(empty, "{to:?} is not empty");
+    let mut packages = vec!["common"];
+    packages.extend(STEPS);
+    copy_packages(checkout(), to, &packages)?;
+    mutant.apply(to)?;
+    println!("{}", mutant.why);
+    for (file, _, _) in &mutant.hunks {
+        println!("    {file}");
     }
     Ok(())
 }
@@ -464,10 +489,47 @@ impl Drop for Sweeper {
 
 fn build(workshop: &Workshop, mutant: &Mutant) -> anyhow::Result<PathBuf> {
     let program = mutant
-        .apply(workshop)
+        .apply(&workshop.directory)
         .and_then(|()| workshop.build(mutant.package()?));
     for (file, _, _) in &mutant.hunks {
         workshop.write(file, &workshop.original(file)?)?;
     }
     program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cargo tries it only when somebody asks for the mutants.
+    #[test]
+    fn each_mutant_fits_the_sources() {
+        for mutant in load(&[]).expect("they can be read") {
+            let place = tempfile::tempdir().expect("a temporary directory");
+            for (file, _, _) in &mutant.hunks {
+                let copy = place.path().join(file);
+                let directory = copy.parent().expect("it is below the place");
+                fs::create_dir_all(directory).expect("it is ours");
+                fs::copy(checkout().join(file), copy).expect(file);
+            }
+            let applied = mutant.apply(place.path());
+            applied.unwrap_or_else(|error| panic!("{}: {error}", mutant.name));
+        }
+    }
+
+    #[test]
+    fn a_readers_mutant_differs_by_its_mistake_alone() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let to = place.path().join("mutant");
+        make("step03-no-dev", &to).expect("there is one");
+        let mistake = "step03-mount/src/main.rs";
+        for file in [mistake, "step03-mount/src/lib.rs"] {
+            let before = read(&checkout().join(file)).expect("a source");
+            let after = read(&to.join(file)).expect("a copy");
+            assert_eq!(before == after, file != mistake, "{file}");
+        }
+        // Neither over what is there, nor one of several.
+        make("step03-no-dev", &to).expect_err("not empty");
+        make("step03", &place.path().join("x")).expect_err("no such name");
+    }
 }

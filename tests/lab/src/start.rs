@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     process::Command,
 };
 
@@ -18,9 +18,29 @@ const BOOK: &str = "book/src";
 
 /// As [`make`], but outside of the repository.
 pub(crate) fn start(number: usize, to: &Path) -> anyhow::Result<()> {
-    let inside = std::path::absolute(to)?.starts_with(checkout());
+    let to = resolve(to)?;
+    let inside = to.starts_with(checkout().canonicalize()?);
     ensure!(!inside, "{to:?} is in the repository, next to the solution");
-    make(number, to)
+    make(number, &to)
+}
+
+/// Where `path` leads, with all links and `..` followed as far as there is
+/// something to follow. What is to be made need not be there yet.
+fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
+    let mut resolved = PathBuf::new();
+    for component in std::path::absolute(path)?.components() {
+        match component {
+            // No link is left in what stands before it.
+            Component::ParentDir => {
+                resolved.pop();
+            }
+            _ => resolved.push(component),
+        }
+        if let Ok(target) = resolved.canonicalize() {
+            resolved = target;
+        }
+    }
+    Ok(resolved)
 }
 
 /// Makes the workspace of lab `number` at `to`: the steps below complete, the
@@ -179,4 +199,43 @@ pub(crate) fn export(to: &Path) -> anyhow::Result<Vec<PathBuf>> {
         archives.push(archive);
     }
     Ok(archives)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_path_leads_where_its_links_and_dots_lead() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let place = place.path().canonicalize().expect("it is there");
+        fs::create_dir(place.join("clone")).expect("it is ours");
+        symlink("clone", place.join("link")).expect("it is ours");
+        for (path, expected) in [
+            ("clone/../lab3", "lab3"),
+            ("clone/new/../../lab3", "lab3"),
+            ("link/lab3", "clone/lab3"),
+            ("link/../lab3", "lab3"),
+            ("lab3/./x", "lab3/x"),
+        ] {
+            let resolved = resolve(&place.join(path)).expect("it has no loop");
+            assert_eq!(resolved, place.join(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn no_lab_is_started_in_the_repository() {
+        let top = checkout();
+        let name = top.file_name().expect("it is not the root");
+        for inside in [
+            top.join("lab3"),
+            top.join("x/../lab3"),
+            top.join("..").join(name).join("lab3"),
+        ] {
+            let error = start(3, &inside).expect_err("beside the solution");
+            assert!(error.to_string().contains("next to"), "{error:#}");
+        }
+    }
 }

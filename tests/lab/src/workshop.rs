@@ -3,13 +3,13 @@
 use std::{
     fmt,
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, IsTerminal},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -148,12 +148,17 @@ fn build_within(
     // There is a message for each package that is ready. So the time that all
     // the libraries take, at first, does not count.
     let mut said = String::new();
+    let mut progress = Progress::of(package);
     let end = loop {
         match messages.recv_timeout(limit) {
-            Ok(message) => said += &format!("{message}\n"),
+            Ok(message) => {
+                said += &format!("{message}\n");
+                progress.show();
+            }
             Err(end) => break end,
         }
     };
+    drop(progress);
     if end == RecvTimeoutError::Timeout {
         sandbox::kill_family(cargo.id() as i32);
     }
@@ -172,6 +177,44 @@ fn build_within(
     let programs = executables(said.as_bytes());
     let program = programs.into_iter().next_back();
     program.with_context(|| format!("Cargo has built no program of {package}"))
+}
+
+/// Shows at a terminal that Cargo is at work, when that takes long: a dot for
+/// each library, as the first time there are many.
+struct Progress<'a> {
+    package: &'a str,
+    start: Instant,
+    shown: bool,
+}
+
+impl Progress<'_> {
+    fn of(package: &str) -> Progress<'_> {
+        Progress {
+            package,
+            start: Instant::now(),
+            shown: false,
+        }
+    }
+
+    fn show(&mut self) {
+        let long = self.start.elapsed() > Duration::from_secs(1);
+        if !long || !io::stderr().is_terminal() {
+            return;
+        }
+        if !self.shown {
+            eprint!("Cargo compiles {} and its libraries ", self.package);
+            self.shown = true;
+        }
+        eprint!(".");
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        if self.shown {
+            eprintln!();
+        }
+    }
 }
 
 /// The programs that Cargo says it has built, with `--message-format json`.

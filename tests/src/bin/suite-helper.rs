@@ -3,13 +3,19 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
-    io::{self, BufRead},
+    env,
+    ffi::OsString,
+    fs,
+    io::{self, BufRead, IoSliceMut, Write},
     mem::MaybeUninit,
-    net::{SocketAddr, TcpStream},
-    os::unix::{
-        fs::{chroot, symlink},
-        process::CommandExt,
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::{
+            fs::{chroot, symlink},
+            net::UnixStream,
+            process::CommandExt,
+        },
     },
     path::Path,
     process::{Command, ExitCode},
@@ -17,12 +23,16 @@ use std::{
 };
 
 use nix::{
+    cmsg_space,
     errno::Errno,
-    mount::{MntFlags, umount2},
+    fcntl::{OFlag, openat},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns},
     sys::{
         resource::{UsageWho, getrusage},
         signal::{SigSet, Signal},
+        socket::{ControlMessageOwned, MsgFlags, recvmsg},
+        stat::Mode,
         time::TimeValLike,
         wait::{WaitStatus, waitpid},
     },
@@ -34,7 +44,9 @@ use seccompiler::{
 };
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments = env::args_os().skip(1).map(OsString::into_string);
+    let arguments: Result<Vec<String>, _> = arguments.collect();
+    let arguments = arguments.expect("what a test has given is UTF-8");
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
         ["echo", text] => {
@@ -42,8 +54,16 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["escape-chroot", file] => escape_chroot(file),
+        ["move-root", image, file] => move_root(image, file),
+        ["uncover-root", file] => fs::File::open("/proc/self/ns/mnt")
+            .and_then(|namespace| uncover_root(namespace, file)),
         ["fork-bomb", count] => fork_bomb(number(count)),
         ["burn-cpu", ms] => burn_cpu(Duration::from_millis(number(ms))),
+        ["fill-sockets", mebibytes] => fill_sockets(number(mebibytes)),
+        ["kinds-of-socket"] => {
+            (0..=libc::AF_XDP).for_each(kind_of_socket);
+            Ok(())
+        }
         ["watch-interrupts"] => watch_interrupts(),
         ["connect", address] => {
             connect(address);
@@ -54,6 +74,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["make-shared-memory", key] => make_shared_memory(number(key) as i32),
+        ["open-what-is-sent", socket, file] => open_what_is_sent(socket, file),
         ["filtered", filter, ref command @ ..] => filtered(filter, command),
         ["on-initramfs", ref command @ ..] => on_initramfs(command),
         ["system-calls", ref numbers @ ..] => {
@@ -73,7 +94,8 @@ fn main() -> ExitCode {
 
 /// Executes `command` under a filter of system calls that refuses as Docker's
 /// default profile does: `clone3` only that call, `docker` also whatever makes
-/// namespaces and mounts; or as old versions of it do: `newer`.
+/// namespaces and mounts; or as old versions of it do: `newer`. `landlock` makes
+/// of the kernel one that has no Landlock.
 ///
 /// See profiles/seccomp/default_linux.go of github.com/moby/profiles.
 fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
@@ -119,6 +141,7 @@ fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
             libc::SYS_open_tree,
             libc::SYS_mount_setattr,
         ][..],
+        "landlock" => &[libc::SYS_landlock_create_ruleset],
         _ => &[libc::SYS_clone3],
     };
     let missing = missing.iter().map(|number| (*number, Vec::new()));
@@ -199,6 +222,33 @@ fn escape_chroot(file: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes `image` the root in the way of a machine that boots, where pivot_root
+/// does not work: it is moved over the old one. Then gets out of it. Must have
+/// a mount namespace of its own. See switch_root(8).
+fn move_root(image: &str, file: &str) -> io::Result<()> {
+    let namespace = fs::File::open("/proc/self/ns/mnt")?;
+    let mount = |source, target, flags| {
+        mount(Some(source), target, None::<&str>, flags, None::<&str>)
+    };
+    mount(image, image, MsFlags::MS_BIND)?;
+    env::set_current_dir(image)?;
+    mount(".", "/", MsFlags::MS_MOVE)?;
+    chroot(".")?;
+    uncover_root(namespace, file)
+}
+
+/// Takes away the root, and prints `file` from what was below it.
+///
+/// Whoever enters a mount namespace, even their own, gets its root. See
+/// setns(2).
+fn uncover_root(namespace: fs::File, file: &str) -> io::Result<()> {
+    // EINVAL, where there is nothing below.
+    let _ = umount2("/", MntFlags::MNT_DETACH);
+    setns(namespace, CloneFlags::CLONE_NEWNS)?;
+    print!("{}", fs::read_to_string(file)?);
+    Ok(())
+}
+
 /// Forks until that fails, at most `limit` times; prints how often it worked
 /// and why it ended; then waits for a line.
 fn fork_bomb(limit: u64) -> io::Result<()> {
@@ -221,12 +271,14 @@ fn fork_bomb(limit: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Uses so much processor time, and prints how many milliseconds passed.
+/// Uses so much processor time, prints how many milliseconds passed, and waits
+/// for a line.
 fn burn_cpu(time: Duration) -> io::Result<()> {
     let start = Instant::now();
     let used_before = cpu_time()?;
     while cpu_time()? - used_before < time {}
-    println!("{}", start.elapsed().as_millis());
+    println!("{} ms", start.elapsed().as_millis());
+    io::stdin().lock().read_line(&mut String::new())?;
     Ok(())
 }
 
@@ -235,6 +287,47 @@ fn cpu_time() -> io::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let used = usage.user_time() + usage.system_time();
     Ok(Duration::from_micros(used.num_microseconds() as u64))
+}
+
+/// Sends to sockets that nobody reads, until the kernel keeps so much or takes no
+/// more; prints how many mebibytes it has taken.
+fn fill_sockets(mebibytes: u64) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut kept = Vec::new();
+    let mut sent = 0;
+    for _ in 0..50 {
+        let mut sender = TcpStream::connect(listener.local_addr()?)?;
+        kept.push(listener.accept()?.0);
+        sender.set_nonblocking(true)?;
+        while sent < mebibytes << 20 {
+            match sender.write(&[0; 64 * 1024]) {
+                Ok(bytes) => sent += bytes as u64,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        kept.push(sender);
+    }
+    println!("{}", sent >> 20);
+    Ok(())
+}
+
+/// Prints a family of addresses, and the errno of socket(2) and socketpair(2)
+/// for it. The type is none that there is: whatever gets past a filter is
+/// EINVAL, for whoever asks.
+fn kind_of_socket(family: i32) {
+    const NO_TYPE: i32 = 11;
+    // SAFETY: socket(2) takes three integers.
+    let one = unsafe { libc::socket(family, NO_TYPE, 0) };
+    let one = Errno::result(one);
+    let mut pair = [0; 2];
+    // SAFETY: socketpair(2) may write to an array of two.
+    let two =
+        unsafe { libc::socketpair(family, NO_TYPE, 0, pair.as_mut_ptr()) };
+    let two = Errno::result(two);
+    println!("{family} {one:?} {two:?}");
 }
 
 /// Waits for SIGINT, again and again, and says who has sent it.
@@ -284,6 +377,34 @@ fn make_shared_memory(key: i32) -> io::Result<()> {
     Errno::result(unsafe { libc::shmget(key, 4096, libc::IPC_CREAT | 0o666) })?;
     println!("made");
     io::stdin().lock().read_line(&mut String::new())?;
+    Ok(())
+}
+
+/// Takes an open directory from whoever listens at `socket`, and prints what
+/// `file` in it says.
+fn open_what_is_sent(socket: &str, file: &str) -> io::Result<()> {
+    let connection = UnixStream::connect(socket)?;
+    let mut byte = [0];
+    let mut buffers = [IoSliceMut::new(&mut byte)];
+    let mut control = cmsg_space!(RawFd);
+    let message = recvmsg::<()>(
+        connection.as_raw_fd(),
+        &mut buffers,
+        Some(&mut control),
+        MsgFlags::empty(),
+    )?;
+    let sent = message.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let sent = sent.unwrap_or_default();
+    // SAFETY: the kernel has just made this descriptor for us.
+    let directory = unsafe { OwnedFd::from_raw_fd(sent[0]) };
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    match openat(&directory, file, flags, Mode::empty()) {
+        Ok(file) => println!("{}", io::read_to_string(fs::File::from(file))?),
+        Err(errno) => println!("{errno:?}"),
+    }
     Ok(())
 }
 

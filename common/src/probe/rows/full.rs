@@ -6,7 +6,6 @@ use std::{
     io::{Read, Write},
     mem::MaybeUninit,
     net::TcpStream,
-    os::fd::FromRawFd,
     path::Path,
     time::Duration,
 };
@@ -158,11 +157,14 @@ pub(super) const ROWS: &[Row] = &[
         name: "open files of the parent",
         control: always,
         attempt: Attempt::AfterExec(|| {
-            // SAFETY: whether the number is open is just the question; nobody
-            // else in this program uses it.
-            let mut file = unsafe { File::from_raw_fd(DESCRIPTOR) };
-            let read = file.read(&mut [0]);
-            std::mem::forget(file);
+            // Not by a File, which is there for descriptors that are open for
+            // sure: whether this one is, is just the question.
+            let mut byte = 0_u8;
+            // SAFETY: read(2) puts at most one byte to where there is one, and
+            // a number that is closed is EBADF.
+            let read =
+                unsafe { libc::read(DESCRIPTOR, (&raw mut byte).cast(), 1) };
+            let read = Errno::result(read);
             read.map(|_| String::new()).map_err(refused)
         }),
         reached: if_it_worked,
@@ -193,6 +195,21 @@ pub(super) const ROWS: &[Row] = &[
         }),
         reached: if_it_worked,
     },
+    Row {
+        name: "the tool's own program",
+        control: |_| {
+            File::open("/proc/self/exe")
+                .map(|_| ())
+                .map_err(|_| "you may not read it".into())
+        },
+        // Number 1 and our parent are still what the tool was at its start.
+        attempt: Attempt::AfterExec(|| {
+            open_program_of(parent()?)
+                .or_else(|_| open_program_of(1))
+                .map(|()| String::new())
+        }),
+        reached: if_it_worked,
+    },
 ];
 
 /// The names of the network interfaces, without the loopback.
@@ -211,13 +228,17 @@ fn attach(id: i32) -> Result<String, String> {
     if memory as isize == -1 {
         return Err(refused(Errno::last()));
     }
-    // SAFETY: the probe's segment is one page that ends in zeros, and an id
-    // that means another segment here would be one of the same page size at
-    // least; what is read is at most a page.
-    let bytes =
-        unsafe { std::slice::from_raw_parts(memory.cast::<u8>(), 4096) };
-    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    Ok(String::from_utf8_lossy(text).into_owned())
+    // The other side may write to it at any time. So it is no slice, which holds
+    // still, but bytes that are read once, one after the other.
+    let byte = |at| {
+        let byte = memory.cast::<u8>().wrapping_add(at);
+        // SAFETY: a segment is mapped in whole pages, of at least 4096 bytes,
+        // also if the id should mean another one here; it stays mapped.
+        unsafe { byte.read_volatile() }
+    };
+    let text: Vec<u8> =
+        (0..4096).map(byte).take_while(|byte| *byte != 0).collect();
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn open_one_of(paths: &[&str]) -> Result<String, String> {
@@ -243,6 +264,21 @@ fn write_sysctl() -> Result<(), String> {
     let value = fs::read(SYSCTL).map_err(refused)?;
     let file = OpenOptions::new().write(true).open(SYSCTL);
     file.and_then(|mut file| file.write_all(&value))
+        .map_err(refused)
+}
+
+/// Our parent, under the number that it has in `/proc`: in step 2 that is not
+/// the one that we know.
+fn parent() -> Result<i32, String> {
+    let status = fs::read_to_string("/proc/self/status").map_err(refused)?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    let number = line.and_then(|number| number.trim().parse().ok());
+    number.ok_or("no number in /proc/self/status".into())
+}
+
+fn open_program_of(process: i32) -> Result<(), String> {
+    File::open(format!("/proc/{process}/exe"))
+        .map(drop)
         .map_err(refused)
 }
 

@@ -1,14 +1,19 @@
 //! What step 3 isolates.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use anyhow::bail;
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
+    unistd::chdir,
 };
 
 use super::{Attempt, Row, always, if_it_worked, in_a_child, refused};
-use crate::process::Stat;
+use crate::{probe::Host, process::Stat};
 
 /// Not the host's anything; just something that can be mounted.
 fn mount_tmpfs(target: &Path) -> nix::Result<()> {
@@ -44,6 +49,14 @@ pub(super) const ROWS: &[Row] = &[
         reached: if_it_worked,
     },
     Row {
+        name: "working directory",
+        control: always,
+        attempt: Attempt::Here(|host| {
+            in_a_child(|| enter_host(host)).map(|()| String::new())
+        }),
+        reached: if_it_worked,
+    },
+    Row {
         name: "mounts",
         control: |host| {
             in_a_child(|| {
@@ -70,3 +83,27 @@ pub(super) const ROWS: &[Row] = &[
         },
     },
 ];
+
+/// Makes a directory the working directory from which the host's files can be
+/// reached: by its path, or by a link that leads to a descriptor, a root or a
+/// working directory of a process. Such a link can lie in an image.
+fn enter_host(host: &Host) -> anyhow::Result<()> {
+    let secret = host.secret_file();
+    let from_root = secret.strip_prefix("/")?;
+    // More of them than a path has directories.
+    let mut way = PathBuf::from("../".repeat(40));
+    way.push(from_root);
+    let descriptors = (0..64).flat_map(|number| {
+        ["self", "1"].map(|process| format!("/proc/{process}/fd/{number}"))
+    });
+    let links = ["/", "/proc/1/cwd", "/proc/1/root", "/proc/self/cwd"];
+    for link in links.map(String::from).into_iter().chain(descriptors) {
+        let entered = chdir(link.as_str()).is_ok();
+        if entered
+            && fs::read_to_string(&way).is_ok_and(|text| text == host.secret)
+        {
+            return Ok(());
+        }
+    }
+    bail!("no directory leads to the host")
+}

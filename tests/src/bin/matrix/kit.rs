@@ -69,7 +69,7 @@ impl Kit {
         self.path().join("programs")
     }
 
-    fn checkout(&self) -> PathBuf {
+    pub(crate) fn checkout(&self) -> PathBuf {
         self.path().join("checkout")
     }
 

@@ -113,14 +113,17 @@ pub(crate) struct Report {
 impl Report {
     /// Whether each row is good, and together they ran each test.
     pub(crate) fn is_good(&self, all_rows: bool) -> bool {
-        let is_good = |outcome: &Outcome| match outcome {
+        let is_good = |row: &Row, outcome: &Outcome| match outcome {
             Outcome::LeftOut(_) => !all_rows,
             Outcome::Ran(run) => {
+                let mut tests = self.tests.iter().filter(|it| row.is_for(it));
                 let has_result = |test| run.results.contains_key(test);
-                run.status.success() && self.tests.iter().all(has_result)
+                run.status.success() && tests.all(has_result)
             }
         };
-        self.outcomes.iter().all(|(_, outcome)| is_good(outcome))
+        self.outcomes
+            .iter()
+            .all(|(row, outcome)| is_good(row, outcome))
             && (self.rows_are_missing() || self.run_nowhere().is_empty())
     }
 
@@ -179,10 +182,11 @@ impl fmt::Display for Report {
         writeln!(f)?;
         for test in &self.tests {
             write!(f, "{test:width$}")?;
-            for (_, outcome) in &self.outcomes {
+            for (row, outcome) in &self.outcomes {
                 let cell = match outcome {
                     Outcome::LeftOut(_) => "-".to_owned(),
                     Outcome::Ran(run) => match run.results.get(test) {
+                        None if !row.is_for(test) => String::new(),
                         None => "?".to_owned(),
                         Some(TestResult::Passed) => "ran".to_owned(),
                         Some(TestResult::Failed) => "FAIL".to_owned(),

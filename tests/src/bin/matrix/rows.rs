@@ -1,8 +1,15 @@
 //! The rows: who runs the suite, and where.
 
 use std::{
-    collections::BTreeMap, env, fmt::Write as _, fs, os::unix::fs::chown,
-    path::Path, process::Command, sync::Mutex, time::Instant,
+    collections::BTreeMap,
+    env,
+    fmt::Write as _,
+    fs::{self, File},
+    os::unix::fs::chown,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Mutex,
+    time::Instant,
 };
 
 use anyhow::{Context, Error, bail, ensure};
@@ -21,7 +28,13 @@ pub(crate) struct Row {
     who: Who,
     /// The options of `tests/vm/run`; without them it is this machine.
     pub(crate) vm: Option<&'static [&'static str]>,
+    /// The only tests that are run there.
+    pub(crate) only: Option<&'static str>,
 }
+
+/// The room of the tests that need a Debian, which takes a gigabyte and the
+/// programs of no other room: see tests/debian.
+const REAL_PROGRAMS: &str = "real_programs::";
 
 #[derive(PartialEq)]
 enum Who {
@@ -33,61 +46,85 @@ enum Who {
     Delegated,
 }
 
-/// All rows. The first three are this machine as it is.
+/// All rows. The first three are this machine as it is, and in the next two it
+/// is lent to Debian.
 pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "root",
         about: "this machine, as root",
         who: Who::Root,
         vm: None,
+        only: None,
     },
     Row {
         name: "user",
         about: "this machine, as a plain user",
         who: Who::PlainUser,
         vm: None,
+        only: None,
     },
     Row {
         name: "shared",
         about: "this machine, as root, where / is a shared mount",
         who: Who::RootWithSharedMounts,
         vm: None,
+        only: None,
+    },
+    Row {
+        name: "debian",
+        about: "this machine, as root: the programs that people run",
+        who: Who::Root,
+        vm: None,
+        only: Some(REAL_PROGRAMS),
+    },
+    Row {
+        name: "debian-user",
+        about: "the same, as a plain user",
+        who: Who::PlainUser,
+        vm: None,
+        only: Some(REAL_PROGRAMS),
     },
     Row {
         name: "6.12-root",
         about: "Linux 6.12, cgroup v2, as root, all files on ext4",
         who: Who::Root,
         vm: Some(&["--kernel", "6.12", "--ext4"]),
+        only: None,
     },
     Row {
         name: "6.12-delegated",
         about: "Linux 6.12, cgroup v2, as a plain user with a cgroup",
         who: Who::Delegated,
         vm: Some(&["--kernel", "6.12"]),
+        only: None,
     },
     Row {
         name: "6.12-user",
         about: "Linux 6.12, cgroup v2, as a plain user without a cgroup",
         who: Who::PlainUser,
         vm: Some(&["--kernel", "6.12"]),
+        only: None,
     },
     Row {
         name: "6.1-root",
         about: "Linux 6.1, cgroup v2, as root",
         who: Who::Root,
         vm: Some(&["--kernel", "6.1"]),
+        only: None,
     },
     Row {
         name: "6.1-user",
         about: "Linux 6.1, cgroup v2, as a plain user, all files on ext4",
         who: Who::PlainUser,
         vm: Some(&["--kernel", "6.1", "--ext4"]),
+        only: None,
     },
     Row {
         name: "6.1-v1",
         about: "Linux 6.1, cgroup v1 alone, as root, all files on ext4",
         who: Who::Root,
         vm: Some(&["--kernel", "6.1", "--cgroups", "v1", "--ext4"]),
+        only: None,
     },
 ];
 
@@ -95,6 +132,11 @@ impl Row {
     /// Whether root runs the suite, who can run more of it than a plain user.
     pub(crate) fn is_root(&self) -> bool {
         matches!(self.who, Who::Root | Who::RootWithSharedMounts)
+    }
+
+    /// Whether the row is there for this test.
+    pub(crate) fn is_for(&self, test: &str) -> bool {
+        self.only.is_none_or(|room| test.starts_with(room))
     }
 }
 
@@ -163,13 +205,35 @@ fn on_this_machine(
             ["unshare", "--mount", "--propagation=shared"].map(String::from),
         );
     }
-    line.extend(kit.command_line(&home, &tmp, user));
+    let mut suite = kit.command_line(&home, &tmp, user);
+    let mut stdin = Stdio::null();
+    if row.only == Some(REAL_PROGRAMS) {
+        stdin = debian()?.into();
+        suite.insert(2, "SUITE_TIME_FACTOR=3".into());
+        // In front of the program, which has one argument so far.
+        let with = kit.checkout().join("tests/debian/with");
+        suite.insert(suite.len() - 2, with.display().to_string());
+    }
+    line.extend(suite);
     let mut command = Command::new(&line[0]);
     command
         .args(&line[1..])
         .args(arguments)
+        .args(row.only.filter(|_| arguments.is_empty()))
+        .stdin(stdin)
         .current_dir(kit.path());
     Ok(command)
+}
+
+/// The archive of a root file system of Debian, which is made if need be.
+fn debian() -> anyhow::Result<File> {
+    let script = programs::workspace().join("tests/debian/make");
+    let output = Command::new(script).output()?;
+    let message = String::from_utf8_lossy(&output.stderr);
+    let message = message.lines().last().unwrap_or_default();
+    ensure!(output.status.success(), "{message}");
+    let archive = String::from_utf8(output.stdout)?;
+    Ok(File::open(archive.trim())?)
 }
 
 /// A user of this machine.

@@ -1,0 +1,155 @@
+//! A command as execve(2) takes it.
+
+use std::{
+    ffi::{CString, c_char},
+    io::{self, Read},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStringExt,
+    },
+    path::PathBuf,
+    ptr,
+};
+
+use anyhow::Context;
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+    unistd::Pid,
+};
+
+use super::{vfork, wait};
+use crate::signals;
+
+/// Where a launcher writes its errno.
+const REPORT: RawFd = 3;
+
+/// A command with nothing left to look up or to allocate, since a child that
+/// runs in our memory must do neither (see [`vfork`]).
+pub(crate) struct Command {
+    /// The file that is executed.
+    pub(crate) file: PathBuf,
+    /// That file, and the arguments behind it.
+    path_and_arguments: Strings,
+    environment: Strings,
+}
+
+impl Command {
+    pub(crate) fn new(
+        file: PathBuf,
+        arguments: Vec<CString>,
+        environment: Vec<CString>,
+    ) -> Command {
+        // A file that was found has no NUL in its name.
+        let path = CString::new(file.clone().into_os_string().into_vec());
+        let mut path_and_arguments = vec![path.unwrap_or_default()];
+        path_and_arguments.extend(arguments);
+        Command {
+            file,
+            path_and_arguments: Strings::new(path_and_arguments),
+            environment: Strings::new(environment),
+        }
+    }
+
+    /// Becomes the command, with no signal blocked: the mask survives the exec.
+    /// Returns only if it fails. See execve(2).
+    pub(crate) fn exec(&self) -> Errno {
+        if signals::unblock().is_err() {
+            return Errno::last();
+        }
+        let [path, arguments @ ..] = self.path_and_arguments.pointers() else {
+            return Errno::EFAULT;
+        };
+        // SAFETY: the path and what the lists point to end in NUL and live as
+        // long as `self`; both lists end in a null pointer.
+        unsafe {
+            libc::execve(*path, arguments.as_ptr(), self.environment.as_ptr())
+        };
+        Errno::last()
+    }
+
+    /// Creates a child that becomes the command by way of the program
+    /// `launcher`, an open file; returns when that has executed the command, or
+    /// could not. See execveat(2).
+    pub(crate) fn launch(
+        &self,
+        launcher: &OwnedFd,
+    ) -> anyhow::Result<Result<Pid, Errno>> {
+        let (mut ours, theirs) = io::pipe().context("pipe2(O_CLOEXEC)")?;
+        // Out of the way of the number that one of them is to have.
+        let launcher = above_report(launcher)?;
+        let theirs = above_report(&theirs.into())?;
+        let started = vfork(|| self.exec_launcher(&launcher, &theirs))?;
+        drop(theirs);
+        let Ok(child) = started else {
+            return Ok(started);
+        };
+        // The end comes when the command's exec has closed the other side.
+        let mut errno = [0; 4];
+        match ours.read(&mut errno).context("read(launcher)")? {
+            0 => Ok(Ok(child)),
+            _ => {
+                wait(child)?;
+                let errno = -i32::from_ne_bytes(errno);
+                Ok(Err(Errno::from_raw(errno)))
+            }
+        }
+    }
+
+    /// In the child: becomes the launcher. Allocates nothing.
+    fn exec_launcher(&self, launcher: &OwnedFd, report: &OwnedFd) -> Errno {
+        // SAFETY: dup2(2) takes two integers. What had the number 3 in this
+        // process is closed; it would have been by the exec.
+        if unsafe { libc::dup2(report.as_raw_fd(), REPORT) } == -1 {
+            return Errno::last();
+        }
+        if signals::unblock().is_err() {
+            return Errno::last();
+        }
+        // SAFETY: as in `exec`; the path is empty, and the descriptor open.
+        unsafe {
+            libc::syscall(
+                libc::SYS_execveat,
+                launcher.as_raw_fd(),
+                c"".as_ptr(),
+                self.path_and_arguments.as_ptr(),
+                self.environment.as_ptr(),
+                libc::AT_EMPTY_PATH,
+            )
+        };
+        Errno::last()
+    }
+}
+
+/// Another descriptor of the same file, with a number above [`REPORT`].
+fn above_report(file: &OwnedFd) -> anyhow::Result<OwnedFd> {
+    let number = fcntl(file, FcntlArg::F_DUPFD_CLOEXEC(REPORT + 1))
+        .context("fcntl(F_DUPFD_CLOEXEC, 4)")?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Strings as C wants them: a list of pointers that ends in a null pointer.
+struct Strings {
+    pointers: Vec<*const c_char>,
+    /// What they point to.
+    _strings: Vec<CString>,
+}
+
+impl Strings {
+    fn new(strings: Vec<CString>) -> Strings {
+        let pointers = strings.iter().map(|it| it.as_ptr());
+        Strings {
+            pointers: pointers.chain([ptr::null()]).collect(),
+            _strings: strings,
+        }
+    }
+
+    fn pointers(&self) -> &[*const c_char] {
+        &self.pointers
+    }
+
+    fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
+}

@@ -1,0 +1,131 @@
+//! `/sys/fs/cgroup`: the container's own cgroup, to be read.
+//!
+//! A program that sizes itself by the machine, such as a Java virtual machine,
+//! would plan with memory that it never gets, and be killed. So it asks for the
+//! limits of its cgroup, and where they are to be found is a convention. What
+//! is shown here is the one directory of the container, not the tree that it
+//! lies in, and nobody can write to it. See cgroups(7).
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use anyhow::Context;
+use common::cgroups::Version;
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount as mount_at};
+use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::unistd::chdir;
+use step04_cgroups::Cgroup;
+
+use crate::mount_api;
+
+/// Where programs look, as a path from the container's root.
+const PLACE: &str = "sys/fs/cgroup";
+
+/// Shows the container's `cgroup` at `/sys/fs/cgroup`, read-only. Where it has
+/// none, since nothing could be limited, there is nothing to show.
+///
+/// `/sys` must be mounted below `root`, and `root` must not be the root yet:
+/// the directories are the host's, and bound.
+///
+/// Errors: that of the call that failed. See mount(2).
+pub fn mount(root: &Path, cgroup: &Cgroup) -> anyhow::Result<()> {
+    let Some((own, tree)) = cgroup.directories().next() else {
+        return Ok(());
+    };
+    let mount = || {
+        chdir(root).with_context(|| format!("chdir({root:?})"))?;
+        if cgroup
+            .directories()
+            .all(|(_, tree)| tree.version == Version::V2)
+        {
+            // One tree for all controllers, so it is one directory.
+            bind(own, Path::new(PLACE))?;
+            enter()?;
+        } else {
+            mount_tmpfs()?;
+            enter()?;
+            show_trees(cgroup)?;
+            for controller in ["cpuset", "cpuacct"] {
+                hint_at(&tree.mount_point.with_file_name(controller))?;
+            }
+        }
+        let mut attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
+        attributes |= libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+        let here = Path::new(".");
+        mount_api::mount_setattr_at(here, libc::AT_RECURSIVE, attributes)
+            .context(r#"mount_setattr(".", AT_RECURSIVE, RDONLY)"#)
+    };
+    mount().context("showing the container its cgroup")
+}
+
+fn mount_tmpfs() -> anyhow::Result<()> {
+    mount_at(
+        Some("tmpfs"),
+        PLACE,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=755"),
+    )
+    .with_context(|| format!(r#"mount("tmpfs", {PLACE:?}, "tmpfs")"#))
+}
+
+/// Goes onto what has been mounted.
+fn enter() -> anyhow::Result<()> {
+    chdir(PLACE).with_context(|| format!("chdir({PLACE:?})"))
+}
+
+/// A directory for each tree in which the container has a cgroup, as on a host
+/// with version 1. A tree of several controllers is called `cpu,cpuacct`, and
+/// for each of them there is a link.
+fn show_trees(cgroup: &Cgroup) -> anyhow::Result<()> {
+    for (own, tree) in cgroup.directories() {
+        let name = tree.mount_point.file_name().unwrap_or_default();
+        fs::create_dir(name).with_context(|| format!("mkdir({name:?})"))?;
+        bind(own, Path::new(name))?;
+        let name = name.to_string_lossy();
+        for controller in name.split(',').filter(|it| *it != name) {
+            symlink(&*name, controller).with_context(|| {
+                format!("symlink({name:?}, {controller:?})")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Shows that there is a tree at `tree` on the host, if there is, by a file
+/// that tells nothing else.
+///
+/// The container has no cgroup of its own in there, and all of it would be the
+/// host's. But Java reads no limit at all unless it finds mounts for these
+/// controllers, too: `determine_type` in cgroupSubsystem_linux.cpp of OpenJDK.
+fn hint_at(tree: &Path) -> anyhow::Result<()> {
+    let name = Path::new(tree.file_name().unwrap_or_default());
+    match fs::create_dir(name) {
+        // The container does have one.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        made => made.with_context(|| format!("mkdir({name:?})"))?,
+    }
+    let file = "cgroup.clone_children";
+    let place = name.join(file);
+    mknod(&place, SFlag::S_IFREG, Mode::from_bits_truncate(0o444), 0)
+        .with_context(|| format!("mknod({place:?}, S_IFREG)"))?;
+    match bind(&tree.join(file), &place) {
+        // This kernel has no such controller, or it is elsewhere.
+        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(()),
+        bound => bound,
+    }
+}
+
+fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
+    mount_at(
+        Some(source),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .with_context(|| format!("mount({source:?}, {target:?}, MS_BIND)"))
+}

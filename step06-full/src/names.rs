@@ -1,0 +1,153 @@
+//! `/etc/hostname` and `/etc/hosts`: the container's name as files.
+//!
+//! uname(2) says how the machine is called, but not at which address: for that
+//! programs look into `/etc/hosts`, and many do at their start, to learn about
+//! themselves. The files of an image can't know the name. As in Docker, others
+//! are bound over them, so that nothing is written into the image, nor into a
+//! layer that is kept. See hostname(5), hosts(5).
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::Context;
+use common::rootfs::open_directory;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, SFlag, mknodat};
+use nix::unistd::{chdir, unlink};
+
+use crate::mount_api;
+
+/// Shows `/etc/hostname` and `/etc/hosts` for a container that is called
+/// `hostname`.
+///
+/// Root inside can write to them, unless they are `read_only`; all of it is
+/// gone with the container. Where the image has no such file, it gets an empty
+/// one to be covered. What is not a file there, or a link that leads to none,
+/// stays as it is, and so does what a volume covers: the caller's files are
+/// what the caller wants.
+///
+/// Must run when the volumes and the container's `/dev` are mounted below
+/// `root`.
+///
+/// Errors: that of the call that failed. See mount(2).
+pub fn mount_files(
+    root: &Path,
+    hostname: &str,
+    read_only: bool,
+) -> anyhow::Result<()> {
+    // The network is `lo`, all of 127.0.0.0/8: Debian's address for the name
+    // of a machine that has no other.
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n\
+         ::1\tlocalhost ip6-localhost ip6-loopback\n\
+         127.0.1.1\t{hostname}\n"
+    );
+    let mount_files = || {
+        chdir(root).with_context(|| format!("chdir({root:?})"))?;
+        let root = open_directory(Path::new("."))?;
+        cover(&root, "hostname", &format!("{hostname}\n"), read_only)?;
+        cover(&root, "hosts", &hosts, read_only)
+    };
+    mount_files().context("telling the container its name")
+}
+
+/// Binds a file with this `text` over `/etc/NAME` of `root`, which is the
+/// current directory.
+fn cover(
+    root: &OwnedFd,
+    name: &str,
+    text: &str,
+    read_only: bool,
+) -> anyhow::Result<()> {
+    let path = Path::new("etc").join(name);
+    let mut target = open_in_root(root, &path, ResolveFlag::RESOLVE_NO_XDEV)?;
+    if target.is_none() && make_file(root, name)? {
+        target = open_in_root(root, &path, ResolveFlag::RESOLVE_NO_XDEV)?;
+    }
+    let Some(target) = target else { return Ok(()) };
+
+    // In /dev, which is in memory. The mount keeps the file when the name there
+    // is gone.
+    let file = Path::new("dev").join(name);
+    fs::write(&file, text)
+        .with_context(|| format!("open({file:?}, O_CREAT)"))?;
+    let covered = bind(&file, &target)?;
+    unlink(&file).with_context(|| format!("unlink({file:?})"))?;
+
+    // The same path leads onto the mount now.
+    if covered
+        && read_only
+        && let Some(mount) = open_in_root(root, &path, ResolveFlag::empty())?
+    {
+        mount_api::mount_setattr(mount, 0, libc::MOUNT_ATTR_RDONLY)
+            .with_context(|| format!("mount_setattr({path:?}, RDONLY)"))?;
+    }
+    Ok(())
+}
+
+/// Binds `file` over `target`, unless that is a directory.
+fn bind(file: &Path, target: &OwnedFd) -> anyhow::Result<bool> {
+    // A descriptor has a name while the host's /proc is there.
+    let target = format!("/proc/self/fd/{}", target.as_raw_fd());
+    match mount(
+        Some(file),
+        &*target,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    ) {
+        Err(Errno::ENOTDIR) => Ok(false),
+        bound => bound
+            .map(|()| true)
+            .with_context(|| format!("mount({file:?}, {target:?}, MS_BIND)")),
+    }
+}
+
+/// Makes an empty file in `/etc`, unless there is something of that name, such
+/// as a link that leads nowhere, or there is no such directory.
+fn make_file(root: &OwnedFd, name: &str) -> anyhow::Result<bool> {
+    let etc = Path::new("etc");
+    let Some(etc) = open_in_root(root, etc, ResolveFlag::RESOLVE_NO_XDEV)?
+    else {
+        return Ok(false);
+    };
+    let mode = Mode::from_bits_truncate(0o644);
+    match mknodat(etc, name, SFlag::S_IFREG, mode, 0) {
+        Err(Errno::EEXIST | Errno::ENOTDIR | Errno::EACCES) => Ok(false),
+        made => made
+            .map(|()| true)
+            .with_context(|| format!("mknodat({name:?}, S_IFREG)")),
+    }
+}
+
+/// Opens `path` as the container will see it: links end at `root`. With
+/// `RESOLVE_NO_XDEV` only what is in the image itself, not on another mount
+/// such as a volume or `/proc`. See openat2(2).
+fn open_in_root(
+    root: &OwnedFd,
+    path: &Path,
+    more: ResolveFlag,
+) -> anyhow::Result<Option<OwnedFd>> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(
+            ResolveFlag::RESOLVE_IN_ROOT
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS
+                | more,
+        );
+    match openat2(root, path, how) {
+        Err(
+            Errno::ENOENT
+            | Errno::ENOTDIR
+            | Errno::ELOOP
+            | Errno::EXDEV
+            | Errno::EACCES,
+        ) => Ok(None),
+        opened => opened
+            .map(Some)
+            .with_context(|| format!("openat2({path:?}, RESOLVE_IN_ROOT)")),
+    }
+}

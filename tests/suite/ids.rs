@@ -1,0 +1,206 @@
+//! Who root inside is outside, in step 6.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+use tests::{FULL, Finished, OVERLAY, Run, Test, image::Image, needs, tests};
+
+use crate::{bad_input::assert_message, refusals::in_namespaces};
+
+pub(crate) const TESTS: &[Test] = tests![
+    without_id_mapping_there_is_no_container_of_root,
+    root_is_root_outside_only_when_asked_for,
+    a_container_of_root_has_ids_that_nobody_else_has,
+    a_range_that_is_granted_to_root_is_taken,
+    a_line_for_root_with_ids_of_users_is_not_taken,
+    a_table_that_cannot_be_read_is_no_reason_for_other_ids,
+    a_plain_user_with_another_group_has_one_id,
+    standard_output_can_be_opened_when_it_is_a_pipe,
+    what_is_no_pipe_keeps_its_owner,
+];
+
+/// On an overlay, as in a container of Docker.
+fn on_an_overlay(run: Run, image: &Image) -> Run {
+    let script = "mount -t tmpfs none /mnt && mkdir /mnt/u /mnt/w && \
+                  mount -t overlay -o lowerdir=\"$IMAGE\",upperdir=/mnt/u,\
+                  workdir=/mnt/w none \"$IMAGE\"";
+    let run = run.env("IMAGE", image.path()).rootfs(image.path());
+    in_namespaces(run, "--mount", script)
+}
+
+fn without_id_mapping_there_is_no_container_of_root() {
+    needs::root();
+    let image = Image::copy_of_default();
+    let run = on_an_overlay(FULL.run(), &image).sh("echo reached");
+    let call = format!(
+        "mount_setattr({:?}, MOUNT_ATTR_IDMAP): EINVAL",
+        image.path()
+    );
+    assert_eq!((run.code, run.stdout.as_str()), (125, ""), "{run}");
+    assert!(run.stderr.contains(&call), "{run}");
+    assert!(run.stderr.contains("--root-is-root-outside"), "{run}");
+}
+
+fn root_is_root_outside_only_when_asked_for() {
+    needs::root();
+    let image = Image::copy_of_default();
+    let show = "cat /proc/self/uid_map";
+    let run = FULL.run().options(["--root-is-root-outside"]);
+    let run = on_an_overlay(run, &image).sh(show);
+    assert_eq!(root_outside(&run), "0");
+    let run = FULL.sh(show);
+    assert_ne!(root_outside(&run), "0");
+}
+
+/// The second number of uid_map's first line.
+fn root_outside(run: &Finished) -> &str {
+    let mut fields = run.ok().split_whitespace();
+    fields.nth(1).expect("a line of three numbers")
+}
+
+/// With these lines in `/etc/subuid` and `/etc/subgid`, which only this run
+/// sees.
+fn with_granted(run: Run, lines: &str) -> Run {
+    in_namespaces(run, "--mount", &grant(lines))
+}
+
+/// The script that grants it.
+fn grant(lines: &str) -> String {
+    format!(
+        "mount -t tmpfs none /mnt && printf \"{lines}\" >/mnt/lines && \
+         for f in subuid subgid; do mount --bind /mnt/lines /etc/$f; done"
+    )
+}
+
+/// What a distribution grants to the first user of a machine.
+fn a_container_of_root_has_ids_that_nobody_else_has() {
+    needs_tables();
+    for (lines, outside) in [
+        ("", "2013265920"),
+        ("ann:100000:65536\\n", "2013265920"),
+        ("ann:2013265920:65536\\n", "2013331456"),
+        ("odd\\n-1:-1:x\\n\\n", "2013265920"),
+    ] {
+        let run = with_granted(FULL.run(), lines).sh("cat /proc/self/uid_map");
+        assert_eq!(root_outside(&run), outside, "{lines}");
+        assert_eq!(run.stderr, "", "{lines}");
+    }
+    let all = "ann:0:4294967295\\n";
+    let run = with_granted(FULL.run(), all).sh("true");
+    assert_message(&run, 125, &["no 65536 ids are left"]);
+}
+
+fn a_range_that_is_granted_to_root_is_taken() {
+    needs_tables();
+    let lines = "ann:100000:65536\\nroot:200000:9\\n0:300000:65536\\n";
+    let run = with_granted(FULL.run(), lines).sh("cat /proc/self/uid_map");
+    assert_eq!(root_outside(&run), "300000");
+    assert_eq!(run.stderr, "");
+}
+
+fn a_line_for_root_with_ids_of_users_is_not_taken() {
+    needs_tables();
+    for lines in [
+        "root:0:65536\\n",
+        "root:1000:65536\\n",
+        "root:100000:65536\\nann:165535:1\\n",
+    ] {
+        let run = with_granted(FULL.run(), lines).sh("cat /proc/self/uid_map");
+        assert_eq!(root_outside(&run), "2013265920", "{lines}");
+        let warning = "warning: not taken from /etc/subuid: ";
+        assert!(run.stderr.contains(warning), "{run}");
+    }
+}
+
+/// A range that somebody has could not be told from one that nobody has.
+fn a_table_that_cannot_be_read_is_no_reason_for_other_ids() {
+    needs_tables();
+    // A directory can be opened, and not be read.
+    let mount = "mount -t tmpfs none /mnt && cp -r /etc /mnt && \
+                 rm /mnt/etc/subuid && mkdir /mnt/etc/subuid && \
+                 mount --bind /mnt/etc /etc";
+    let run = in_namespaces(FULL.run(), "--mount", mount).sh("true");
+    assert_eq!(run.code, 125, "{run}");
+    assert!(run.stderr.contains("/etc/subuid"), "{run}");
+}
+
+/// Both files must exist, for something to be mounted on them.
+fn needs_tables() {
+    needs::root();
+    needs::id_mapping();
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        if !Path::new(file).exists() {
+            tests::skip(&format!("needs a file {file}"));
+        }
+    }
+}
+
+/// newgidmap(1) maps no group but the one of `/etc/passwd`.
+fn a_plain_user_with_another_group_has_one_id() {
+    needs::root();
+    needs::tool("setpriv");
+    needs::tool("newuidmap");
+    let user = nix::unistd::User::from_name("steps-ci");
+    let Ok(Some(user)) = user else {
+        tests::skip("needs the user steps-ci");
+    };
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let path = home.path().to_owned();
+    std::os::unix::fs::chown(&path, Some(user.uid.as_raw()), None)
+        .expect("we are root");
+    let (uid, gid) = (user.uid, user.gid);
+    let lines = "steps-ci:100000:65536\\n";
+    for (group, ids) in [(gid.as_raw(), 65537), (gid.as_raw() + 1, 1)] {
+        let as_user = format!(
+            "exec setpriv --reuid {uid} --regid {group} --clear-groups \
+             env XDG_CACHE_HOME={} \"$0\" \"$@\"",
+            path.display()
+        );
+        let mount = grant(lines);
+        let run = FULL.run().through(&format!(
+            "exec unshare --mount sh -c '{mount} && {as_user}' \"$0\" \"$@\""
+        ));
+        let run = run.sh("cat /proc/self/uid_map");
+        let counts = run.ok().split_whitespace().skip(2).step_by(3);
+        let count: u32 = counts.filter_map(|it| it.parse::<u32>().ok()).sum();
+        assert_eq!(count, ids, "{run}");
+    }
+}
+
+/// As in the official images of nginx and httpd: their logs are links there.
+fn standard_output_can_be_opened_when_it_is_a_pipe() {
+    for link in ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"] {
+        let run = FULL.run().redirected("| cat");
+        assert_eq!(run.sh(&format!("echo written >{link}")).ok(), "written");
+        let run = FULL.run().redirected("2>&1 >/dev/null | cat");
+        let run = run.sh("echo written >/dev/stderr");
+        assert_eq!(run.stdout.lines().last(), Some("written"), "{run}");
+    }
+    let run = FULL.run().through("echo read | \"$0\" \"$@\"");
+    assert_eq!(run.sh("cat /dev/stdin").ok(), "read");
+}
+
+fn what_is_no_pipe_keeps_its_owner() {
+    let owner = |path: &Path| {
+        let it = path.metadata().expect("it is there");
+        (it.uid(), it.gid(), it.mode())
+    };
+    let null = Path::new("/dev/null");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("file");
+    fs::write(&file, "").expect("it is ours");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
+        .expect("it is ours");
+    let fifo = directory.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("ours");
+    let before = (owner(null), owner(&file), owner(&fifo));
+    for step in [OVERLAY, FULL] {
+        let all =
+            format!("</dev/null >{} 2<>{}", file.display(), fifo.display());
+        step.run().redirected(&all).sh("true").ok();
+    }
+    assert_eq!((owner(null), owner(&file), owner(&fifo)), before);
+}
