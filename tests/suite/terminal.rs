@@ -103,9 +103,10 @@ fn has_terminal(session: &Session, group: i32) {
 /// In the foreground the kernel sends it to the init and to the command, in a
 /// session of its own to neither.
 fn ctrl_c_arrives_once() {
-    let script = "n=0; trap 'n=$((n+1)); echo got $n' INT; echo rea\"\"dy; \
-                  while [ $n -lt 2 ]; do sleep 0.01; done; \
-                  sleep 0.05; echo count=$n";
+    let script = "n=0; \
+                  trap 'n=$((n+1)); echo got $n; [ $n -lt 2 ] || kill $!' INT; \
+                  sleep 60 & echo rea\"\"dy; \
+                  while [ $n -lt 2 ]; do wait; done; wait; echo count=$n";
     for step in ALL {
         for input in ["", "</dev/null"] {
             let run = format!(r#"exec "$0" run -- sh -c "$1" {input}"#);
@@ -312,7 +313,8 @@ fn a_container_has_no_terminal_but_the_one_that_it_was_given() {
                 Session::start(["sh", "-c", &script, &program(step)]);
             let output = session.expect("end");
             let what = format!("{} {redirection}", step.name);
-            assert_eq!(output.trim(), answer, "{what}");
+            // A plain user without limits is warned.
+            assert_eq!(output.lines().last(), Some(answer), "{what}");
         }
     }
 }
@@ -431,7 +433,7 @@ fn ctrl_z_stops_what_is_in_a_session_of_its_own() {
     for step in ALL {
         let mut session = Session::shell();
         let program = program(step);
-        let inside = "echo star''ted; while :; do sleep 0.01; done";
+        let inside = "echo star''ted; exec sleep 100";
         session.type_line(&format!(
             "{program} run -- sh -c \"{inside}\" </dev/null"
         ));

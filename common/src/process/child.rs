@@ -207,7 +207,7 @@ pub(crate) fn end_as_the_command(code: ExitCode) -> ExitCode {
         signals::give_in_to(Signal::SIGINT)
     };
     if let Some(Err(error)) = INTERRUPTED.get().map(interrupt) {
-        report::warning(&error.context("passing on SIGINT"));
+        report::warning(&error.context("ending by SIGINT"));
     }
     // Whoever has started us may have us ignore it.
     code
