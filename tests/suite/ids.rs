@@ -46,6 +46,7 @@ fn without_id_mapping_there_is_no_container_of_root() {
 
 fn root_is_root_outside_only_when_asked_for() {
     needs::root();
+    needs::id_mapping();
     let image = Image::copy_of_default();
     let show = "cat /proc/self/uid_map";
     let run = FULL.run().options(["--root-is-root-outside"]);
@@ -207,6 +208,7 @@ fn ids_are_granted_or_there_is_one_and_the_doctor_knows() {
 
 /// As in the official images of nginx and httpd: their logs are links there.
 fn standard_output_can_be_opened_when_it_is_a_pipe() {
+    needs::id_mapping();
     for link in ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"] {
         let run = FULL.run().redirected("| cat");
         assert_eq!(run.sh(&format!("echo written >{link}")).ok(), "written");
@@ -219,6 +221,7 @@ fn standard_output_can_be_opened_when_it_is_a_pipe() {
 }
 
 fn what_is_no_pipe_keeps_its_owner() {
+    needs::id_mapping();
     let owner = |path: &Path| {
         let it = path.metadata().expect("it is there");
         (it.uid(), it.gid(), it.mode())
