@@ -14,7 +14,7 @@ use clap::{
     value_parser,
 };
 
-use crate::{Workload, doctor, probe, program_name, report, signals};
+use crate::{Workload, doctor, probe, process, program_name, report, signals};
 
 /// What a step does with its options and a workload: the whole container, from
 /// the parent's view.
@@ -66,7 +66,7 @@ impl<A: Args> Program<A> {
             self.act(&matches)
         });
         match outcome {
-            Ok(code) => code,
+            Ok(code) => process::end_as_the_command(code),
             Err(error) => match error.downcast::<Error>() {
                 Ok(usage) => self.explain(usage),
                 Err(error) => report::failure(&error).into(),

@@ -17,12 +17,29 @@ use std::{
 
 use anyhow::Context;
 use nix::{
+    errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{prctl, signal::Signal},
+    sys::{
+        prctl,
+        signal::Signal,
+        socket::{MsgFlags, send},
+    },
 };
 
 use crate::process;
+
+/// What the child tells the parent, each by one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum News {
+    /// The command was stopped (Ctrl-Z).
+    Stopped = b'z',
+    /// Ctrl-C was pressed at the terminal that the container has.
+    CtrlC = b'c',
+    /// The command was killed by SIGINT.
+    EndedByInterrupt = b'i',
+}
 
 /// The parent's end.
 pub(crate) struct Gate(UnixStream);
@@ -44,23 +61,32 @@ impl Gate {
         (&self.0).write_all(b"!").context("write(gate)")
     }
 
-    /// Asks for a SIGIO whenever the child says something ([`say_stopped`]).
+    /// Asks for a SIGIO whenever the child says something ([`tell`]).
     pub(crate) fn listen(&self) -> anyhow::Result<()> {
         let us = std::process::id();
         // SAFETY: F_SETOWN takes an int and changes only our own descriptor.
         let result = unsafe {
             libc::fcntl(self.0.as_raw_fd(), libc::F_SETOWN, us as libc::c_int)
         };
-        nix::errno::Errno::result(result).context("fcntl(gate, F_SETOWN)")?;
+        Errno::result(result).context("fcntl(gate, F_SETOWN)")?;
         let flags = OFlag::O_ASYNC | OFlag::O_NONBLOCK;
         fcntl(&self.0, FcntlArg::F_SETFL(flags))
             .context("fcntl(gate, F_SETFL, O_ASYNC)")?;
         Ok(())
     }
 
-    /// Takes what the child has said. True if it has said anything.
-    pub(crate) fn heard(&self) -> bool {
-        matches!((&self.0).read(&mut [0; 16]), Ok(bytes) if bytes > 0)
+    /// Takes what the child has said. Each of the news is there once, however
+    /// often it was told.
+    pub(crate) fn news(&self) -> Vec<News> {
+        let mut said = Vec::new();
+        let mut bytes = [0; 64];
+        // It ends with EAGAIN, or with the child's end.
+        while let Ok(length @ 1..) = (&self.0).read(&mut bytes) {
+            said.extend_from_slice(&bytes[..length]);
+        }
+        let all = [News::Stopped, News::CtrlC, News::EndedByInterrupt];
+        let was_said = |news: &News| said.contains(&(*news as u8));
+        all.into_iter().filter(was_said).collect()
     }
 }
 
@@ -104,11 +130,20 @@ pub(crate) fn childs_end() -> Option<RawFd> {
     CHILDS_END.get().map(|end| end.as_raw_fd())
 }
 
-/// In the child: tells the parent that the command was stopped (Ctrl-Z), which
-/// it can't see: it is the parent of PID 1, not of the command.
-pub(crate) fn say_stopped() -> anyhow::Result<()> {
-    let Some(mut end) = CHILDS_END.get() else {
+/// Whether we are the child, and have passed the gate.
+pub(crate) fn is_behind_us() -> bool {
+    CHILDS_END.get().is_some()
+}
+
+/// In the child: tells the parent. Nobody waits for it: if the parent does not
+/// listen, or not any more, the news is lost.
+pub(crate) fn tell(news: News) -> anyhow::Result<()> {
+    let Some(end) = CHILDS_END.get() else {
         return Ok(());
     };
-    end.write_all(b"z").context("write(gate)")
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    match send(end.as_raw_fd(), &[news as u8], flags) {
+        Err(Errno::EAGAIN | Errno::EPIPE) => Ok(()),
+        result => result.map(drop).context("send(gate, MSG_DONTWAIT)"),
+    }
 }

@@ -9,19 +9,18 @@ use std::{
 };
 
 use anyhow::Context;
+use libc::c_int;
 use nix::{
     errno::Errno,
     sched::{self, CloneFlags},
-    sys::{
-        signal::{Signal, kill},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
-    unistd::{ForkResult, Pid},
+    sys::signal::{Signal, kill},
+    unistd::{ForkResult, Pid, getpgid},
 };
 
 use crate::{
     gate,
     report::{self, FAILED},
+    signals,
 };
 
 mod child;
@@ -30,21 +29,18 @@ mod new_process;
 mod placeholder;
 mod stack;
 mod stat;
+mod status;
 
+pub use crate::gate::News;
 pub use child::Child;
+pub(crate) use child::end_as_the_command;
 pub(crate) use command::Command;
 pub use new_process::NewProcess;
 pub use placeholder::Placeholder;
 use stack::Stack;
 pub use stat::Stat;
-
-/// What has happened to a child.
-pub enum Change {
-    /// It has ended, with this exit code; 128+n says that signal n killed it.
-    Ended(u8),
-    /// It was stopped by a signal, such as that of Ctrl-Z.
-    Stopped,
-}
+use status::wait4;
+pub use status::{Change, End};
 
 /// Takes note of one child that has ended or stopped: `child`, or any. Returns
 /// `None` when there is none at the moment.
@@ -52,20 +48,11 @@ pub enum Change {
 /// A child that has ended stays in the process table, as a zombie, until its
 /// parent does this. See wait(2).
 pub fn reap(child: Option<Pid>) -> anyhow::Result<Option<(Pid, Change)>> {
-    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
-    let status = match waitpid(child, Some(flags)) {
+    match wait4(child, libc::WNOHANG | libc::WUNTRACED) {
         // Other children of init may all be gone.
-        Err(Errno::ECHILD) => return Ok(None),
-        status => status.context("wait4(WNOHANG|WUNTRACED)")?,
-    };
-    Ok(match status {
-        WaitStatus::Exited(pid, code) => Some((pid, Change::Ended(code as u8))),
-        WaitStatus::Signaled(pid, signal, _) => {
-            Some((pid, Change::Ended(128 + signal as u8)))
-        }
-        WaitStatus::Stopped(pid, _) => Some((pid, Change::Stopped)),
-        _ => None,
-    })
+        Err(Errno::ECHILD) => Ok(None),
+        change => change.context("wait4(WNOHANG|WUNTRACED)"),
+    }
 }
 
 /// Creates a child that runs `child`, a function that ends in an exec.
@@ -149,11 +136,10 @@ pub(crate) fn close_own_descriptors(kept: &[RawFd]) -> anyhow::Result<()> {
 /// Waits until `child` has ended, and returns its exit code; 128+n says that
 /// signal n killed it.
 pub(crate) fn wait(child: Pid) -> anyhow::Result<u8> {
-    let status = waitpid(child, None);
-    match status.with_context(|| format!("wait4({child})"))? {
-        WaitStatus::Signaled(_, signal, _) => Ok(128 + signal as u8),
-        WaitStatus::Exited(_, code) => Ok(code as u8),
-        status => unreachable!("without flags there is no {status:?}"),
+    let change = wait4(Some(child), 0);
+    match change.with_context(|| format!("wait4({child})"))? {
+        Some((_, Change::Ended(end))) => Ok(end.code()),
+        _ => unreachable!("without flags only an end is told"),
     }
 }
 
@@ -161,21 +147,37 @@ pub(crate) fn wait(child: Pid) -> anyhow::Result<u8> {
 pub(crate) fn end(child: Pid) {
     // Both fail only if the process is gone already.
     let _ = kill(child, Signal::SIGKILL);
-    let _ = waitpid(child, None);
+    let _ = wait4(Some(child), 0);
 }
 
 /// Sends `signal` to the process `pid`; that it has ended is no error.
-pub fn pass_on(signal: Signal, pid: Pid) -> anyhow::Result<()> {
-    match kill(pid, signal) {
+pub fn pass_on(signal: c_int, pid: Pid) -> anyhow::Result<()> {
+    // SAFETY: the call takes two integers. nix has it only for the signals that
+    // have names.
+    match Errno::result(unsafe { libc::kill(pid.as_raw(), signal) }) {
         Err(Errno::ESRCH) => Ok(()),
-        result => result.with_context(|| format!("kill({pid}, {signal})")),
+        result => result
+            .map(drop)
+            .with_context(|| format!("kill({pid}, {})", signals::name(signal))),
     }
 }
 
-/// For init: tells the parent outside that the command was stopped. It can't
-/// see it itself: a stopped grandchild sends it no SIGCHLD.
-pub fn say_stopped() -> anyhow::Result<()> {
-    gate::say_stopped()
+/// Sends `signal` to all processes of the group that `member` is in: what the
+/// terminal does on Ctrl-C.
+pub fn pass_on_to_group(signal: c_int, member: Pid) -> anyhow::Result<()> {
+    match getpgid(Some(member)) {
+        Err(Errno::ESRCH) => Ok(()),
+        group => {
+            let group = group.with_context(|| format!("getpgid({member})"))?;
+            pass_on(signal, Pid::from_raw(-group.as_raw()))
+        }
+    }
+}
+
+/// For init: tells the parent outside what it can't see itself, since it is the
+/// parent of number 1 and not of the command.
+pub fn tell(news: News) -> anyhow::Result<()> {
+    gate::tell(news)
 }
 
 /// Has the kernel kill this process when its parent dies. To be called again
@@ -190,6 +192,16 @@ pub fn die_with_parent() -> anyhow::Result<()> {
 pub fn exit(code: u8) -> ! {
     // SAFETY: _exit(2) has no preconditions.
     unsafe { libc::_exit(code.into()) }
+}
+
+/// For init: ends this process as the command has ended. The parent outside
+/// hears the difference between an exit code of 130 and a death by SIGINT.
+pub fn exit_as(end: End) -> ! {
+    if end.is_by(Signal::SIGINT) {
+        // If nobody hears it, the exit code still says it.
+        let _ = tell(News::EndedByInterrupt);
+    }
+    exit(end.code())
 }
 
 /// The end of every child: runs `function`, which returns only if it fails. A

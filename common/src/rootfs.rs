@@ -10,24 +10,27 @@
 //! `<cache>/container-in-six-steps/<program>/`: the directory `rootfs`, the
 //! list `sources` of the files that it was built from, and the file `lock`.
 //! A `rootfs` that is gone, or whose sources have changed, is built anew; one
-//! that was changed from the inside stays as it is. If the old one was changed,
-//! or a container runs in it, it stays as well, as `rootfs.before-1`.
+//! that was changed from the inside stays as it is. What was there before is
+//! removed when no container runs in it any more; or kept as `rootfs.before-1`,
+//! if somebody has written to it.
 
 mod elf;
 mod image;
-mod replaced;
+mod old;
 mod sources;
 mod tools;
 mod trusted;
 
 use std::{
     env,
+    ffi::OsStr,
     fs::{self, DirBuilder, File, Permissions},
     io::ErrorKind,
     os::{
         fd::OwnedFd,
-        unix::fs::{
-            DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
         },
     },
     path::{Path, PathBuf},
@@ -44,7 +47,6 @@ use nix::{
     unistd::geteuid,
 };
 
-use replaced::Replaced;
 use sources::Sources;
 
 /// Returns the directory given by `--rootfs`, or else the default root file
@@ -125,10 +127,12 @@ pub fn default_dir() -> anyhow::Result<PathBuf> {
 /// The name of the file that this program is in, whatever it was started as.
 fn program_file() -> PathBuf {
     let path = fs::read_link("/proc/self/exe").unwrap_or_default();
-    match path.file_name() {
-        Some(name) => name.into(),
-        None => crate::program_name().into(),
-    }
+    let Some(name) = path.file_name() else {
+        return crate::program_name().into();
+    };
+    // So the kernel marks one that was built anew meanwhile. See proc(5).
+    let name = name.as_bytes();
+    OsStr::from_bytes(name.strip_suffix(b" (deleted)").unwrap_or(name)).into()
 }
 
 fn cache() -> anyhow::Result<PathBuf> {
@@ -179,6 +183,9 @@ fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
     loop {
         if let Some(lock) = current(dir)? {
             check_owner(dir)?;
+            if old::exist(&way) {
+                old::clear_away(&way, &lock_builders(&way)?)?;
+            }
             let path = way.join("rootfs");
             return Ok(Image { path, _lock: lock });
         }
@@ -254,25 +261,31 @@ fn exists(error: &anyhow::Error) -> bool {
 /// where they are longest (CONFIG_HZ is 100).
 const TICK: Duration = Duration::from_millis(10);
 
-/// Builds `dir` beside its place and moves it there, so that nobody ever sees
-/// half of it.
-fn build(dir: &Path) -> anyhow::Result<()> {
-    let lock = dir.with_file_name("lock");
-    let new = dir.with_file_name("rootfs.new");
-    let list = dir.with_file_name("sources");
-
-    // Of two builders one waits here, until the other has finished or died: the
-    // kernel lets go of the lock with its process. See flock(2).
-    let lock_file = File::options()
+/// Takes the lock of those who build or remove images in `home`.
+///
+/// Of two builders one waits here, until the other has finished or died: the
+/// kernel lets go of the lock with its process. See flock(2).
+fn lock_builders(home: &Path) -> anyhow::Result<File> {
+    let path = home.join("lock");
+    let file = File::options()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(&lock)
-        .with_context(|| format!("open({lock:?}, O_WRONLY|O_CREAT)"))?;
-    lock_file
-        .lock()
-        .with_context(|| format!("flock({lock:?}, LOCK_EX)"))?;
+        .open(&path)
+        .with_context(|| format!("open({path:?}, O_WRONLY|O_CREAT)"))?;
+    file.lock()
+        .with_context(|| format!("flock({path:?}, LOCK_EX)"))?;
+    Ok(file)
+}
+
+/// Builds `dir` beside its place and moves it there, so that nobody ever sees
+/// half of it.
+fn build(dir: &Path) -> anyhow::Result<()> {
+    let home = dir.parent().context("it has no parent directory")?;
+    let new = home.join("rootfs.new");
+    let list = home.join("sources");
+    let lock = lock_builders(home)?;
     if current(dir)?.is_some() {
         return Ok(());
     }
@@ -290,14 +303,16 @@ fn build(dir: &Path) -> anyhow::Result<()> {
 
     // For a moment there is no `dir`. Another process takes that for a reason
     // to build, comes to the lock, waits, and then finds it.
-    let old = Replaced::set_aside(dir, &list)?;
+    if dir.symlink_metadata().is_ok() {
+        old::set_aside(dir, &list)?;
+    }
     rename(&new, dir)?;
     // The list comes last: if we die before, the next one builds again. And it
     // is older than what will be written into the image, but younger than all
     // that is in it.
     thread::sleep(TICK);
     sources.write(&list)?;
-    old.map_or(Ok(()), Replaced::finish)
+    old::clear_away(home, &lock)
 }
 
 fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {

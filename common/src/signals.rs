@@ -2,15 +2,27 @@
 //!
 //! The supervisor and the container's init do the same thing: wait until a
 //! child changes or a signal has to be passed on. With the signals blocked,
-//! one sigwaitinfo(2) covers both, and no handler runs at a bad moment.
+//! one sigtimedwait(2) covers both, and no handler runs at a bad moment.
+//!
+//! A signal is a plain number here: those of real time have no name of their
+//! own. See signal(7).
+
+use std::{mem::MaybeUninit, ptr, time::Duration};
 
 use anyhow::Context;
+use libc::{c_int, siginfo_t};
 use nix::{
     errno::Errno,
-    sys::signal::{
-        SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask,
+    sys::{
+        signal::{
+            SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask,
+        },
+        time::TimeSpec,
     },
+    unistd::{Pid, getpid},
 };
+
+use crate::{gate, process::News};
 
 /// What [`next`] has received.
 pub enum Event {
@@ -19,18 +31,29 @@ pub enum Event {
     /// The child has said something through the gate (SIGIO).
     ChildSpoke,
     /// Somebody has sent us this signal; it is meant for the command.
-    Forward(Signal),
+    Forward(c_int),
+    /// The terminal has sent this signal to our process group, because of
+    /// Ctrl-C for example; it is meant for the command and all of its group.
+    ForwardToGroup(c_int),
 }
 
-/// The signals that are passed on to the command.
-const FORWARDED: [Signal; 7] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGCONT,
+/// What is queued along with a signal that is meant for a whole group.
+const FOR_THE_GROUP: usize = 0x67726f75;
+
+/// What is not taken and so not passed on.
+const LEFT_ALONE: [Signal; 9] = [
+    // An instruction of our own has caused it.
+    Signal::SIGILL,
+    Signal::SIGTRAP,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGSEGV,
+    Signal::SIGSYS,
+    // Whoever reads what we print has gone away.
+    Signal::SIGPIPE,
+    // We have used the terminal from the background.
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
 ];
 
 /// Undoes what the Rust runtime and our own parent may have set: a program
@@ -64,45 +87,150 @@ pub(crate) fn unblock() -> anyhow::Result<()> {
         .context("sigprocmask(SIG_SETMASK, [])")
 }
 
+/// Has `signal`, which is blocked, do to this process what it does by default.
+/// If it was ignored when we were started, it does nothing.
+pub(crate) fn give_in_to(signal: Signal) -> anyhow::Result<()> {
+    let mask = SigSet::from(signal);
+    raise(signal).with_context(|| format!("raise({signal})"))?;
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&mask), None)
+        .with_context(|| format!("sigprocmask(SIG_UNBLOCK, [{signal}])"))?;
+    // Stopped, and continued.
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)
+        .with_context(|| format!("sigprocmask(SIG_BLOCK, [{signal}])"))
+}
+
 /// Waits for the next event.
 pub fn next() -> anyhow::Result<Event> {
     loop {
-        let (signal, from_kernel) = wait_for(&awaited())?;
-        match signal {
-            Signal::SIGCHLD => return Ok(Event::ChildChanged),
-            Signal::SIGIO => return Ok(Event::ChildSpoke),
-            // Ctrl-C comes from the kernel and goes to every process in the
-            // terminal's foreground group, so the command has it already: to
-            // pass it on would deliver it twice.
-            _ if from_kernel => {}
-            signal => return Ok(Event::Forward(signal)),
+        let Some(info) = take(None)? else { continue };
+        match event(&info)? {
+            // The container has the terminal, and so the command has the
+            // signal: what comes from the kernel goes to the whole foreground
+            // group. Passed on, it would come twice.
+            Some(Event::ForwardToGroup(signal))
+                if is_from_kernel(&info) && gate::is_behind_us() =>
+            {
+                tell_of_ctrl_c(signal)?;
+            }
+            Some(event) => return Ok(event),
+            None => {}
         }
     }
 }
 
+/// For init: takes what has come so far, when there was no command yet that
+/// could have got it, be it from the kernel.
+pub fn early() -> anyhow::Result<Vec<c_int>> {
+    let mut early = Vec::new();
+    while let Some(info) = take(Some(Duration::ZERO))? {
+        let event = event(&info)?;
+        let Some(Event::Forward(signal) | Event::ForwardToGroup(signal)) =
+            event
+        else {
+            continue;
+        };
+        tell_of_ctrl_c(signal)?;
+        early.push(signal);
+    }
+    Ok(early)
+}
+
+/// For init: the parent wants to know, for the end, that it was Ctrl-C.
+fn tell_of_ctrl_c(signal: c_int) -> anyhow::Result<()> {
+    match signal {
+        libc::SIGINT => gate::tell(News::CtrlC),
+        _ => Ok(()),
+    }
+}
+
+/// What a signal means; nothing, if it isn't for us.
+fn event(info: &siginfo_t) -> anyhow::Result<Option<Event>> {
+    // SAFETY: all signals that we take but SIGCHLD, SIGIO and timers have their
+    // sender in this place, or zeros.
+    let sender = unsafe { info.si_pid() };
+    // SAFETY: and a value in this one.
+    let value = unsafe { info.si_value() };
+    Ok(Some(match info.si_signo {
+        libc::SIGCHLD => Event::ChildChanged,
+        libc::SIGIO => Event::ChildSpoke,
+        // nohup(1) and its like: a signal that is ignored is not ours to pass
+        // on. It has come all the same, because it is blocked.
+        signal if is_ignored(signal)? => return Ok(None),
+        signal if is_from_kernel(info) => Event::ForwardToGroup(signal),
+        // Sent to our own group.
+        _ if sender == getpid().as_raw() => return Ok(None),
+        signal
+            if info.si_code == libc::SI_QUEUE
+                && value.sival_ptr.addr() == FOR_THE_GROUP =>
+        {
+            Event::ForwardToGroup(signal)
+        }
+        signal => Event::Forward(signal),
+    }))
+}
+
+fn is_from_kernel(info: &siginfo_t) -> bool {
+    info.si_code == libc::SI_KERNEL
+}
+
+/// Sends an init a signal that is meant for a whole group.
+pub(crate) fn queue_for_group(signal: c_int, init: Pid) -> nix::Result<()> {
+    let mark = ptr::without_provenance_mut(FOR_THE_GROUP);
+    let mark = libc::sigval { sival_ptr: mark };
+    // SAFETY: the call takes three numbers; nobody follows the pointer.
+    let result = unsafe { libc::sigqueue(init.as_raw(), signal, mark) };
+    Errno::result(result).map(drop)
+}
+
+/// All signals, also those of real time, but for the few that are left alone;
+/// SIGKILL and SIGSTOP, which can't be blocked; and one or two that the C
+/// library keeps for itself and never lets anybody block.
 fn awaited() -> SigSet {
-    let mut set = SigSet::from_iter(FORWARDED);
-    set.add(Signal::SIGCHLD);
-    set.add(Signal::SIGIO);
+    let mut set = SigSet::all();
+    for signal in LEFT_ALONE {
+        set.remove(signal);
+    }
     set
 }
 
-/// The next signal of `set`, and whether the kernel itself has sent it.
-fn wait_for(set: &SigSet) -> anyhow::Result<(Signal, bool)> {
-    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();
-    let number = loop {
-        // SAFETY: both pointers are valid for the call; sigwaitinfo(2) reads
-        // the set and fills the siginfo.
-        let result =
-            unsafe { libc::sigwaitinfo(set.as_ref(), info.as_mut_ptr()) };
-        match Errno::result(result) {
-            // Stopped and continued.
-            Err(Errno::EINTR) => {}
-            result => break result.context("sigwaitinfo()")?,
-        }
-    };
-    // SAFETY: sigwaitinfo(2) has succeeded, so it has filled `info`.
-    let info = unsafe { info.assume_init() };
-    let signal = Signal::try_from(number).context("sigwaitinfo()")?;
-    Ok((signal, info.si_code == libc::SI_KERNEL))
+/// The next signal, or `None` if none has come in time. Without a `limit` it is
+/// waited for; but the wait is interrupted when we are stopped and continued.
+fn take(limit: Option<Duration>) -> anyhow::Result<Option<siginfo_t>> {
+    let set = awaited();
+    let limit = limit.map(TimeSpec::from_duration);
+    let limit = limit.as_ref().map_or(ptr::null(), |limit| limit.as_ref());
+    let mut info = MaybeUninit::uninit();
+    // SAFETY: the pointers are valid for the call, but for a `limit` of null,
+    // which means that there is none; it reads the set, and fills the siginfo.
+    let result =
+        unsafe { libc::sigtimedwait(set.as_ref(), info.as_mut_ptr(), limit) };
+    match Errno::result(result) {
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+        Err(errno) => Err(errno).context("sigtimedwait()"),
+        // SAFETY: sigtimedwait(2) has succeeded, so it has filled `info`.
+        Ok(_) => Ok(Some(unsafe { info.assume_init() })),
+    }
+}
+
+/// Whether this process ignores `signal`. We never ask for that, so whoever has
+/// started us did.
+fn is_ignored(signal: c_int) -> anyhow::Result<bool> {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action the call only fills the old one.
+    let result =
+        unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+    Errno::result(result)
+        .with_context(|| format!("sigaction({})", name(signal)))?;
+    // SAFETY: sigaction(2) has succeeded, so it has filled `action`.
+    let action = unsafe { action.assume_init() };
+    Ok(action.sa_sigaction == libc::SIG_IGN)
+}
+
+/// The name of a signal, as strace(1) prints it: `SIGTERM`, `SIGRT_3`.
+pub(crate) fn name(signal: c_int) -> String {
+    match Signal::try_from(signal) {
+        Ok(signal) => signal.to_string(),
+        // The kernel counts from 32 on; the C library, from what it leaves.
+        Err(_) => format!("SIGRT_{}", signal - 32),
+    }
 }

@@ -15,7 +15,7 @@ use std::convert::Infallible;
 
 use common::{
     Workload,
-    process::{self, Change},
+    process::{self, Change, News},
     signals::{self, Event},
 };
 
@@ -25,19 +25,26 @@ use common::{
 /// Must run in a process created with `CLONE_NEWPID`; elsewhere it would get
 /// no orphans. Ends with the container, so it returns only if it fails.
 pub fn init(workload: &Workload) -> anyhow::Result<Infallible> {
+    let early = signals::early()?;
     let command = workload.spawn()?;
+    for signal in early {
+        process::pass_on(signal, command)?;
+    }
     loop {
         match signals::next()? {
             Event::Forward(signal) => process::pass_on(signal, command)?,
+            Event::ForwardToGroup(signal) => {
+                process::pass_on_to_group(signal, command)?;
+            }
             // One SIGCHLD can stand for several children.
             Event::ChildChanged => {
                 while let Some((child, change)) = process::reap(None)? {
                     match change {
-                        Change::Ended(code) if child == command => {
-                            process::exit(code)
+                        Change::Ended(end) if child == command => {
+                            process::exit_as(end)
                         }
                         Change::Stopped if child == command => {
-                            process::say_stopped()?
+                            process::tell(News::Stopped)?
                         }
                         // An orphan: it is reaped, and that is all.
                         _ => {}

@@ -109,6 +109,13 @@ pub fn only_child(parent: i32) -> i32 {
     })
 }
 
+/// Sends the signal with this number, which may be one of real time.
+pub fn signal_number(pid: i32, signal: i32) {
+    // SAFETY: kill(2) takes two integers.
+    let result = unsafe { libc::kill(pid, signal) };
+    nix::errno::Errno::result(result).expect("the process is there");
+}
+
 /// Sends `signal` to the process `pid`.
 pub fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("the process is there");
@@ -125,6 +132,12 @@ pub(crate) fn members_of_session(leader: i32) -> Vec<i32> {
 /// The state of a process, as a letter; `None` if there is none.
 pub fn state(pid: i32) -> Option<char> {
     state_and_parent(pid).map(|(state, _)| state)
+}
+
+/// Whether the process `pid` waits, and has no signals to look at.
+pub fn is_at_rest(pid: i32) -> bool {
+    let pending = status(pid, "ShdPnd");
+    state(pid) == Some('S') && pending.bytes().all(|digit| digit == b'0')
 }
 
 fn state_and_parent(pid: i32) -> Option<(char, i32)> {
@@ -207,10 +220,14 @@ fn has_process(cgroup: &Path, pid: i32) -> bool {
     processes.is_ok_and(|text| text.lines().any(|line| line == pid))
 }
 
-/// The number of processes of the cgroup `directory`.
+/// The number of processes of the cgroup `directory`; none are in one that
+/// somebody else's run has swept meanwhile.
 pub fn count_processes(directory: &Path) -> usize {
-    let processes = fs::read_to_string(directory.join("cgroup.procs"));
-    processes.expect("the cgroup is there").lines().count()
+    match fs::read_to_string(directory.join("cgroup.procs")) {
+        Ok(processes) => processes.lines().count(),
+        Err(_) if !directory.exists() => 0,
+        Err(error) => panic!("{}: {error}", directory.display()),
+    }
 }
 
 /// A line of `/proc/PID/status`, without its name.

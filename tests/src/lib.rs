@@ -31,5 +31,5 @@ mod wait;
 
 pub use run::{Finished, Run, Running};
 pub use step::{ALL, CGROUPS, FULL, MOUNT, OVERLAY, PID, Step, UTS};
-pub use trial::{Test, main, skip};
+pub use trial::{Test, main, note, skip};
 pub use wait::{LIMIT, wait_until};

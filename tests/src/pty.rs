@@ -2,19 +2,23 @@
 
 use std::{
     ffi::OsStr,
+    fs::{File, OpenOptions},
     io::{self, Read, Write},
     ops::Range,
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
         unix::process::CommandExt,
     },
-    process::{Child, Command},
+    process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
 
 use nix::{
+    errno::Errno,
+    fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    pty::{Winsize, openpty},
+    pty::{Winsize, grantpt, posix_openpt, ptsname_r, unlockpt},
     sys::{
         signal::{Signal, kill},
         termios::{Termios, tcgetattr},
@@ -30,7 +34,7 @@ use crate::{
 };
 
 /// The terminal's size. Programs fit their lines into it.
-const SIZE: Winsize = Winsize {
+static SIZE: Winsize = Winsize {
     ws_row: 24,
     ws_col: 80,
     ws_xpixel: 0,
@@ -40,7 +44,7 @@ const SIZE: Winsize = Winsize {
 /// A program that runs in a session of its own, on a terminal of its own.
 pub struct Session {
     child: Child,
-    screen: std::fs::File,
+    screen: File,
     seen: String,
     read_up_to: usize,
 }
@@ -71,8 +75,8 @@ impl Session {
 
     /// Starts `process` in the same way.
     pub fn of(mut process: Command) -> Session {
-        let pty = openpty(Some(&SIZE), None).expect("openpty()");
-        let terminal = || pty.slave.try_clone().expect("dup()");
+        let (screen, terminal) = open_pty().expect("a new terminal");
+        let terminal = || terminal.try_clone().expect("dup()");
         process
             .stdin(terminal())
             .stdout(terminal())
@@ -83,7 +87,7 @@ impl Session {
         let child = process.spawn().expect("the program can be started");
         Session {
             child,
-            screen: pty.master.into(),
+            screen,
             seen: String::new(),
             read_up_to: 0,
         }
@@ -148,12 +152,22 @@ impl Session {
     }
 
     /// Waits for the end of the session's leader, and returns its exit code.
-    pub fn end(mut self) -> Option<i32> {
-        let status = wait_until("the end of the session", || {
+    pub fn end(self) -> Option<i32> {
+        self.status().code()
+    }
+
+    /// Waits for the end of the session's leader.
+    pub fn status(mut self) -> ExitStatus {
+        wait_until("the end of the session", || {
             self.read_more();
             self.child.try_wait().expect("wait4()")
-        });
-        status.code()
+        })
+    }
+
+    /// Closes the terminal, as whoever closes a window or loses a connection.
+    pub fn hang_up(&mut self) {
+        let nothing = File::open("/dev/null");
+        self.screen = nothing.expect("there is a /dev/null");
     }
 
     /// Reads what is there, waiting a little if nothing is.
@@ -181,12 +195,32 @@ impl Drop for Session {
     }
 }
 
+/// A new terminal: our end of it and the other one. Unlike openpty(3), no other
+/// program that is started meanwhile gets a copy, which would keep it open.
+fn open_pty() -> io::Result<(File, File)> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let screen = posix_openpt(flags)?;
+    grantpt(&screen)?;
+    unlockpt(&screen)?;
+    let terminal = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags.bits())
+        .open(ptsname_r(&screen)?)?;
+    // SAFETY: TIOCSWINSZ reads a winsize. See TIOCSWINSZ(2const).
+    let result = unsafe {
+        libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const SIZE)
+    };
+    Errno::result(result)?;
+    Ok((OwnedFd::from(screen).into(), terminal))
+}
+
 /// In the child: makes standard input its controlling terminal.
 fn take_terminal() -> io::Result<()> {
     setsid()?;
     let stdin = io::stdin().as_raw_fd();
     // SAFETY: TIOCSCTTY takes an int by value. See TIOCSCTTY(2const).
     let result = unsafe { libc::ioctl(stdin, libc::TIOCSCTTY, 0) };
-    nix::errno::Errno::result(result)?;
+    Errno::result(result)?;
     Ok(())
 }

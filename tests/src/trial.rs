@@ -55,7 +55,7 @@ thread_local! {
 }
 
 /// Adds to what is shown if the test of this thread fails.
-pub(crate) fn note(text: String) {
+pub fn note(text: String) {
     STORY.with_borrow_mut(|story| story.push(text));
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tests::{MOUNT, Run, Test, needs, programs, tests};
+use tests::{MOUNT, Run, Step, Test, needs, programs, tests};
 
 use crate::{bad_input::assert_message, refusals::in_namespaces};
 
@@ -18,6 +18,8 @@ pub(crate) const TESTS: &[Test] = tests![
     a_way_to_the_cache_that_is_somebody_elses_is_refused,
     a_link_to_a_program_has_no_cache_of_its_own,
     a_container_keeps_the_image_that_it_runs_in,
+    what_a_container_writes_into_an_older_image_is_kept,
+    nobody_else_can_lock_an_image,
     what_was_written_into_an_image_is_kept,
     an_image_that_nobody_has_written_to_makes_place,
 ];
@@ -62,14 +64,14 @@ impl Cache {
         names
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    fn file(&self, step: Step, name: &str) -> PathBuf {
         let path = self.path().join("container-in-six-steps");
-        path.join(MOUNT.name).join(name)
+        path.join(step.name).join(name)
     }
 
     /// As if a tool had been installed or replaced since the image was built.
-    fn outdate(&self) {
-        let list = self.file("sources");
+    fn outdate(&self, step: Step) {
+        let list = self.file(step, "sources");
         let options = File::options().append(true).open(list);
         let mut list = options.expect("it is ours");
         let built = list.metadata().and_then(|list| list.modified());
@@ -151,27 +153,56 @@ fn a_link_to_a_program_has_no_cache_of_its_own() {
 }
 
 fn a_container_keeps_the_image_that_it_runs_in() {
+    for step in MOUNT.and_later() {
+        let cache = Cache::new();
+        let script = "echo ready; read _; ls /bin/sh";
+        let mut container = cache.of(step.run()).start_sh(script);
+        container.wait_for("ready");
+        cache.outdate(step);
+        let run = cache.of(step.run()).sh("echo anew");
+        assert_eq!((run.ok(), run.stderr.contains("old")), ("anew", false));
+        assert!(container.finish().ok().ends_with("/bin/sh"));
+        // What nobody runs in any more goes with the next run.
+        let run = cache.of(step.run()).sh("true");
+        assert_eq!((run.code, run.stderr.contains("old")), (0, false));
+        assert_eq!(cache.names(step.name), ALL_OF_IT, "{}", step.name);
+    }
+}
+
+fn what_a_container_writes_into_an_older_image_is_kept() {
     let cache = Cache::new();
-    let script = "echo ready; read _; ls /bin/sh && echo late >/late";
+    let script = "echo ready; read _; echo late >/late";
     let mut container = cache.of(MOUNT.run()).start_sh(script);
     container.wait_for("ready");
-    cache.outdate();
+    cache.outdate(MOUNT);
     let run = cache.of(MOUNT.run()).sh("ls /late || echo anew");
     assert_eq!(run.ok(), "anew");
-    assert!(run.stderr.contains("the old one is in use"), "{run}");
-    assert!(container.finish().ok().ends_with("/bin/sh"));
-    let late = cache.file("rootfs.before-1/late");
+    container.finish().ok();
+    let run = cache.of(MOUNT.run()).sh("true");
+    assert!(run.stderr.contains("the old one was written to"), "{run}");
+    let late = cache.file(MOUNT, "rootfs.before-1/late");
     assert_eq!(fs::read_to_string(late).expect("it is there"), "late\n");
+}
+
+/// Whoever may open a file may lock it, for as long as they like.
+fn nobody_else_can_lock_an_image() {
+    let cache = Cache::new();
+    cache.of(MOUNT.run()).sh("true").ok();
+    for name in ["lock", "sources"] {
+        let status = cache.file(MOUNT, name).metadata();
+        let mode = status.expect("it was made").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name}");
+    }
 }
 
 fn what_was_written_into_an_image_is_kept() {
     let cache = Cache::new();
     cache.of(MOUNT.run()).sh("mkdir /tmp/mine").ok();
-    cache.outdate();
+    cache.outdate(MOUNT);
     let run = cache.of(MOUNT.run()).sh("ls /tmp");
     assert_eq!(run.ok(), "");
     assert!(run.stderr.contains("the old one was written to"), "{run}");
-    let mine = cache.file("rootfs.before-1/tmp/mine");
+    let mine = cache.file(MOUNT, "rootfs.before-1/tmp/mine");
     assert!(mine.is_dir(), "it is kept");
     let kept = ["lock", "rootfs", "rootfs.before-1", "sources"];
     assert_eq!(cache.names(MOUNT.name), kept);
@@ -180,7 +211,7 @@ fn what_was_written_into_an_image_is_kept() {
 fn an_image_that_nobody_has_written_to_makes_place() {
     let cache = Cache::new();
     assert_eq!(cache.of(MOUNT.run()).sh("ls /bin/sh").ok(), "/bin/sh");
-    cache.outdate();
+    cache.outdate(MOUNT);
     let run = cache.of(MOUNT.run()).sh("ls /bin/sh");
     assert_eq!((run.ok(), &*run.stderr), ("/bin/sh", ""));
     assert_eq!(cache.names(MOUNT.name), ALL_OF_IT);

@@ -117,7 +117,7 @@ fn below_the_limit_the_hog_runs_normally() {
 
 /// Two hogs that would each have room enough alone, and hold what they have.
 fn the_limit_is_on_the_sum_of_all_processes() {
-    let hog = "(memhog 30M 600; echo code=$?) &";
+    let hog = "(memhog 30M 8; echo code=$?) &";
     let script = format!("{hog} {hog} read _");
     let mut container = fifty_mebibytes().start_sh(&script);
     container.wait_for("code=137");

@@ -395,14 +395,15 @@ fn names_are_written_into_no_image_and_no_layer() {
     let hostname = image.path().join("etc/hostname");
     fs::remove_file(&hostname).expect("the default image has it");
 
-    let upper = layers.path().join("upper");
+    let kept = layers.path().join("kept");
     let run = FULL.run().rootfs(image.path());
-    let run = run.options(["--upper".as_ref(), upper.as_os_str()]);
+    let run = run.options(["--upper".as_ref(), kept.as_os_str()]);
     run.sh("echo x >>/etc/hosts; echo x >>/etc/hostname").ok();
     let text = fs::read_to_string(&hosts).expect("it is still there");
     assert_eq!(text, "of the image");
     assert!(!hostname.exists());
     // There must be something to mount on.
+    let upper = kept.join("upper");
     let status = upper.join("etc/hostname").metadata().expect("it is there");
     assert_eq!((status.len(), upper.join("etc/hosts").exists()), (0, false));
 }

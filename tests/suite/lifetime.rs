@@ -1,12 +1,13 @@
 //! From the first moment to the last: nothing outlives a run.
 
 use std::{
+    env,
     thread::sleep,
     time::{Duration, SystemTime},
 };
 
 use nix::sys::signal::Signal;
-use tests::{ALL, FULL, MOUNT, Test, UTS, tests};
+use tests::{ALL, FULL, MOUNT, Test, UTS, note, tests};
 
 pub(crate) const TESTS: &[Test] = tests![
     a_supervisor_that_is_killed_takes_its_container_along,
@@ -79,9 +80,20 @@ fn sigterm_ends_a_container() {
 struct Random(u64);
 
 impl Random {
+    /// A failure shows the seed. `SUITE_SEED` repeats its numbers, though not
+    /// what the machine did at the same time.
     fn new() -> Random {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Random(now.map_or(1, |now| now.as_nanos() as u64 | 1))
+        let seed = match env::var("SUITE_SEED") {
+            Ok(seed) => seed.parse().expect("SUITE_SEED is a number"),
+            Err(_) => {
+                let now =
+                    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                now.map_or(1, |now| now.as_nanos() as u64)
+            }
+        };
+        note(format!("to repeat it: SUITE_SEED={seed}"));
+        // Zero would stay zero.
+        Random(seed | 1)
     }
 
     fn below(&mut self, limit: u64) -> u64 {

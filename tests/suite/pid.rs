@@ -8,9 +8,12 @@ use std::{
 
 use nix::sys::signal::Signal;
 use tests::{
-    ALL, MOUNT, PID, Step, Test, UTS,
-    host::{children, signal, state, status},
-    needs, tests, wait_until,
+    ALL, MOUNT, PID, Running, Step, Test, UTS,
+    host::{children, is_at_rest, signal, signal_number, state, status},
+    image::Image,
+    needs, programs,
+    pty::Session,
+    tests, wait_until,
 };
 
 pub(crate) const TESTS: &[Test] = tests![
@@ -26,6 +29,11 @@ pub(crate) const TESTS: &[Test] = tests![
     orphans_of_a_crowd_are_reaped,
     the_end_of_the_init_is_the_end_of_all,
     signals_to_the_supervisor_reach_the_command,
+    every_signal_to_the_supervisor_reaches_the_command,
+    a_signal_that_is_ignored_outside_is_not_passed_on,
+    signals_to_a_process_group_stay_inside,
+    an_end_by_a_real_time_signal_is_an_end,
+    a_command_can_be_stopped_more_often_than_anybody_is_told,
     the_init_survives_what_would_kill_any_other_process,
     a_signal_to_the_init_is_meant_for_the_command,
     without_fork_the_first_child_takes_the_namespace_with_it,
@@ -252,6 +260,156 @@ fn signals_to_the_supervisor_reach_the_command() {
             container.wait_for(&format!("got {name}"));
             assert_eq!(container.finish().code, 7, "{}", step.name);
         }
+    }
+}
+
+/// All but those that are the supervisor's own affair: faults, SIGPIPE, SIGCHLD,
+/// SIGIO, and what stops a job. Those of real time have no names, only numbers.
+fn every_signal_to_the_supervisor_reaches_the_command() {
+    let own = [
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGKILL,
+        libc::SIGSEGV,
+        libc::SIGPIPE,
+        libc::SIGCHLD,
+        libc::SIGSTOP,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGIO,
+        libc::SIGSYS,
+        // It ends the helper.
+        libc::SIGTERM,
+    ];
+    let image = Image::minimal();
+    for step in ALL {
+        let mut container = helper(step, &image, "watch-signals");
+        container.wait_for("ready");
+        let all = (1..32).chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+        for number in all.filter(|number| !own.contains(number)) {
+            signal_number(container.supervisor(), number);
+            container.wait_for(&format!("got {number}."));
+        }
+        container.signal(Signal::SIGTERM);
+        let run = container.finish();
+        run.ok();
+        let twice = run.stdout.matches("got 10.").count();
+        assert_eq!(twice, 1, "{}: {}", step.name, run.stdout);
+    }
+}
+
+/// Starts the suite's helper as the command of a container.
+fn helper(step: Step, image: &Image, what: &str) -> Running {
+    match step < MOUNT {
+        true => {
+            let helper = image.path().join("helper");
+            step.run().start([helper.as_os_str(), what.as_ref()])
+        }
+        false => step.run().rootfs(image.path()).start(["/helper", what]),
+    }
+}
+
+/// nohup(1) ignores SIGHUP and starts a program. Step 6 gives its container a
+/// clean slate, so it would die of what its supervisor passes on.
+fn a_signal_that_is_ignored_outside_is_not_passed_on() {
+    needs::tool("nohup");
+    let real_time = libc::SIGRTMIN() + 3;
+    for step in ALL {
+        let ignoring = format!(r#"trap "" {real_time}; exec nohup "$0" "$@""#);
+        for (start, survives) in
+            [(ignoring.as_str(), true), (r#"exec "$0" "$@""#, false)]
+        {
+            for number in [libc::SIGHUP, real_time] {
+                let run = step.run().through(start);
+                let mut container = run.start_sh(match survives {
+                    true => "echo ready; read _; echo survived",
+                    false => "echo ready; exec sleep 60",
+                });
+                container.wait_for("ready");
+                signal_number(container.supervisor(), number);
+                if !survives {
+                    assert_eq!(container.finish().code, 128 + number);
+                    continue;
+                }
+                // The next one is passed on, so this one would have been.
+                container.signal(Signal::SIGWINCH);
+                container.type_line("");
+                container.wait_for("survived");
+                assert_eq!(container.finish().ok(), "ready\nsurvived");
+            }
+        }
+    }
+}
+
+/// Process groups and sessions cross PID namespaces: kill(0) names all members
+/// of one's own group, and whoever has started the container is in one, too.
+fn signals_to_a_process_group_stay_inside() {
+    let inside = r#"trap : USR1; kill -USR1 0; kill -USR1 -$$; echo rea""dy"#;
+    for step in ALL {
+        let program = programs::path(step.name);
+        for (container, hit) in [
+            (r#""$0" run sh -c "$1" </dev/null"#, false),
+            (r#""$0" run sh -c "$1" | cat"#, false),
+            (r#""$0" run sh -c "$1""#, false),
+            (r#"sh -c "$1" </dev/null"#, true),
+        ] {
+            let script =
+                format!("trap 'echo h\"\"it' USR1; {container}; echo e\"\"nd");
+            let script = script.as_ref();
+            let mut session = Session::start([
+                "sh".as_ref(),
+                "-c".as_ref(),
+                script,
+                program.as_os_str(),
+                inside.as_ref(),
+            ]);
+            let output = session.expect("end");
+            let name = step.name;
+            assert!(output.contains("ready"), "{name}: {output}");
+            assert_eq!(output.contains("hit"), hit, "{name}: {container}");
+        }
+    }
+}
+
+/// They have no names, but numbers, up to 64.
+fn an_end_by_a_real_time_signal_is_an_end() {
+    for step in ALL {
+        for number in [34, 40, 64] {
+            let run = step.sh(&format!("kill -{number} $$"));
+            assert_eq!(run.code, 128 + number, "{}", step.name);
+        }
+    }
+    for step in with_init() {
+        let run = step.sh("(sh -c 'kill -40 $$' &); sleep 0.1; echo survived");
+        assert_eq!(run.ok(), "survived", "{}", step.name);
+    }
+}
+
+/// The init tells its parent, which may be stopped itself and listen to nobody.
+/// The socket between them is full after some hundred times.
+fn a_command_can_be_stopped_more_often_than_anybody_is_told() {
+    for step in with_init() {
+        let mut container = step.run().start_sh("echo ready; read _");
+        container.wait_for("ready");
+        let (supervisor, init) = (container.supervisor(), container.init());
+        let command = container.command();
+        signal(supervisor, Signal::SIGSTOP);
+        for _ in 0..600 {
+            signal(command, Signal::SIGSTOP);
+            wait_until("the init to see it", || {
+                (state(command)? == 'T' && is_at_rest(init)).then_some(())
+            });
+            signal(command, Signal::SIGCONT);
+        }
+        container.type_line("");
+        wait_until("the end of the container", || {
+            (state(init)? == 'Z').then_some(())
+        });
+        signal(supervisor, Signal::SIGCONT);
+        container.finish().ok();
     }
 }
 

@@ -3,12 +3,14 @@
 //! The terminal echoes what is typed, so the test types words in two halves
 //! (`rea''dy`) and waits for the whole.
 
+use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
+
 use nix::sys::{signal::Signal, termios::LocalFlags};
 use tests::{
-    ALL, MOUNT, Step, Test,
-    host::{only_child, signal, state, status},
+    ALL, MOUNT, PID, Step, Test, UTS,
+    host::{children, is_at_rest, only_child, signal, state},
     image::Image,
-    programs,
+    needs, note, programs,
     pty::Session,
     tests, wait_until,
 };
@@ -17,10 +19,21 @@ pub(crate) const TESTS: &[Test] = tests![
     an_interactive_shell_has_a_prompt_and_an_exit_code,
     an_interactive_shell_has_job_control,
     ctrl_c_arrives_once,
-    ctrl_c_comes_from_the_kernel_alone,
+    ctrl_c_in_the_foreground_comes_from_the_kernel_alone,
+    ctrl_c_for_a_session_of_its_own_comes_from_the_supervisor_alone,
+    ctrl_c_reaches_all_of_a_job,
+    ctrl_c_ends_the_loop_around_a_run,
+    an_exit_code_of_130_does_not_end_the_loop,
+    a_container_that_interrupts_itself_interrupts_nobody_else,
+    a_container_has_no_terminal_but_the_one_that_it_was_given,
+    a_run_in_the_background_does_not_take_what_is_typed,
+    a_terminal_that_is_closed_ends_the_container,
     the_terminal_comes_back_after_the_run,
     the_terminal_comes_back_in_the_modes_that_it_had,
+    the_modes_come_back_also_to_a_pipeline,
     ctrl_z_stops_a_command_and_fg_continues_it,
+    ctrl_z_stops_what_is_in_a_session_of_its_own,
+    ctrl_z_does_not_stop_the_leader_of_a_session,
     a_run_in_the_background_leaves_the_terminal_alone,
     a_reader_that_goes_away_causes_no_panic,
 ];
@@ -34,7 +47,7 @@ fn program(step: Step) -> String {
 }
 
 fn needs_namespaces() {
-    tests::needs::user_namespaces();
+    needs::user_namespaces();
 }
 
 /// Starts an interactive shell in a container of `step`, from a shell outside.
@@ -87,15 +100,14 @@ fn has_terminal(session: &Session, group: i32) {
     });
 }
 
-/// The kernel sends it to each process of the foreground group. If a supervisor
-/// passed it on as well, the command would have it twice.
+/// In the foreground the kernel sends it to the init and to the command, in a
+/// session of its own to neither.
 fn ctrl_c_arrives_once() {
-    let script = "n=0; trap 'n=$((n+1)); echo got $n' INT; echo rea\"\"dy; \
-                  while [ $n -lt 2 ]; do sleep 0.01; done; \
-                  sleep 0.05; echo count=$n";
+    let script = "n=0; \
+                  trap 'n=$((n+1)); echo got $n; [ $n -lt 2 ] || kill $!' INT; \
+                  sleep 60 & echo rea\"\"dy; \
+                  while [ $n -lt 2 ]; do wait; done; wait; echo count=$n";
     for step in ALL {
-        // A run whose input is no terminal stays in the foreground group with
-        // its container, so that the kernel sends it to both.
         for input in ["", "</dev/null"] {
             let run = format!(r#"exec "$0" run -- sh -c "$1" {input}"#);
             let mut session =
@@ -111,50 +123,282 @@ fn ctrl_c_arrives_once() {
     }
 }
 
-/// One that comes while another is pending is lost. So the supervisor, which
-/// might pass it on, is stopped until the command has taken its own, and has to
-/// come to rest before the next one.
-fn ctrl_c_comes_from_the_kernel_alone() {
-    let image = Image::minimal();
+/// Starts the helper as the command of a container that is the leader of a
+/// session.
+fn watch_interrupts(step: Step, image: &Image, input: &str) -> Session {
     let root = image.path().display();
+    let command = match step < MOUNT {
+        true => format!("run -- {root}/helper"),
+        false => format!("run --rootfs {root} -- /helper"),
+    };
+    // Ctrl-C would also discard what is printed and not read yet.
+    let script =
+        format!("stty noflsh; exec \"$0\" {command} watch-interrupts {input}");
+    let mut session = Session::start(["sh", "-c", &script, &program(step)]);
+    session.expect("ready");
+    session
+}
+
+/// A signal that comes while the same is pending is lost. So the init, which
+/// might pass it on as well, is stopped until the command has taken its own,
+/// and has to come to rest before the next one.
+fn ctrl_c_in_the_foreground_comes_from_the_kernel_alone() {
+    let image = Image::minimal();
     for step in ALL {
-        let command = match step < MOUNT {
-            true => format!("run -- {root}/helper"),
-            false => format!("run --rootfs {root} -- /helper"),
-        };
-        // Ctrl-C would also discard what is printed and not read yet.
-        let script = format!(
-            "stty noflsh; exec \"$0\" {command} watch-interrupts </dev/null"
-        );
-        let mut session = Session::start(["sh", "-c", &script, &program(step)]);
-        session.expect("ready");
+        let mut session = watch_interrupts(step, &image, "");
         let supervisor = session.leader();
-        let interrupt = |session: &mut Session| {
+        let others = match step {
+            UTS => vec![supervisor],
+            _ => vec![only_child(supervisor), supervisor],
+        };
+        for _ in 0..2 {
+            // The supervisor first: it would continue its child.
+            for pid in others.iter().rev() {
+                signal(*pid, Signal::SIGSTOP);
+                wait_until("it to stop", || {
+                    (state(*pid)? == 'T').then_some(())
+                });
+            }
             session.press(CTRL_C);
             session.expect("interrupted by ");
             assert_eq!(session.expect("."), "the kernel", "{}", step.name);
-        };
-        signal(supervisor, Signal::SIGSTOP);
-        wait_until("the supervisor to stop", || {
-            (state(supervisor)? == 'T').then_some(())
-        });
-        interrupt(&mut session);
-        signal(supervisor, Signal::SIGCONT);
-        for pid in [supervisor, only_child(supervisor)] {
-            wait_until("what is pending to be done", || {
-                is_at_rest(pid).then_some(())
-            });
+            for pid in &others {
+                signal(*pid, Signal::SIGCONT);
+            }
+            for pid in &others {
+                wait_until("what is pending to be done", || {
+                    is_at_rest(*pid).then_some(())
+                });
+            }
         }
-        interrupt(&mut session);
         signal(supervisor, Signal::SIGTERM);
-        assert_eq!(session.end(), Some(143), "{}", step.name);
+        session.expect("2 in all.");
+        assert_eq!(session.end(), Some(0), "{}", step.name);
     }
 }
 
-/// It waits, and has no signals to look at.
-fn is_at_rest(pid: i32) -> bool {
-    let pending = status(pid, "ShdPnd");
-    state(pid) == Some('S') && pending.bytes().all(|digit| digit == b'0')
+/// The container is in no group of this terminal. What the supervisor gets it
+/// passes on, once.
+fn ctrl_c_for_a_session_of_its_own_comes_from_the_supervisor_alone() {
+    let image = Image::minimal();
+    for step in ALL {
+        let mut session = watch_interrupts(step, &image, "</dev/null");
+        let supervisor = session.leader();
+        for _ in 0..2 {
+            session.press(CTRL_C);
+            session.expect("interrupted by ");
+            assert_eq!(session.expect("."), "a process", "{}", step.name);
+            for pid in [supervisor, only_child(supervisor)] {
+                wait_until("what is pending to be done", || {
+                    is_at_rest(pid).then_some(())
+                });
+            }
+        }
+        signal(supervisor, Signal::SIGTERM);
+        session.expect("2 in all.");
+        assert_eq!(session.end(), Some(0), "{}", step.name);
+    }
+}
+
+/// As at any terminal: the shell waits for what it has started, and only when
+/// that has ended it ends itself.
+fn ctrl_c_reaches_all_of_a_job() {
+    for step in ALL {
+        for input in ["", "</dev/null", "| cat"] {
+            let script = format!(
+                "\"$0\" run sh -c 'sh -c \"echo star\\\"\\\"ted; exec sleep 100\"; \
+                 echo on' {input}"
+            );
+            note(format!("{} {input}", step.name));
+            let mut session =
+                Session::start(["sh", "-c", &script, &program(step)]);
+            session.expect("started");
+            session.press(CTRL_C);
+            let status = session.status();
+            let interrupt = Some(Signal::SIGINT as i32);
+            assert_eq!(status.signal(), interrupt, "{} {input}", step.name);
+        }
+    }
+}
+
+/// A shell ends its loop if its command has died of the signal, and if the shell
+/// has got it as well.
+fn ctrl_c_ends_the_loop_around_a_run() {
+    for step in ALL {
+        for shell in ["sh", "bash"] {
+            if needs::find_tool(shell).is_none() {
+                continue;
+            }
+            for input in ["", "</dev/null", "| cat"] {
+                let inside = "echo rea\"\"dy; exec sleep 100";
+                let (status, _) = loop_in(shell, step, inside, input, CTRL_C);
+                let interrupt = Some(Signal::SIGINT as i32);
+                let what = format!("{} in {shell} {input}", step.name);
+                assert_eq!(status.signal(), interrupt, "{what}");
+            }
+        }
+    }
+}
+
+/// A command may exit with any code, also when Ctrl-C was pressed.
+fn an_exit_code_of_130_does_not_end_the_loop() {
+    let trap =
+        "trap \"kill \\$!; exit 130\" INT; sleep 100 & echo rea\"\"dy; wait";
+    for step in ALL {
+        for (inside, key) in [(trap, CTRL_C), ("echo rea\"\"dy; exit 130", "")]
+        {
+            let (status, code) = loop_in("sh", step, inside, "", key);
+            assert_eq!(status.code(), Some(0), "{}", step.name);
+            assert_eq!(code, "130", "{}", step.name);
+        }
+    }
+}
+
+/// Runs `inside` twice, each in a container, and presses `key` as soon as it is
+/// ready. Returns how the loop has ended and, if it did not end at once, the
+/// exit code of its last command.
+fn loop_in(
+    shell: &str,
+    step: Step,
+    inside: &str,
+    input: &str,
+    key: &str,
+) -> (ExitStatus, String) {
+    let script = format!(
+        "for i in 1 2; do \"$0\" run sh -c '{inside}' {input}; done; echo \
+         co\"\"de=$?."
+    );
+    note(format!("{} {shell}: {script}", step.name));
+    let mut session = Session::start([shell, "-c", &script, &program(step)]);
+    session.expect("ready");
+    session.press(key);
+    let mut code = String::new();
+    if inside.contains("130") {
+        session.expect("ready");
+        session.press(key);
+        session.expect("code=");
+        code = session.expect(".");
+    }
+    (session.status(), code)
+}
+
+/// The container can end by SIGINT whenever it likes. Only what was typed may
+/// reach those who have started it.
+fn a_container_that_interrupts_itself_interrupts_nobody_else() {
+    // In step 1 nothing keeps it from signalling whom it wants.
+    for step in PID.and_later() {
+        let script = "trap 'echo h\"\"it' INT; \"$0\" run sh -c 'kill -INT $$'; \
+                      echo code=$?";
+        let mut session = Session::start(["sh", "-c", script, &program(step)]);
+        let output = session.expect("code=130");
+        assert!(!output.contains("hit"), "{}: {output}", step.name);
+    }
+}
+
+/// `/dev/tty` is the terminal of the session, also for those who were given
+/// other files.
+fn a_container_has_no_terminal_but_the_one_that_it_was_given() {
+    for step in ALL {
+        for (redirection, answer) in [
+            ("</dev/null 2>&1 | cat", "none"),
+            ("| cat", "none"),
+            ("</dev/null", "none"),
+            ("", "one"),
+        ] {
+            let script = format!(
+                "\"$0\" run sh -c '(: </dev/tty) 2>/dev/null && echo o\"\"ne || \
+                 echo no\"\"ne' {redirection}; echo e\"\"nd; read _"
+            );
+            let mut session =
+                Session::start(["sh", "-c", &script, &program(step)]);
+            let output = session.expect("end");
+            let what = format!("{} {redirection}", step.name);
+            // A plain user without limits is warned.
+            assert_eq!(output.lines().last(), Some(answer), "{what}");
+        }
+    }
+}
+
+/// It reads from the terminal that it has as its standard input, though another
+/// job is in the foreground: as for all others, the kernel stops it.
+fn a_run_in_the_background_does_not_take_what_is_typed() {
+    for step in ALL {
+        for output in ["", ">/dev/null"] {
+            let mut session = Session::shell();
+            let program = program(step);
+            session.type_line(&format!("{program} run cat {output} &"));
+            session.expect("host$ ");
+            wait_until("it to be stopped", || {
+                session.type_line("jobs");
+                let seen = session.expect("host$ ");
+                seen.contains("Stopped").then_some(())
+            });
+            session.type_line("echo hea''rd");
+            session.expect("heard");
+            session.expect("host$ ");
+            session.type_line("fg");
+            session.expect("cat");
+            session.type_line("sa''id");
+            session.press(CTRL_C);
+            session.expect("host$ ");
+        }
+    }
+}
+
+/// SIGHUP is for the leader of the session alone, and for the foreground when
+/// the leader has ended.
+fn a_terminal_that_is_closed_ends_the_container() {
+    let loops = "while :; do sleep 1; done";
+    for step in ALL {
+        for input in ["", "</dev/null", "| cat"] {
+            for (shell, arguments) in [
+                // The leader is the supervisor, a script, a shell.
+                ("sh", vec!["-c", "exec "]),
+                ("sh", vec!["-c", ""]),
+                ("bash", vec!["--norc", "-i"]),
+            ] {
+                if needs::find_tool(shell).is_none()
+                    || (input == "| cat" && arguments[1] == "exec ")
+                {
+                    continue;
+                }
+                let line = format!(
+                    "\"{}\" run sh -c 'echo rea\"\"dy; {loops}' {input}",
+                    program(step),
+                );
+                let mut session;
+                if arguments[0] == "-c" {
+                    let script = match arguments[1] {
+                        "" => format!("{line}; echo ended"),
+                        exec => format!("{exec}{line}"),
+                    };
+                    session = Session::start([shell, "-c", &script]);
+                } else {
+                    session =
+                        Session::start([&[shell], &arguments[..]].concat());
+                    session.type_line(&line);
+                }
+                session.expect("ready");
+                let family = descendants(session.leader());
+                assert!(family.len() >= 2, "{family:?}");
+                note(format!("{line} {shell} {arguments:?} {family:?}"));
+                session.hang_up();
+                wait_until("the end of the container", || {
+                    let mut alive = family.iter().filter_map(|pid| state(*pid));
+                    alive.all(|state| state == 'Z').then_some(())
+                });
+            }
+        }
+    }
+}
+
+/// The process `pid`, its children, and theirs.
+fn descendants(pid: i32) -> Vec<i32> {
+    let mut family = vec![pid];
+    for (child, _) in children(pid) {
+        family.extend(descendants(child));
+    }
+    family
 }
 
 /// A shell without job control does not take the terminal back itself.
@@ -184,6 +428,53 @@ fn the_terminal_comes_back_in_the_modes_that_it_had() {
     }
 }
 
+/// The container does not hear it, and stops all the same.
+fn ctrl_z_stops_what_is_in_a_session_of_its_own() {
+    for step in ALL {
+        let mut session = Session::shell();
+        let program = program(step);
+        let inside = "echo star''ted; exec sleep 100";
+        session.type_line(&format!(
+            "{program} run -- sh -c \"{inside}\" </dev/null"
+        ));
+        session.expect("started");
+        let command = match step {
+            UTS => only_child(session.foreground()),
+            _ => only_child(only_child(session.foreground())),
+        };
+        session.press(CTRL_Z);
+        session.expect("host$ ");
+        wait_until("the command to be stopped", || {
+            (state(command)? == 'T').then_some(())
+        });
+        session.type_line("bg");
+        session.expect("host$ ");
+        wait_until("the command to go on", || {
+            (state(command)? != 'T').then_some(())
+        });
+        session.type_line("fg");
+        session.expect("/dev/null");
+        session.press(CTRL_C);
+        session.expect("host$ ");
+        session.type_line("echo code=$?");
+        session.expect("code=130");
+    }
+}
+
+/// Nobody could continue it.
+fn ctrl_z_does_not_stop_the_leader_of_a_session() {
+    for step in ALL {
+        let script =
+            "exec \"$0\" run sh -c 'echo rea\"\"dy; read x; echo x=$x'";
+        let mut session = Session::start(["sh", "-c", script, &program(step)]);
+        session.expect("ready");
+        session.press(CTRL_Z);
+        session.type_line("still here");
+        session.expect("x=still here");
+        assert_eq!(session.end(), Some(0), "{}", step.name);
+    }
+}
+
 fn ctrl_z_stops_a_command_and_fg_continues_it() {
     for step in ALL {
         let mut session = Session::shell();
@@ -200,6 +491,25 @@ fn ctrl_z_stops_a_command_and_fg_continues_it() {
         session.expect("host$ ");
         session.type_line("echo code=$?");
         session.expect("code=130");
+    }
+}
+
+/// Its output goes elsewhere, but its input is the terminal.
+fn the_modes_come_back_also_to_a_pipeline() {
+    for step in ALL {
+        for files in ["| cat", "2>&1 | cat"] {
+            let inside = "stty -echo -icanon; echo changed";
+            let script = format!(
+                "{} run -- sh -c '{inside}' {files}; echo e\"\"nd; read _",
+                program(step)
+            );
+            let mut session = Session::start(["sh", "-c", &script]);
+            session.expect("changed");
+            session.expect("end");
+            let modes = session.modes().local_flags;
+            let usual = LocalFlags::ECHO | LocalFlags::ICANON;
+            assert!(modes.contains(usual), "{}: {modes:?}", step.name);
+        }
     }
 }
 

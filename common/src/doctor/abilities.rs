@@ -37,6 +37,7 @@ use crate::{
     machine,
     process::{self, Placeholder},
     rootfs::{self, open_directory},
+    rootless,
     subid::{self, Granted},
     xattr,
 };
@@ -56,7 +57,8 @@ pub(super) const ABILITIES: &[Ability] = &[
     ability("limit on CPU time", || limit("cpu"), NO_CPU, NO_CPU),
     ability("limit on processes", || limit("pids"), NO_PIDS, NO_PIDS),
     ability("overlay file system", overlay, From(5), From(5)),
-    ability("overlay with --upper here", upper_here, NOT_HERE, NOT_HERE),
+    ability("overlay with --upper here", upper_here, NOT_HERE, NOT_HERE)
+        .by_caller(),
     ability("deletions kept in memory", user_marks, NO_RM_6, NO_RM_5).inside(),
     ability("proc in a user namespace", proc, From(6), Never).inside(),
     ability("overlay in a user namespace", overlay, From(6), Never).inside(),
@@ -284,12 +286,14 @@ fn user_marks() -> anyhow::Result<()> {
 /// The same with what is written in the current directory. Whatever happens,
 /// it is removed again.
 fn upper_here() -> anyhow::Result<()> {
-    private_mounts()?;
     let here = env::current_dir().context("getcwd()")?;
     let name = format!(".doctor.{}", std::process::id());
+    // As the user, whom permissions hold back from more than root.
     new_directory(&here, &name)?;
     let ours = here.join(name);
     let attempt = || {
+        rootless::become_root()?;
+        private_mounts()?;
         let upperdir = new_directory(&ours, "upper")?;
         let workdir = new_directory(&ours, "work")?;
         mount_on(&anywhere(), "tmpfs", "")?;

@@ -1,9 +1,11 @@
 //! What the probe lets its agent try on: all of it is the probe's own.
 
 use std::{
+    cell::Cell,
     env,
     fs::{self, File},
     io::{self, Write},
+    mem,
     net::TcpListener,
     os::fd::OwnedFd,
     path::PathBuf,
@@ -14,13 +16,14 @@ use std::{
 use anyhow::Context;
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, FdFlag, fcntl},
+    fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
+    pty::{grantpt, posix_openpt, ptsname_r, unlockpt},
     sys::{
         memfd::{MFdFlags, memfd_create},
         signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
         stat::{Mode, fchmod},
     },
-    unistd::{dup2_raw, gethostname},
+    unistd::{Pid, dup2_raw, gethostname, getpid, setsid},
 };
 
 use crate::{process::Stat, rootfs};
@@ -54,6 +57,8 @@ pub(super) struct Host {
     pub(super) listener: TcpListener,
     /// A System V shared memory segment with the secret in it.
     pub(super) shared_memory: i32,
+    /// A process in the session and process group of the container's parent.
+    pub(super) leader: Cell<Pid>,
     /// A copy of this program, to be executed where there are no files.
     pub(super) program: OwnedFd,
 }
@@ -77,6 +82,7 @@ impl Host {
             listener: TcpListener::bind("127.0.0.1:0")
                 .context(r#"bind("127.0.0.1:0")"#)?,
             shared_memory: -1,
+            leader: Cell::new(getpid()),
             program: copy_of_this_program()?,
         };
         fs::write(host.secret_file(), &host.secret).context("write(secret)")?;
@@ -103,7 +109,7 @@ impl Host {
         fcntl(&copy, FcntlArg::F_SETFD(FdFlag::empty()))
             .context("fcntl(100, F_SETFD, 0)")?;
         // It stays open until this process ends.
-        std::mem::forget(copy);
+        mem::forget(copy);
         // SAFETY: SIG_IGN is no handler.
         unsafe { signal(IGNORED, SigHandler::SigIgn) }
             .context("signal(SIGWINCH, SIG_IGN)")?;
@@ -155,6 +161,36 @@ impl Drop for Host {
             );
         }
     }
+}
+
+/// Makes this process the leader of a new session, with a new terminal as its
+/// controlling terminal. Both are there until it ends.
+///
+/// A leader gets the first terminal that it opens. See pty(7), credentials(7).
+pub(super) fn lead_a_session() -> anyhow::Result<()> {
+    setsid().context("setsid()")?;
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let ours = posix_openpt(flags).context(r#"open("/dev/ptmx")"#)?;
+    grantpt(&ours).context("grantpt()")?;
+    unlockpt(&ours).context("unlockpt()")?;
+    let path = ptsname_r(&ours).context("ptsname()")?;
+    let terminal = File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("open({path:?})"))?;
+    mem::forget((ours, terminal));
+    Ok(())
+}
+
+/// Whether `signal`, which the probe's processes have blocked, was sent to the
+/// process `pid`. See proc(5).
+pub(super) fn is_pending(signal: Signal, pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    let set = set.map(|set| u64::from_str_radix(set.trim(), 16));
+    matches!(set, Some(Ok(set)) if set >> (signal as u32 - 1) & 1 == 1)
 }
 
 /// The host name of this process's UTS namespace.

@@ -95,14 +95,21 @@ fn fill(
         rows::all().map(|row| (row.control)(&host)).collect();
 
     // The container's parent is a process of its own, so that we, outside, are
-    // still what the caller is: with the same user, in the same namespaces.
+    // still what the caller is: with the same user, in the same namespaces. It
+    // is in a session with a terminal that the container is not given.
     let (mut line, agents_end) = Line::new()?;
-    let parent = process::fork(|| {
+    let leader = process::fork(|| {
         line.close_copy()?;
-        host.lay_traces()?;
-        run(&Workload::probe(Agent::new(&host, agents_end.clone())))?;
-        process::exit(0)
+        // If this is refused, the rows' control says so.
+        let _ = host::lead_a_session();
+        let parent = process::fork(|| {
+            host.lay_traces()?;
+            run(&Workload::probe(Agent::new(&host, agents_end.clone())))?;
+            process::exit(0)
+        })?;
+        process::exit(process::wait(parent)?)
     })?;
+    host.leader.set(leader);
     drop(agents_end);
 
     let waived = line
@@ -124,7 +131,7 @@ fn fill(
     });
     // The hang-up is the agent's sign to end, and with it the container.
     drop(line);
-    process::wait(parent)?;
+    process::wait(leader)?;
     board
 }
 

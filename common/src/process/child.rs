@@ -1,12 +1,22 @@
 //! The container's first process, as its parent has to do with it.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::OnceLock};
 
 use anyhow::Context;
-use nix::unistd::Pid;
+use libc::c_int;
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::{Pid, getpid},
+};
 
-use super::{Change, end, pass_on, reap};
-use crate::{gate::Gate, signals, terminal::Terminal};
+use super::{Change, End, News, end, pass_on, reap};
+use crate::{
+    gate::Gate,
+    report,
+    signals::{self, Event},
+    terminal::Terminal,
+};
 
 /// The container's process, seen from the parent.
 ///
@@ -14,24 +24,35 @@ use crate::{gate::Gate, signals, terminal::Terminal};
 /// process is killed.
 pub struct Child {
     pid: Pid,
+    /// From step 2 on; without one it is the command itself.
+    has_init: bool,
     gate: Gate,
     terminal: Option<Terminal>,
     running: bool,
+    news: Vec<News>,
 }
 
 impl Child {
-    pub(super) fn new(pid: Pid, gate: Gate) -> anyhow::Result<Child> {
-        let mut child = Child {
+    pub(super) fn new(
+        pid: Pid,
+        has_init: bool,
+        gate: Gate,
+        terminal: Option<Terminal>,
+    ) -> anyhow::Result<Child> {
+        let child = Child {
             pid,
+            has_init,
             gate,
-            terminal: None,
+            terminal,
             running: true,
+            news: Vec::new(),
         };
-        child.terminal = Terminal::give_to(pid)
-            .context("giving the terminal to the container")?;
-        if child.terminal.is_some() {
-            child.gate.listen()?;
+        if let Some(terminal) = &child.terminal {
+            terminal
+                .share_with(pid)
+                .context("giving the terminal to the container")?;
         }
+        child.gate.listen()?;
         Ok(child)
     }
 
@@ -53,25 +74,113 @@ impl Child {
     pub fn wait(mut self) -> anyhow::Result<ExitCode> {
         loop {
             match signals::next()? {
-                signals::Event::Forward(signal) => pass_on(signal, self.pid)?,
-                signals::Event::ChildSpoke if self.gate.heard() => {
+                // Ctrl-Z, where the container does not hear it.
+                Event::Forward(libc::SIGTSTP)
+                | Event::ForwardToGroup(libc::SIGTSTP) => {
+                    pass_on(libc::SIGSTOP, self.group())?;
                     self.suspend()?;
                 }
-                signals::Event::ChildSpoke => {}
-                signals::Event::ChildChanged => match reap(Some(self.pid))? {
-                    Some((_, Change::Ended(code))) => {
-                        self.running = false;
-                        return Ok(ExitCode::from(code));
+                Event::Forward(signal) => pass_on(signal, self.pid)?,
+                Event::ForwardToGroup(signal) => {
+                    self.pass_on_to_group(signal)?;
+                }
+                Event::ChildSpoke => {
+                    if self.hear().contains(&News::Stopped) {
+                        self.has_stopped()?;
                     }
-                    Some((_, Change::Stopped)) => self.suspend()?,
+                }
+                Event::ChildChanged => match reap(Some(self.pid))? {
+                    Some((_, Change::Ended(end))) => {
+                        self.running = false;
+                        self.hear();
+                        self.note_interrupt(end);
+                        return Ok(ExitCode::from(end.code()));
+                    }
+                    Some((_, Change::Stopped)) => self.has_stopped()?,
                     None => {}
                 },
             }
         }
     }
 
+    /// The container's process group, for kill(2): the child is its first.
+    fn group(&self) -> Pid {
+        Pid::from_raw(-self.pid.as_raw())
+    }
+
+    /// The container is not in our process group, so it got nothing of what our
+    /// terminal has sent. Its init is, with the command, and must not take what
+    /// it gets for meant for the command alone.
+    fn pass_on_to_group(&self, signal: c_int) -> anyhow::Result<()> {
+        if !self.has_init {
+            return pass_on(signal, self.group());
+        }
+        match signals::queue_for_group(signal, self.pid) {
+            Err(Errno::ESRCH) => Ok(()),
+            result => result.with_context(|| {
+                format!("sigqueue({}, {})", self.pid, signals::name(signal))
+            }),
+        }
+    }
+
+    /// What the child says now. All that it has ever said stays in `news`.
+    fn hear(&mut self) -> Vec<News> {
+        let news = self.gate.news();
+        self.news.extend(&news);
+        news
+    }
+
+    /// The command was stopped: by Ctrl-Z, or since it has used the terminal
+    /// from the background. In a session of its own that concerns nobody else.
+    fn has_stopped(&self) -> anyhow::Result<()> {
+        let Some(terminal) = &self.terminal else {
+            return Ok(());
+        };
+        if !terminal.is_shared() {
+            return Ok(());
+        }
+        // A shell gives us the terminal by `fg`, and does not tell us.
+        match terminal.is_ours() {
+            true => self.resume(),
+            false => self.suspend(),
+        }
+    }
+
+    /// Stops us as well, so that the shell which has started us goes on. When
+    /// it continues us (`fg`, `bg`), the container goes on too.
     fn suspend(&self) -> anyhow::Result<()> {
-        self.terminal.as_ref().map_or(Ok(()), Terminal::suspend)
+        if let Some(terminal) = &self.terminal {
+            terminal.take_back()?;
+        }
+        signals::give_in_to(Signal::SIGTSTP)?;
+        self.resume()
+    }
+
+    fn resume(&self) -> anyhow::Result<()> {
+        if let Some(terminal) = &self.terminal {
+            terminal.give_to(self.pid)?;
+        }
+        // The group, for a command with several processes; and the child
+        // itself, whose init passes it on to a shell in a group of its own.
+        pass_on(libc::SIGCONT, self.group())?;
+        pass_on(libc::SIGCONT, self.pid)
+    }
+
+    /// Remembers, for the end of this program, that a SIGINT has ended the
+    /// command.
+    fn note_interrupt(&self, end: End) {
+        let by_itself = !self.has_init && end.is_by(Signal::SIGINT);
+        if !by_itself && !self.news.contains(&News::EndedByInterrupt) {
+            return;
+        }
+        let shared = self.terminal.as_ref().is_some_and(Terminal::is_shared);
+        let by_key = by_itself || self.news.contains(&News::CtrlC);
+        // Only the container has had the Ctrl-C, as it had the terminal.
+        let whom = match shared && by_key {
+            true => Pid::from_raw(0),
+            false => getpid(),
+        };
+        let _ = INTERRUPTED.set(whom);
     }
 }
 
@@ -81,4 +190,25 @@ impl Drop for Child {
             end(self.pid);
         }
     }
+}
+
+/// Who is to get the SIGINT that has ended the command: 0 is our process group.
+static INTERRUPTED: OnceLock<Pid> = OnceLock::new();
+
+/// Ends this program by SIGINT, if the command has ended by it; otherwise
+/// returns `code`.
+///
+/// A shell that runs a loop ends it on Ctrl-C only when the command has died of
+/// it, and when the shell got it as well: an exit code of 130 is any command's
+/// right.
+pub(crate) fn end_as_the_command(code: ExitCode) -> ExitCode {
+    let interrupt = |whom: &Pid| {
+        kill(*whom, Signal::SIGINT).context("kill(SIGINT)")?;
+        signals::give_in_to(Signal::SIGINT)
+    };
+    if let Some(Err(error)) = INTERRUPTED.get().map(interrupt) {
+        report::warning(&error.context("ending by SIGINT"));
+    }
+    // Whoever has started us may have us ignore it.
+    code
 }

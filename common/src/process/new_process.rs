@@ -15,7 +15,7 @@ use nix::{
 };
 
 use super::{Child, run_to_end};
-use crate::{gate, signals};
+use crate::{gate, signals, terminal::Terminal};
 
 /// From <linux/sched.h>. The flags of clone3(2) have 64 bits, and the crate
 /// `libc` declares this one too narrow.
@@ -57,6 +57,8 @@ impl NewProcess<'_> {
         container: impl FnOnce() -> anyhow::Result<Infallible>,
     ) -> anyhow::Result<Child> {
         signals::block()?;
+        let terminal = Terminal::find()
+            .context("looking for the terminal of this session")?;
         let (gate, childs_end) =
             gate::new().context("creating the container's process")?;
         let mut still_to_join = None;
@@ -75,6 +77,9 @@ impl NewProcess<'_> {
                 // Or the hang-up would never come.
                 drop(gate);
                 run_to_end(|| {
+                    // Now, so that a Ctrl-C reaches it only through us.
+                    Terminal::part(&terminal)
+                        .context("leaving the session of the caller")?;
                     gate::wait(childs_end)?;
                     still_to_join
                         .map_or(Ok(()), join)
@@ -82,7 +87,10 @@ impl NewProcess<'_> {
                     container()
                 })
             }
-            ForkResult::Parent { child } => Child::new(child, gate),
+            ForkResult::Parent { child } => {
+                let has_init = self.flags.contains(CloneFlags::CLONE_NEWPID);
+                Child::new(child, has_init, gate, terminal)
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{Read, Write},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread::sleep,
@@ -18,17 +18,17 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::{
         prctl,
         resource::{Resource, setrlimit},
         signal::{Signal, kill, raise},
-        wait::{WaitPidFlag, WaitStatus, wait, waitpid},
     },
     unistd::{
         ForkResult, Gid, Pid, Uid, fork, getegid, geteuid, setgroups,
-        sethostname, setresgid, setresuid,
+        sethostname, setresgid, setresuid, setsid,
     },
 };
 
@@ -96,7 +96,6 @@ pub(crate) fn run(
         .stdin(Stdio::null())
         .stdout(out.reopen()?)
         .stderr(err.reopen()?)
-        .process_group(0)
         .spawn()
         .context("starting a sandbox")?;
     let mut guard = Guard(&mut child);
@@ -149,9 +148,9 @@ impl Guard<'_> {
         cgroup: Option<&Cgroup>,
     ) -> anyhow::Result<Option<()>> {
         let pid = Pid::from_raw(self.pid());
-        match waitpid(pid, Some(WaitPidFlag::WUNTRACED)).context("wait4()")? {
-            WaitStatus::Stopped(..) => {}
-            _ => return Ok(Some(())),
+        let (_, status) = wait4(pid, libc::WUNTRACED)?;
+        if !libc::WIFSTOPPED(status) {
+            return Ok(Some(()));
         }
         for (file, text) in [
             ("setgroups", "deny".to_owned()),
@@ -261,6 +260,9 @@ pub(crate) fn enter(program: &Path, script: &str) -> i32 {
 
 fn make(program: &Path, script: &str) -> anyhow::Result<i32> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // Process groups and terminals cross all namespaces: kill(0) would end the
+    // checker, and /dev/tty read what is typed.
+    setsid().context("setsid()")?;
     // Now: it may be where nobody but us can go.
     let program_file =
         File::open(program).with_context(|| format!("open({program:?})"))?;
@@ -293,10 +295,13 @@ fn make(program: &Path, script: &str) -> anyhow::Result<i32> {
             // SAFETY: _exit(2) has no preconditions.
             unsafe { libc::_exit(code) }
         }
-        ForkResult::Parent { child } => match waitpid(child, None)? {
-            WaitStatus::Exited(_, code) => Ok(code),
-            end => bail!("its first process has ended: {end:?}"),
-        },
+        ForkResult::Parent { child } => {
+            let (_, status) = wait4(child, 0)?;
+            match libc::WIFEXITED(status) {
+                true => Ok(libc::WEXITSTATUS(status)),
+                false => bail!("its first process has ended: {status:#x}"),
+            }
+        }
     }
 }
 
@@ -335,13 +340,14 @@ fn be_init(
         .context("starting a shell")?;
     let shell = Pid::from_raw(shell.id() as i32);
     // Orphans become our children.
+    let any = Pid::from_raw(-1);
     let code = loop {
-        match wait().context("wait4()")? {
-            WaitStatus::Exited(pid, code) if pid == shell => break code,
-            WaitStatus::Signaled(pid, signal, _) if pid == shell => {
-                break 128 + signal as i32;
+        match wait4(any, 0)? {
+            (pid, _) if pid != shell => {}
+            (_, status) if libc::WIFSIGNALED(status) => {
+                break 128 + libc::WTERMSIG(status);
             }
-            _ => {}
+            (_, status) => break libc::WEXITSTATUS(status),
         }
     };
     let after = mounts()?;
@@ -359,6 +365,16 @@ fn be_init(
         "the script has used the exit code {REFUSED}"
     );
     Ok(code)
+}
+
+/// Waits for `child`, and returns which one it was and its status: as a number,
+/// since a signal of real time, which has no name, may have ended it.
+fn wait4(child: Pid, flags: libc::c_int) -> anyhow::Result<(Pid, libc::c_int)> {
+    let mut status = 0;
+    // SAFETY: the call fills an integer, and takes no other pointer.
+    let pid = unsafe { libc::waitpid(child.as_raw(), &raw mut status, flags) };
+    let pid = Errno::result(pid).context("wait4()")?;
+    Ok((Pid::from_raw(pid), status))
 }
 
 fn propagation(how: MsFlags) -> anyhow::Result<()> {

@@ -65,6 +65,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["watch-interrupts"] => watch_interrupts(),
+        ["watch-signals"] => watch_signals(),
         ["connect", address] => {
             connect(address);
             Ok(())
@@ -95,7 +96,8 @@ fn main() -> ExitCode {
 /// Executes `command` under a filter of system calls that refuses as Docker's
 /// default profile does: `clone3` only that call, `docker` also whatever makes
 /// namespaces and mounts; or as old versions of it do: `newer`. `landlock` makes
-/// of the kernel one that has no Landlock.
+/// of the kernel one that has no Landlock, `attributes` of each file system one
+/// that has no extended attributes.
 ///
 /// See profiles/seccomp/default_linux.go of github.com/moby/profiles.
 fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
@@ -142,6 +144,12 @@ fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
             libc::SYS_mount_setattr,
         ][..],
         "landlock" => &[libc::SYS_landlock_create_ruleset],
+        "attributes" => {
+            let calls = [libc::SYS_fgetxattr, libc::SYS_fsetxattr];
+            let rules = calls.map(|number| (number, Vec::new()));
+            refuse(rules.into(), libc::EOPNOTSUPP)?;
+            &[]
+        }
         _ => &[libc::SYS_clone3],
     };
     let missing = missing.iter().map(|number| (*number, Vec::new()));
@@ -330,23 +338,49 @@ fn kind_of_socket(family: i32) {
     println!("{family} {one:?} {two:?}");
 }
 
-/// Waits for SIGINT, again and again, and says who has sent it.
+/// Waits for SIGINT, again and again, and says who has sent it; at SIGTERM, how
+/// many there were.
 fn watch_interrupts() -> io::Result<()> {
-    let interrupt = SigSet::from(Signal::SIGINT);
-    interrupt.thread_block()?;
+    let mut awaited = SigSet::from(Signal::SIGINT);
+    awaited.add(Signal::SIGTERM);
+    awaited.thread_block()?;
     println!("ready");
-    loop {
-        let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
-        // SAFETY: sigwaitinfo(2) reads the set and fills the siginfo.
-        let signal =
-            unsafe { libc::sigwaitinfo(interrupt.as_ref(), info.as_mut_ptr()) };
-        Errno::result(signal)?;
-        // SAFETY: it has succeeded, and so filled `info`.
-        match unsafe { info.assume_init() }.si_code {
-            libc::SI_KERNEL => println!("interrupted by the kernel."),
+    for count in 0.. {
+        let info = next_signal(&awaited)?;
+        match (info.si_signo, info.si_code) {
+            (libc::SIGTERM, _) => {
+                println!("{count} in all.");
+                break;
+            }
+            (_, libc::SI_KERNEL) => println!("interrupted by the kernel."),
             _ => println!("interrupted by a process."),
         }
     }
+    Ok(())
+}
+
+/// Says each signal that comes, as a number, until it is SIGTERM.
+fn watch_signals() -> io::Result<()> {
+    let awaited = SigSet::all();
+    awaited.thread_block()?;
+    println!("ready");
+    loop {
+        let signal = next_signal(&awaited)?.si_signo;
+        println!("got {signal}.");
+        if signal == libc::SIGTERM {
+            return Ok(());
+        }
+    }
+}
+
+fn next_signal(awaited: &SigSet) -> io::Result<libc::siginfo_t> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+    // SAFETY: sigwaitinfo(2) reads the set and fills the siginfo.
+    let signal =
+        unsafe { libc::sigwaitinfo(awaited.as_ref(), info.as_mut_ptr()) };
+    Errno::result(signal)?;
+    // SAFETY: it has succeeded, and so filled `info`.
+    Ok(unsafe { info.assume_init() })
 }
 
 /// Prints `connected`, or the errno of connect(2).

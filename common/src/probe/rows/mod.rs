@@ -10,12 +10,14 @@ mod full;
 mod mount;
 mod overlay;
 mod pid;
+mod session;
 mod uts;
 
 /// All rows. A row's number is its place here.
 pub(super) fn all() -> impl Iterator<Item = &'static Row> {
     [
         uts::ROWS,
+        session::ROWS,
         pid::ROWS,
         mount::ROWS,
         cgroups::ROWS,
