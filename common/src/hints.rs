@@ -41,6 +41,7 @@ pub(crate) mod page {
     pub(crate) const STEP_3: &str = "book/src/step03-mount.md";
     pub(crate) const STEP_4: &str = "book/src/step04-cgroups.md";
     pub(crate) const STEP_5: &str = "book/src/step05-overlay.md";
+    pub(crate) const STEP_6: &str = "book/src/step06-full.md";
     pub(crate) const USER: &str = "book/src/step06-full/user.md";
     pub(crate) const NAMESPACES: &str = "book/src/step06-full/namespaces.md";
     pub(crate) const DEVICES: &str = "book/src/step06-full/devices.md";
@@ -253,7 +254,28 @@ const HINTS: &[Hint] = &[
     ),
     hint(
         page::USER,
-        &["newuidmap can't"],
+        &["newgidmap maps no group"],
+        None,
+        "another group was chosen by newgrp(1) or sg(1)",
+        "leave that shell",
+    ),
+    hint(
+        page::LAB_MACHINES,
+        &["/etc/subuid or /etc/subgid grants nothing"],
+        None,
+        "only root can grant ids to you",
+        "see subuid(5), and usermod(8) on --add-subuids",
+    ),
+    hint(
+        page::USER,
+        &["not taken from /etc/sub"],
+        None,
+        "what /etc/subuid or /etc/subgid grants to you is not yours alone",
+        "see subuid(5); 65536 ids that nobody else has: usermod --add-subuids",
+    ),
+    hint(
+        page::USER,
+        &["newuidmap can't", "newgidmap can't"],
         None,
         "a set-uid program gains nothing under no_new_privs, which some \
          editors' terminals, sandboxes and containers set",
@@ -454,6 +476,14 @@ const HINTS: &[Hint] = &[
     ),
     hint(
         page::STEP_5,
+        &["fgetxattr("],
+        Some(EOPNOTSUPP),
+        "a tmpfs has attributes user.* since Linux 6.6: before, what a \
+         container deletes in its image can't be noted there (EIO)",
+        "a newer kernel, or --upper DIR on a disk",
+    ),
+    hint(
+        page::STEP_5,
         &[r#"mount("overlay""#],
         Some(ELOOP),
         "a layer is given twice, or lies inside another one",
@@ -646,6 +676,14 @@ const HINTS: &[Hint] = &[
     ),
     // The rest of what step 6 does.
     hint(
+        page::STEP_6,
+        &["landlock_create_ruleset("],
+        None,
+        "this kernel is older than 5.19, or was started without Landlock",
+        "boot with lsm=landlock,… in front of what /sys/kernel/security/lsm \
+         lists; without it the first wall must hold",
+    ),
+    hint(
         page::SECCOMP,
         &["seccomp(", "prctl(PR_SET_NO_NEW_PRIVS"],
         Some(EINVAL),
@@ -688,6 +726,13 @@ const HINTS: &[Hint] = &[
         Some(ENOLCK),
         "the file system has no locks to give (NFS without lockd?)",
         "use a local one: XDG_CACHE_HOME=/tmp/cache-of-$USER",
+    ),
+    hint(
+        page::TROUBLESHOOTING,
+        &["*on the way "],
+        None,
+        "others could put programs into the image, which would run as you",
+        CACHE_ELSEWHERE,
     ),
     hint(
         page::TROUBLESHOOTING,

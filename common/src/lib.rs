@@ -30,6 +30,7 @@ pub mod rootfs;
 pub mod rootless;
 pub mod signals;
 mod startup;
+pub mod subid;
 mod terminal;
 mod workload;
 pub mod xattr;

@@ -10,29 +10,38 @@
 //! `<cache>/container-in-six-steps/<program>/`: the directory `rootfs`, the
 //! list `sources` of the files that it was built from, and the file `lock`.
 //! A `rootfs` that is gone, or whose sources have changed, is built anew; one
-//! that was changed from the inside stays as it is.
+//! that was changed from the inside stays as it is. What was there before is
+//! removed when no container runs in it any more; or kept as `rootfs.before-1`,
+//! if somebody has written to it.
 
 mod elf;
 mod image;
+mod old;
 mod sources;
 mod tools;
+mod trusted;
 
 use std::{
     env,
+    ffi::OsStr,
     fs::{self, DirBuilder, File, Permissions},
     io::ErrorKind,
     os::{
         fd::OwnedFd,
-        unix::fs::{
-            DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
         },
     },
     path::{Path, PathBuf},
     sync::OnceLock,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
 use nix::{
+    errno::Errno,
     fcntl::{OFlag, open},
     sys::stat::Mode,
     unistd::geteuid,
@@ -58,8 +67,8 @@ pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
             .with_context(|| format!("using {dir:?} as the root file system")),
         None => {
             let dir = default_dir()?;
-            let dir = up_to_date(&dir).context(PREPARING)?;
-            Ok(DEFAULT_IN_USE.get_or_init(|| dir).clone())
+            let image = up_to_date(&dir).context(PREPARING)?;
+            Ok(DEFAULT_IN_USE.get_or_init(|| image).path.clone())
         }
     }
 }
@@ -68,12 +77,18 @@ pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
 pub(crate) const PREPARING: &str = "preparing the default root file system";
 
 /// The default root file system, once [`find`] has returned it.
-static DEFAULT_IN_USE: OnceLock<PathBuf> = OnceLock::new();
+static DEFAULT_IN_USE: OnceLock<Image> = OnceLock::new();
+
+/// An image that nobody removes as long as this process lives.
+struct Image {
+    path: PathBuf,
+    _lock: File,
+}
 
 /// The default root file system, if this run uses it: a reader who has removed
 /// its tools (steps 3 and 4 write into it) should learn how to get them back.
 pub(crate) fn default_in_use() -> Option<&'static Path> {
-    DEFAULT_IN_USE.get().map(PathBuf::as_path)
+    DEFAULT_IN_USE.get().map(|image| image.path.as_path())
 }
 
 /// The option that gave the layers which hide the shell of the image.
@@ -91,7 +106,8 @@ pub(crate) fn what_hides_tools() -> Option<&'static str> {
 }
 
 /// Returns the path of this program's default root file system, whether it
-/// exists already or not.
+/// exists already or not. The program's name is that of its file: a symbolic
+/// link to it shares its image.
 ///
 /// It is below `/var/cache` for root: a home directory has often the mode 0700,
 /// and the users of a container could not reach an image below it. For others
@@ -104,8 +120,19 @@ pub(crate) fn what_hides_tools() -> Option<&'static str> {
 pub fn default_dir() -> anyhow::Result<PathBuf> {
     Ok(cache()?
         .join(crate::PROJECT)
-        .join(crate::program_name())
+        .join(program_file())
         .join("rootfs"))
+}
+
+/// The name of the file that this program is in, whatever it was started as.
+fn program_file() -> PathBuf {
+    let path = fs::read_link("/proc/self/exe").unwrap_or_default();
+    let Some(name) = path.file_name() else {
+        return crate::program_name().into();
+    };
+    // So the kernel marks one that was built anew meanwhile. See proc(5).
+    let name = name.as_bytes();
+    OsStr::from_bytes(name.strip_suffix(b" (deleted)").unwrap_or(name)).into()
 }
 
 fn cache() -> anyhow::Result<PathBuf> {
@@ -140,30 +167,67 @@ pub fn open_directory(dir: &Path) -> anyhow::Result<OwnedFd> {
         .with_context(|| format!("open({dir:?}, O_PATH|O_DIRECTORY)"))
 }
 
-/// Returns the canonical path of the default root file system `dir`, after
-/// building it if that is needed.
-fn up_to_date(dir: &Path) -> anyhow::Result<PathBuf> {
+/// Returns the default root file system `dir`, after building it if that is
+/// needed.
+fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
     let home = dir.parent().context("it has no parent directory")?;
-    let current = is_current(dir);
-    if !current {
-        make_home(home)?;
-    }
-    // Before anything is written there.
+    // Before anything is read or written there.
+    let way = match trusted::way_to(home) {
+        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => {
+            make_home(home)?;
+            trusted::way_to(home)?
+        }
+        way => way?,
+    };
     check_owner(home)?;
-    if !current {
+    loop {
+        if let Some(lock) = current(dir)? {
+            check_owner(dir)?;
+            if old::exist(&way) {
+                old::clear_away(&way, &lock_builders(&way)?)?;
+            }
+            let path = way.join("rootfs");
+            return Ok(Image { path, _lock: lock });
+        }
         build(dir)?;
     }
-    check_owner(dir)?;
-    directory(dir)
 }
 
-/// Whether `dir` exists and was built from the files that the host has now.
+/// Whether [`find`] will have a default root file system. If it must be built,
+/// this builds one, and removes it again.
+pub(crate) fn try_default() -> anyhow::Result<()> {
+    let dir = default_dir()?;
+    let home = dir.parent().context("it has no parent directory")?;
+    let there = match trusted::way_to(home) {
+        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => {
+            let mut there = home.ancestors().filter(|dir| dir.exists());
+            there.next().context("there is no directory at all")?
+        }
+        way => {
+            way?;
+            check_owner(home)?;
+            if current(&dir)?.is_some() {
+                return check_owner(&dir);
+            }
+            home
+        }
+    };
+    let trial = there.join(format!(".doctor.{}", std::process::id()));
+    let built = image::build(&trial, &mut Sources::default());
+    remove_tree(&trial)?;
+    built
+}
+
+/// If `dir` exists and was built from the files that the host has now: the list
+/// of them, locked.
 ///
 /// What is *in* it does not count: what was written into an image stays there,
 /// even if that was `rm -rf /bin`. To start afresh, remove `dir`.
-fn is_current(dir: &Path) -> bool {
-    dir.symlink_metadata().is_ok()
-        && sources::unchanged(&dir.with_file_name("sources"))
+fn current(dir: &Path) -> anyhow::Result<Option<File>> {
+    match dir.symlink_metadata() {
+        Ok(_) => sources::hold_unchanged(&dir.with_file_name("sources")),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Creates the directory for this program in the cache.
@@ -193,33 +257,41 @@ fn exists(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == ErrorKind::AlreadyExists)
 }
 
-/// Builds `dir` beside its place and moves it there, so that nobody ever sees
-/// half of it.
-fn build(dir: &Path) -> anyhow::Result<()> {
-    let lock = dir.with_file_name("lock");
-    let new = dir.with_file_name("rootfs.new");
-    let old = dir.with_file_name("rootfs.old");
-    let list = dir.with_file_name("sources");
+/// File systems take their times from a clock that moves in steps, of 10 ms
+/// where they are longest (CONFIG_HZ is 100).
+const TICK: Duration = Duration::from_millis(10);
 
-    // Of two builders one waits here, until the other has finished or died: the
-    // kernel lets go of the lock with its process. See flock(2).
-    let lock_file = File::options()
+/// Takes the lock of those who build or remove images in `home`.
+///
+/// Of two builders one waits here, until the other has finished or died: the
+/// kernel lets go of the lock with its process. See flock(2).
+fn lock_builders(home: &Path) -> anyhow::Result<File> {
+    let path = home.join("lock");
+    let file = File::options()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(&lock)
-        .with_context(|| format!("open({lock:?}, O_WRONLY|O_CREAT)"))?;
-    lock_file
-        .lock()
-        .with_context(|| format!("flock({lock:?}, LOCK_EX)"))?;
-    if is_current(dir) {
+        .open(&path)
+        .with_context(|| format!("open({path:?}, O_WRONLY|O_CREAT)"))?;
+    file.lock()
+        .with_context(|| format!("flock({path:?}, LOCK_EX)"))?;
+    Ok(file)
+}
+
+/// Builds `dir` beside its place and moves it there, so that nobody ever sees
+/// half of it.
+fn build(dir: &Path) -> anyhow::Result<()> {
+    let home = dir.parent().context("it has no parent directory")?;
+    let new = home.join("rootfs.new");
+    let list = home.join("sources");
+    let lock = lock_builders(home)?;
+    if current(dir)?.is_some() {
         return Ok(());
     }
 
-    // Whoever left these behind is dead, as we have the lock.
+    // Whoever left this behind is dead, as we have the lock.
     remove_tree(&new)?;
-    remove_tree(&old)?;
 
     let mut sources = Sources::default();
     if let Err(error) = image::build(&new, &mut sources) {
@@ -232,12 +304,15 @@ fn build(dir: &Path) -> anyhow::Result<()> {
     // For a moment there is no `dir`. Another process takes that for a reason
     // to build, comes to the lock, waits, and then finds it.
     if dir.symlink_metadata().is_ok() {
-        rename(dir, &old)?;
+        old::set_aside(dir, &list)?;
     }
     rename(&new, dir)?;
-    // The list comes last: if we die before, the next one builds again.
+    // The list comes last: if we die before, the next one builds again. And it
+    // is older than what will be written into the image, but younger than all
+    // that is in it.
+    thread::sleep(TICK);
     sources.write(&list)?;
-    remove_tree(&old)
+    old::clear_away(home, &lock)
 }
 
 fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {

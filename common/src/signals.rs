@@ -107,9 +107,7 @@ pub fn next() -> anyhow::Result<Event> {
             Some(Event::ForwardToGroup(signal))
                 if is_from_kernel(&info) && gate::is_behind_us() =>
             {
-                if signal == libc::SIGINT {
-                    gate::tell(News::CtrlC)?;
-                }
+                tell_of_ctrl_c(signal)?;
             }
             Some(event) => return Ok(event),
             None => {}
@@ -122,24 +120,36 @@ pub fn next() -> anyhow::Result<Event> {
 pub fn so_far() -> anyhow::Result<Vec<c_int>> {
     let mut so_far = Vec::new();
     while let Some(info) = take(Some(Duration::ZERO))? {
-        match event(&info)? {
-            Some(Event::Forward(signal) | Event::ForwardToGroup(signal)) => {
-                so_far.push(signal);
-            }
-            _ => {}
+        let event = event(&info)?;
+        let Some(Event::Forward(signal) | Event::ForwardToGroup(signal)) =
+            event
+        else {
+            continue;
+        };
+        // Not what somebody inside may have sent.
+        if is_from_kernel(&info) {
+            tell_of_ctrl_c(signal)?;
         }
-    }
-    if so_far.contains(&libc::SIGINT) {
-        gate::tell(News::CtrlC)?;
+        so_far.push(signal);
     }
     Ok(so_far)
 }
 
+/// For init: the parent wants to know, for the end, that it was Ctrl-C.
+fn tell_of_ctrl_c(signal: c_int) -> anyhow::Result<()> {
+    match signal {
+        libc::SIGINT => gate::tell(News::CtrlC),
+        _ => Ok(()),
+    }
+}
+
 /// What a signal means; nothing, if it isn't for us.
 fn event(info: &siginfo_t) -> anyhow::Result<Option<Event>> {
-    // SAFETY: all signals that we take but SIGCHLD, SIGIO and timers have a
-    // sender and a value in these places, or zeros.
-    let (sender, value) = unsafe { (info.si_pid(), info.si_value()) };
+    // SAFETY: all signals that we take but SIGCHLD, SIGIO and timers have their
+    // sender in this place, or zeros.
+    let sender = unsafe { info.si_pid() };
+    // SAFETY: and a value in this one.
+    let value = unsafe { info.si_value() };
     Ok(Some(match info.si_signo {
         libc::SIGCHLD => Event::ChildChanged,
         libc::SIGIO => Event::ChildSpoke,

@@ -136,10 +136,10 @@ fn dialect(
     }
     if !supported {
         report::warning(&anyhow!(
-            "no directory of the image can be deleted or renamed in the \
-             container (EIO), as what it writes is on a file system without \
-             attributes user.*, such as a tmpfs before Linux 6.6; with --upper \
-             DIR it is on a disk"
+            "the container can't delete or rename directories of its image \
+             (EIO): what it writes is on a file system without attributes \
+             user.*, such as a tmpfs before Linux 6.6; name a directory on a \
+             disk: --upper DIR"
         ));
     }
     Ok("userxattr")

@@ -21,7 +21,6 @@
 
 pub mod cgroup_files;
 pub mod devices;
-mod id_map;
 pub mod inheritance;
 pub mod kernel_files;
 pub mod landlock;

@@ -20,22 +20,24 @@
 use std::{
     fs::{self, File},
     os::fd::BorrowedFd,
-    process::Command,
 };
 
-use anyhow::{Context, Error, ensure};
-use common::{passwd::User, process, report};
+use anyhow::{Context, Error};
+use common::{
+    process, report,
+    subid::{self, Granted, Range},
+};
 use nix::{
+    errno::Errno,
     sys::statfs::{FsType, fstatfs},
-    unistd::{Gid, Pid, Uid, fchown, geteuid, setgroups, setresgid, setresuid},
+    unistd::{
+        Gid, Pid, Uid, fchown, getegid, geteuid, setgroups, setresgid,
+        setresuid,
+    },
 };
 use step05_overlay::OpenLayers;
 
-use crate::{
-    id_map::{self, IdMap},
-    mount_api,
-    volumes::OpenVolume,
-};
+use crate::{mount_api, volumes::OpenVolume};
 
 /// The file system of pipes that have no name: PIPEFS_MAGIC in linux/magic.h.
 const PIPEFS: FsType = FsType(0x5049_5045);
@@ -49,12 +51,14 @@ pub struct Options {
     pub root_is_root_outside: bool,
 }
 
-/// Who is who.
-pub struct Ids {
-    uids: IdMap,
-    gids: IdMap,
-    /// Whether root inside is somebody else outside, who has no files.
-    maps_files: bool,
+/// Who is who: the tables of users and of groups.
+pub enum Ids {
+    /// From 0 on, these ranges of users and of groups: for root.
+    Ranges(Range, Range),
+    /// Every id stands for itself: for root, if asked for.
+    Same,
+    /// 0 is the caller, and from 1 on it is what is granted to the caller.
+    Own(Option<Granted>),
 }
 
 impl Ids {
@@ -70,28 +74,24 @@ impl Ids {
         options: &Options,
         layers: &mut OpenLayers,
     ) -> anyhow::Result<Ids> {
-        let user = User::find(geteuid().as_raw());
-        let user = user.as_ref();
-        let (uids, gids) =
-            match (geteuid().is_root(), options.root_is_root_outside) {
-                (false, _) => id_map::of_user(user)?,
-                (true, true) => id_map::identity()?,
-                (true, false) => id_map::of_root(user)?,
-            };
-        let maps_files = geteuid().is_root() && !options.root_is_root_outside;
-        if maps_files {
-            layers.take_mounts(|path| {
-                // One mount is enough: overlay sees nothing of those below it.
-                mount_api::open_tree(path, 0).with_context(|| {
-                    format!("open_tree({path:?}, OPEN_TREE_CLONE)")
-                })
-            })?;
+        if !geteuid().is_root() {
+            let granted = Granted::to_us().unwrap_or_else(|error| {
+                say_alone(error);
+                None
+            });
+            return Ok(Ids::Own(granted));
         }
-        Ok(Ids {
-            uids,
-            gids,
-            maps_files,
-        })
+        if options.root_is_root_outside {
+            return Ok(Ids::Same);
+        }
+        let (users, groups) = subid::of_root(|error| report::warning(&error))?;
+        layers.take_mounts(|path| {
+            // One mount is enough: overlay sees nothing of those below it.
+            mount_api::open_tree(path, 0).with_context(|| {
+                format!("open_tree({path:?}, OPEN_TREE_CLONE)")
+            })
+        })?;
+        Ok(Ids::Ranges(users, groups))
     }
 
     /// Gives `child`, a process in a new user namespace, its ids, and makes the
@@ -111,67 +111,36 @@ impl Ids {
         volumes: &[OpenVolume],
     ) -> anyhow::Result<()> {
         self.write(child).context("mapping the container's ids")?;
-        if !self.maps_files {
+        let Ids::Ranges(users, groups) = self else {
             return Ok(());
-        }
+        };
         let path = format!("/proc/{child}/ns/user");
         let namespace =
             File::open(&path).with_context(|| format!("open({path:?})"))?;
         map_layers(layers, &namespace)
             .context("giving the image to the container's root")?;
         map_volumes(volumes, &namespace);
-        self.give_pipes()
+        give_pipes(users.first, groups.first)
             .context("giving the pipes to the container's root")
     }
 
-    /// Makes the pipes among standard input, output and error the container's
-    /// own: otherwise they belong to the host's root, and to open `/dev/stdout`
-    /// is `EACCES`.
-    ///
-    /// Only pipes without a name: whatever has one (a file, a terminal,
-    /// `/dev/null`) others use as well, and it stays whose it is.
-    fn give_pipes(&self) -> anyhow::Result<()> {
-        let (uid, gid) = (self.uids.root_outside(), self.gids.root_outside());
-        let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-        for number in libc::STDIN_FILENO..=libc::STDERR_FILENO {
-            // SAFETY: nothing in this program closes these three, and where they
-            // were closed at the start, Rust's runtime opened /dev/null on them.
-            let fd = unsafe { BorrowedFd::borrow_raw(number) };
-            let file_system = fstatfs(fd)
-                .with_context(|| format!("fstatfs({number})"))?
-                .filesystem_type();
-            if file_system == PIPEFS {
-                fchown(fd, uid, gid)
-                    .with_context(|| format!("fchown({number})"))?;
-            }
-        }
-        Ok(())
-    }
-
     fn write(&self, child: Pid) -> anyhow::Result<()> {
-        let by_helper = !geteuid().is_root() && self.uids.is_range();
-        if by_helper {
-            run_helper("newuidmap", child, &self.uids)?;
-            return run_helper("newgidmap", child, &self.gids);
-        }
-        if !self.gids.is_range() {
-            // Without this a plain user may not map a group: to drop one could
-            // open what is closed to just that group.
-            write(child, "setgroups", "deny")?;
-        }
-        write(child, "uid_map", &self.uids.to_string())?;
-        write(child, "gid_map", &self.gids.to_string())
+        let (users, groups) = match self {
+            Ids::Ranges(users, groups) => (from_0_on(users), from_0_on(groups)),
+            Ids::Same => (same("uid_map")?, same("gid_map")?),
+            Ids::Own(granted) => return write_own(child, granted.as_ref()),
+        };
+        write(child, "uid_map", &users)?;
+        write(child, "gid_map", &groups)
     }
 
     /// Becomes root of the user namespace.
     ///
-    /// Runs in the child, first thing: until now its ids are those of the
-    /// parent, which may not even be in the table.
+    /// Runs in the child, as soon as its cgroup is joined: until now its ids are
+    /// those of the parent, which may not even be in the table.
     pub fn become_root(&self) -> anyhow::Result<()> {
         let become_root = || {
-            if self.gids.is_range() {
-                setgroups(&[]).context("setgroups([])")?;
-            }
+            leave_groups()?;
             let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
             setresgid(gid, gid, gid).context("setresgid(0, 0, 0)")?;
             setresuid(uid, uid, uid).context("setresuid(0, 0, 0)")?;
@@ -210,24 +179,90 @@ fn map_volumes(volumes: &[OpenVolume], namespace: &File) {
     }
 }
 
+/// Makes the pipes among standard input, output and error those of the
+/// container's root: otherwise they belong to the host's, and to open
+/// `/dev/stdout` is `EACCES`.
+///
+/// Only pipes without a name: whatever has one (a file, a terminal,
+/// `/dev/null`) others use as well, and it stays whose it is.
+fn give_pipes(uid: u32, gid: u32) -> anyhow::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    for number in libc::STDIN_FILENO..=libc::STDERR_FILENO {
+        // SAFETY: nothing in this program closes these three, and where they
+        // were closed at the start, Rust's runtime opened /dev/null on them.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let file_system = fstatfs(fd)
+            .with_context(|| format!("fstatfs({number})"))?
+            .filesystem_type();
+        if file_system == PIPEFS {
+            fchown(fd, Some(uid), Some(gid))
+                .with_context(|| format!("fchown({number})"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A line of a table: the first id inside, the first outside, their number.
+fn from_0_on(range: &Range) -> String {
+    format!("0 {} {}", range.first, range.count)
+}
+
+/// The table `file` in which every id that exists here stands for itself.
+fn same(file: &str) -> anyhow::Result<String> {
+    let path = format!("/proc/self/{file}");
+    let ours =
+        fs::read_to_string(&path).with_context(|| format!("read({path:?})"))?;
+    let fields: Vec<&str> = ours.split_whitespace().collect();
+    let lines = fields
+        .chunks_exact(3)
+        .map(|line| format!("{0} {0} {1}", line[0], line[2]));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The tables of a plain user's container. What is granted, others write; if
+/// they refuse, the caller's own ids are left.
+fn write_own(child: Pid, granted: Option<&Granted>) -> anyhow::Result<()> {
+    if let Some(granted) = granted {
+        match granted.map_groups(child) {
+            Ok(()) => match granted.map_users(child) {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    say_alone(error);
+                    return write_own_user(child);
+                }
+            },
+            Err(error) => say_alone(error),
+        }
+    }
+    // Without this a plain user may not map a group: to drop one could open
+    // what is closed to just that group.
+    write(child, "setgroups", "deny")?;
+    write(child, "gid_map", &format!("0 {} 1", getegid()))?;
+    write_own_user(child)
+}
+
+fn write_own_user(child: Pid) -> anyhow::Result<()> {
+    write(child, "uid_map", &format!("0 {} 1", geteuid()))
+}
+
+/// Nothing is less isolated then: the container is as if nothing were granted.
+fn say_alone(error: Error) {
+    report::warning(&error.context("root is the only user in the container"));
+}
+
+/// Leaves the groups of the caller, who may be in more than the one that is in
+/// the table. Where others are not granted, the kernel refuses that. See
+/// user_namespaces(7), on `/proc/PID/setgroups`.
+fn leave_groups() -> anyhow::Result<()> {
+    let may_not_leave =
+        || fs::read("/proc/self/setgroups").is_ok_and(|text| text == b"deny\n");
+    match setgroups(&[]) {
+        Err(Errno::EPERM) if may_not_leave() => Ok(()),
+        result => result.context("setgroups([])"),
+    }
+}
+
 fn write(child: Pid, file: &str, text: &str) -> anyhow::Result<()> {
     let path = format!("/proc/{child}/{file}");
     fs::write(&path, text).with_context(|| format!("write({path:?}, {text:?})"))
-}
-
-/// Runs `newuidmap` or `newgidmap`, set-uid programs that write the table for a
-/// plain user if `/etc/subuid` or `/etc/subgid` allows it. See newuidmap(1).
-fn run_helper(name: &str, child: Pid, map: &IdMap) -> anyhow::Result<()> {
-    let output = Command::new(name)
-        .arg(child.to_string())
-        .args(map.to_string().split_whitespace())
-        .output()
-        .with_context(|| format!("execve({name:?})"))?;
-    let says = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{name} {child} {map}: {}",
-        says.trim()
-    );
-    Ok(())
 }

@@ -256,6 +256,11 @@ impl Reader {
                     .to_owned(),
                 "a cgroup in which this user may set limits",
             ),
+            "landlock" => (
+                // Version 2 of the interface. It has this number everywhere.
+                "perl -e 'exit(syscall(444, 0, 0, 1) < 2)'".to_owned(),
+                "perl, and a kernel with Landlock",
+            ),
             "systemd" => ("test -d /run/systemd/system".to_owned(), "systemd"),
             program => (format!("command -v {program}"), program),
         };

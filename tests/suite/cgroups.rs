@@ -117,7 +117,7 @@ fn below_the_limit_the_hog_runs_normally() {
 
 /// Two hogs that would each have room enough alone, and hold what they have.
 fn the_limit_is_on_the_sum_of_all_processes() {
-    let hog = "(memhog 30M 600; echo code=$?) &";
+    let hog = "(memhog 30M 8; echo code=$?) &";
     let script = format!("{hog} {hog} read _");
     let mut container = fifty_mebibytes().start_sh(&script);
     container.wait_for("code=137");
@@ -308,7 +308,10 @@ fn the_default_limits_without_a_delegated_cgroup_are_a_warning() {
     for step in [CGROUPS, OVERLAY] {
         let run = step.sh("echo it runs");
         assert_eq!(run.ok(), "it runs", "{}", step.name);
-        let warnings: Vec<&str> = run.stderr.lines().collect();
+        // There may be one about something else, on an older kernel.
+        let lines = run.stderr.lines();
+        let warnings: Vec<&str> =
+            lines.filter(|line| line.contains("limited")).collect();
         let [warning] = warnings[..] else {
             panic!("not one line but {warnings:?}");
         };

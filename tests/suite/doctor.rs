@@ -1,9 +1,9 @@
 //! The doctor: what it says is what the steps do.
 
 use serde_json::Value;
-use tests::{ALL, FULL, Finished, Run, Test, UTS, needs, tests};
+use tests::{ALL, FULL, Finished, OVERLAY, Run, Step, Test, UTS, needs, tests};
 
-use crate::refusals::{filtered, in_namespaces};
+use crate::refusals::{filtered, in_namespaces, with_cache_on_tmpfs};
 
 pub(crate) const TESTS: &[Test] = tests![
     the_doctor_knows_which_steps_run,
@@ -14,7 +14,14 @@ pub(crate) const TESTS: &[Test] = tests![
     without_user_namespaces_it_is_right,
     without_a_visible_proc_it_is_right,
     without_writable_cgroups_it_is_right,
+    without_a_place_for_the_image_it_is_right,
+    with_an_image_that_cannot_be_id_mapped_it_is_right,
+    in_a_directory_closed_to_others_it_is_right,
     on_an_overlay_it_finds_no_place_for_upper,
+    in_a_directory_of_any_mode_it_is_right_about_upper,
+    without_landlock_it_says_that_one_wall_is_left,
+    without_attributes_in_memory_it_says_what_fails,
+    it_knows_whether_a_directory_of_the_image_can_be_removed,
 ];
 
 /// What the doctor says, as JSON, and its exit code.
@@ -134,6 +141,44 @@ fn without_writable_cgroups_it_is_right() {
     assert_right(|run| in_namespaces(run, "--mount", &read_only));
 }
 
+fn without_a_place_for_the_image_it_is_right() {
+    needs::root();
+    for options in ["size=64k", "ro", "mode=0777"] {
+        assert_right(|run| with_cache_on_tmpfs(options, run));
+    }
+}
+
+/// As in a container of Docker whose cache is no volume.
+fn with_an_image_that_cannot_be_id_mapped_it_is_right() {
+    needs::root();
+    let script = "mount -t tmpfs none /mnt && mkdir /mnt/l /mnt/u /mnt/w && \
+                  mount -t overlay -o lowerdir=/mnt/l,upperdir=/mnt/u,\
+                  workdir=/mnt/w none /var/cache";
+    assert_right(|run| in_namespaces(run, "--mount", script));
+}
+
+/// Not even root of a container may pass through it.
+fn in_a_directory_closed_to_others_it_is_right() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let inner = directory.path().join("inner");
+    std::fs::create_dir(&inner).expect("it is ours");
+    let there = |run: Run| {
+        let script = "cd \"$DIRECTORY\" && exec \"$0\" \"$@\"";
+        run.env("DIRECTORY", &inner).through(script)
+    };
+    assert_right(there);
+    let (json, _) = ask(there(FULL.subcommand("doctor").options(["--json"])));
+    for step in OVERLAY.and_later() {
+        let limits = &json["callers"][0]["steps"][step.number - 1]["limits"];
+        let limits = limits.as_array().expect("it is a list");
+        let says = !limits.contains(&"--upper needs another directory".into());
+        let run = step.run().options(["--upper", "kept"]);
+        let works = there(run).command(["true"]).code == 0;
+        assert_eq!(says, works, "{}", step.name);
+        std::fs::remove_dir_all(inner.join("kept")).expect("it is ours");
+    }
+}
+
 fn on_an_overlay_it_finds_no_place_for_upper() {
     needs::root();
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -148,4 +193,69 @@ fn on_an_overlay_it_finds_no_place_for_upper() {
     assert_eq!(step["runs"], true);
     let limits = step["limits"].as_array().expect("it is a list");
     assert!(limits.contains(&"--upper needs another directory".into()));
+}
+
+/// The limits that the doctor knows for the step of that number.
+fn limits_of(json: &Value, step: Step) -> Vec<String> {
+    let limits = &json["callers"][0]["steps"][step.number - 1]["limits"];
+    let limits = limits.as_array().expect("it is a list").iter();
+    limits.filter_map(Value::as_str).map(String::from).collect()
+}
+
+/// Closed to others, and closed to the user.
+fn in_a_directory_of_any_mode_it_is_right_about_upper() {
+    for mode in ["755", "700", "0"] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let script = "chmod 700 \"$DIRECTORY\" && cd \"$DIRECTORY\" && \
+                      chmod \"$MODE\" . && exec \"$0\" \"$@\"";
+        let there = |run: Run| {
+            let run = run.env("DIRECTORY", directory.path()).env("MODE", mode);
+            run.through(script)
+        };
+        let doctor = FULL.subcommand("doctor").options(["--json"]);
+        let (json, _) = ask(there(doctor));
+        for step in OVERLAY.and_later() {
+            let kept = format!("kept-{}", step.number);
+            let run = step.run().options(["--upper", &kept]);
+            let runs = there(run).sh("echo mine >/mine").code == 0;
+            let limits = limits_of(&json, step);
+            let says = !limits.iter().any(|it| it.contains("--upper needs"));
+            assert_eq!(says, runs, "{}, {mode}", step.name);
+        }
+    }
+}
+
+fn without_landlock_it_says_that_one_wall_is_left() {
+    let ask = |filter: &str| {
+        let doctor = FULL.subcommand("doctor").options(["--json"]);
+        let (json, _) = ask(filtered(doctor, filter));
+        limits_of(&json, FULL)
+    };
+    let limit = "the first wall stands alone".to_owned();
+    assert!(ask("landlock").contains(&limit));
+    filtered(FULL.run(), "landlock").sh("true").ok();
+    needs::landlock();
+    assert!(!ask("clone3").contains(&limit));
+}
+
+/// A tmpfs as before Linux 6.6.
+fn without_attributes_in_memory_it_says_what_fails() {
+    let doctor = FULL.subcommand("doctor").options(["--json"]);
+    let (json, _) = ask(filtered(doctor, "attributes"));
+    let is_it = |it: &String| it.contains("needs --upper DIR");
+    assert!(limits_of(&json, FULL).iter().any(is_it));
+    assert_eq!(json["callers"][0]["steps"][5]["runs"], true);
+    // As root, step 5 uses attributes of root's.
+    let as_user = limits_of(&json, OVERLAY).iter().any(is_it);
+    assert_eq!(as_user, !needs::is_root());
+}
+
+fn it_knows_whether_a_directory_of_the_image_can_be_removed() {
+    let (json, _) = ask(FULL.subcommand("doctor").options(["--json"]));
+    for step in OVERLAY.and_later() {
+        let limits = limits_of(&json, step);
+        let says = !limits.iter().any(|it| it.contains("needs --upper DIR"));
+        let removed = step.sh("rm -r /var").code == 0;
+        assert_eq!(says, removed, "{}", step.name);
+    }
 }

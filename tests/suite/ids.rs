@@ -17,7 +17,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_range_that_is_granted_to_root_is_taken,
     a_line_for_root_with_ids_of_users_is_not_taken,
     a_table_that_cannot_be_read_is_no_reason_for_other_ids,
-    a_plain_user_with_another_group_has_one_id,
+    ids_are_granted_or_there_is_one_and_the_doctor_knows,
     standard_output_can_be_opened_when_it_is_a_pipe,
     what_is_no_pipe_keeps_its_owner,
 ];
@@ -46,6 +46,7 @@ fn without_id_mapping_there_is_no_container_of_root() {
 
 fn root_is_root_outside_only_when_asked_for() {
     needs::root();
+    needs::id_mapping();
     let image = Image::copy_of_default();
     let show = "cat /proc/self/uid_map";
     let run = FULL.run().options(["--root-is-root-outside"]);
@@ -138,11 +139,14 @@ fn needs_tables() {
     }
 }
 
-/// newgidmap(1) maps no group but the one of `/etc/passwd`.
-fn a_plain_user_with_another_group_has_one_id() {
+/// What is granted to a plain user is given, or there is one id and a warning;
+/// and the doctor knows which.
+fn ids_are_granted_or_there_is_one_and_the_doctor_knows() {
     needs::root();
-    needs::tool("setpriv");
-    needs::tool("newuidmap");
+    needs_tables();
+    for tool in ["setpriv", "newuidmap", "newgidmap"] {
+        needs::tool(tool);
+    }
     let user = nix::unistd::User::from_name("steps-ci");
     let Ok(Some(user)) = user else {
         tests::skip("needs the user steps-ci");
@@ -151,27 +155,60 @@ fn a_plain_user_with_another_group_has_one_id() {
     let path = home.path().to_owned();
     std::os::unix::fs::chown(&path, Some(user.uid.as_raw()), None)
         .expect("we are root");
-    let (uid, gid) = (user.uid, user.gid);
-    let lines = "steps-ci:100000:65536\\n";
-    for (group, ids) in [(gid.as_raw(), 65537), (gid.as_raw() + 1, 1)] {
-        let as_user = format!(
-            "exec setpriv --reuid {uid} --regid {group} --clear-groups \
-             env XDG_CACHE_HOME={} \"$0\" \"$@\"",
-            path.display()
-        );
-        let mount = grant(lines);
-        let run = FULL.run().through(&format!(
-            "exec unshare --mount sh -c '{mount} && {as_user}' \"$0\" \"$@\""
-        ));
-        let run = run.sh("cat /proc/self/uid_map");
-        let counts = run.ok().split_whitespace().skip(2).step_by(3);
-        let count: u32 = counts.filter_map(|it| it.parse::<u32>().ok()).sum();
-        assert_eq!(count, ids, "{run}");
+    let (uid, gid) = (user.uid, user.gid.as_raw());
+    let granted = "steps-ci:100000:65536\\n";
+    let by_number = format!("{uid}:100000:65536\\n");
+    let with_own = format!("steps-ci:{uid}:65536\\n");
+    let shared = format!("{granted}ann:165535:1\\n");
+    let newgrp = gid + 1;
+    let as_is = "true";
+    let closed = "chmod 600 /mnt/lines";
+    let not_set_uid = "f=$(command -v newuidmap) && mount --bind $f $f && \
+                       mount -o remount,bind,nosuid $f";
+    let away = "mount --bind /dev/null $(command -v newgidmap)";
+    let nothing = "ann:100000:65536\\n";
+    // Lines, a script, the group, more options of setpriv; then whether there
+    // are more ids than one, and whether that is told.
+    for (lines, script, group, options, more, told) in [
+        (granted, as_is, gid, "", true, false),
+        (&*by_number, as_is, gid, "", true, false),
+        (granted, as_is, newgrp, "", false, true),
+        (granted, as_is, gid, "--no-new-privs", false, true),
+        (granted, closed, gid, "", false, true),
+        (granted, not_set_uid, gid, "", false, true),
+        (granted, away, gid, "", false, true),
+        (&*with_own, as_is, gid, "", false, true),
+        (&*shared, as_is, gid, "", false, true),
+        (nothing, as_is, gid, "", false, false),
+    ] {
+        let situation = format!("{lines} {script} {group} {options}");
+        let through = |run: Run| {
+            run.through(&format!(
+                "exec unshare --mount sh -c '{} && {script} && \
+                 exec setpriv --reuid {uid} --regid {group} --clear-groups \
+                 {options} env XDG_CACHE_HOME={} \"$0\" \"$@\"' \"$0\" \"$@\"",
+                grant(lines),
+                path.display()
+            ))
+        };
+        let run = through(FULL.run()).sh("cat /proc/self/uid_map; id -G");
+        let lines = run.ok().lines().count();
+        assert_eq!(lines, if more { 3 } else { 2 }, "{situation}");
+        assert_eq!(run.lines().last(), Some(&"0"), "{situation}");
+        let warning = "root is the only user in the container: ";
+        assert_eq!(run.stderr.contains(warning), told, "{situation}");
+
+        let doctor = FULL.subcommand("doctor").options(["--json"]);
+        let doctor = through(doctor).bare();
+        let one = "root is the only user inside";
+        assert_eq!(doctor.stdout.contains(one), !more, "{situation}");
+        assert_eq!(doctor.code, 0, "{situation}");
     }
 }
 
 /// As in the official images of nginx and httpd: their logs are links there.
 fn standard_output_can_be_opened_when_it_is_a_pipe() {
+    needs::id_mapping();
     for link in ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"] {
         let run = FULL.run().redirected("| cat");
         assert_eq!(run.sh(&format!("echo written >{link}")).ok(), "written");
@@ -184,6 +221,7 @@ fn standard_output_can_be_opened_when_it_is_a_pipe() {
 }
 
 fn what_is_no_pipe_keeps_its_owner() {
+    needs::id_mapping();
     let owner = |path: &Path| {
         let it = path.metadata().expect("it is there");
         (it.uid(), it.gid(), it.mode())

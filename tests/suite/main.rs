@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod bad_input;
+mod cache;
 mod cgroups;
 mod doctor;
 mod doors;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         overlay::TESTS,
         full::TESTS,
         ids::TESTS,
+        cache::TESTS,
         doors::TESTS,
         scoreboard::TESTS,
         lifetime::TESTS,

@@ -85,10 +85,11 @@ fn java_runs() {
     assert!(run.ok().contains("PrivateKeyEntry"), "{run}");
 }
 
-/// It reads the limit in the files of its cgroup, and takes a quarter.
+/// It reads the limit in the files of its cgroup, and takes a quarter of it; half
+/// if that is little.
 fn java_sizes_its_heap_by_the_memory_limit() {
     needs::limits();
-    for (limit, heap) in [("256m", 64.0), ("512m", 128.0)] {
+    for (limit, heap) in [("256m", 128.0), ("1g", 256.0)] {
         let show = ["java", "-XshowSettings:vm", "-version"];
         let run = with_memory(limit).command(show);
         run.ok();
@@ -200,7 +201,8 @@ fn the_own_name_resolves() {
     let run = run.sh("getent hosts attic && getent hosts localhost");
     assert!(run.ok().contains("attic"), "{run}");
     let sudo = debian().command(["sudo", "true"]);
-    assert_eq!((sudo.code, sudo.stderr.as_str()), (0, ""), "{sudo}");
+    sudo.ok();
+    assert!(!sudo.stderr.contains("unable to resolve"), "{sudo}");
 }
 
 /// Each of the 65536 ids that there are inside.

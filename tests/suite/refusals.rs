@@ -239,7 +239,7 @@ fn a_root_without_its_power() {
 /// Older versions of Docker refuse what they don't know, as if it was not there.
 fn a_kernel_without_the_newer_calls() {
     let run = filtered(FULL.run(), "newer").sh("true");
-    assert_refused("newer_calls", [run]);
+    assert_refused(&format!("newer_calls_{}", who()), [run]);
 }
 
 fn too_few_open_files() {

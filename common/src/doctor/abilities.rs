@@ -12,29 +12,34 @@ use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, unshare},
+    sched::{CloneFlags, setns, unshare},
     sys::prctl,
-    unistd::{AccessFlags, access, chdir, getuid, pivot_root, sethostname},
+    unistd::{
+        Gid, Uid, chdir, pivot_root, setgroups, sethostname, setresgid,
+        setresuid,
+    },
 };
 
 use super::{
-    Ability,
+    Ability, Answer,
     Need::{self, *},
     Tried::*,
     cgroups::limit,
+    in_a_child,
 };
 use crate::{
     machine,
-    passwd::User,
     process::{self, Placeholder},
     rootfs::{self, open_directory},
+    rootless,
+    subid::{self, Granted},
+    xattr,
 };
 
 /// In the order in which the steps come to need them.
@@ -45,37 +50,50 @@ pub(super) const ABILITIES: &[Ability] = &[
     ability("UTS namespace", uts_namespace, From(1), From(1)),
     ability("PID namespace", pid_namespace, From(2), From(2)),
     ability("mount namespace", private_mounts, From(3), From(3)),
-    ability("place for the image", image_place, OTHER_IMAGE, OTHER_IMAGE)
-        .by_caller(),
+    ability("place for the image", image_place, From(3), From(3)).by_caller(),
     ability("proc file system", proc, From(3), From(3)),
     ability("pivot_root", new_root, From(3), From(3)),
     ability("limit on memory", || limit("memory"), NO_MEMORY, NO_MEMORY),
     ability("limit on CPU time", || limit("cpu"), NO_CPU, NO_CPU),
     ability("limit on processes", || limit("pids"), NO_PIDS, NO_PIDS),
     ability("overlay file system", overlay, From(5), From(5)),
-    ability("overlay with --upper here", upper_here, NOT_HERE, NOT_HERE),
+    ability("overlay with --upper here", upper_here, NOT_HERE, NOT_HERE)
+        .by_caller(),
+    ability("deletions kept in memory", user_marks, NO_RM_6, NO_RM_5).inside(),
     ability("proc in a user namespace", proc, From(6), Never).inside(),
     ability("overlay in a user namespace", overlay, From(6), Never).inside(),
     ability("network namespace", network_namespace, From(6), From(6)),
     ability("IPC namespace", ipc_namespace, From(6), From(6)),
     ability("cgroup namespace", cgroup_namespace, From(6), From(6)),
-    ability("ids of an image", id_mapped_mount, From(6), Never),
-    ability("more than one id", newuidmap, Never, ONE_ID).by_caller(),
+    ability("ids of an image", id_mapped_image, From(6), Never),
+    ability("overlay on mapped ids", id_mapped_overlay, From(6), Never),
+    ability(
+        "--upper here, ids mapped",
+        id_mapped_upper,
+        NOT_HERE_6,
+        Never,
+    ),
+    ability("more than one id", granted_ids, Never, ONE_ID).by_caller(),
     ability("closing of open files", close_range, From(6), From(6)),
     ability("session keyring", session_keyring, From(6), From(6)),
     ability("sysfs", sysfs, From(6), From(6)).inside(),
     ability("terminals (devpts)", devpts, From(6), From(6)).inside(),
     ability("message queues (mqueue)", mqueue, From(6), From(6)).inside(),
     ability("seccomp filter", seccomp_filter, From(6), From(6)),
+    ability("second wall (Landlock)", landlock, ONE_WALL, ONE_WALL),
     ability("QEMU (for contributors)", qemu, Nice, Nice).by_caller(),
 ];
 
 const BY_CLONE: Need = Limit(1, "its process is made by clone");
-const OTHER_IMAGE: Need = Limit(3, "only with --rootfs");
 const NO_MEMORY: Need = Limit(4, "memory is not limited");
 const NO_CPU: Need = Limit(4, "CPU time is not limited");
 const NO_PIDS: Need = Limit(4, "the number of processes is not limited");
 const NOT_HERE: Need = Limit(5, "--upper needs another directory");
+const NOT_HERE_6: Need = Limit(6, "--upper needs another directory");
+const NO_RM_5: Need = Limit(5, NO_RM);
+const NO_RM_6: Need = Limit(6, NO_RM);
+const NO_RM: &str = "`rm -r` of a directory of the image needs --upper DIR";
+const ONE_WALL: Need = Limit(6, "the first wall stands alone");
 const ONE_ID: Need = Limit(6, "root is the only user inside");
 
 const fn ability(
@@ -232,10 +250,8 @@ fn image_directory() -> anyhow::Result<PathBuf> {
 }
 
 fn image_place() -> anyhow::Result<()> {
+    rootfs::try_default().context(rootfs::PREPARING)?;
     let directory = image_directory()?;
-    access(&directory, AccessFlags::W_OK)
-        .with_context(|| format!("access({directory:?}, W_OK)"))
-        .context(rootfs::PREPARING)?;
     ensure!(
         !machine::is_noexec(&directory),
         "{directory:?} is mounted noexec"
@@ -248,33 +264,47 @@ fn overlay() -> anyhow::Result<()> {
     private_mounts()?;
     let place = anywhere();
     mount_on(&place, "tmpfs", "")?;
+    let lowerdir = new_directory(&place, "lower")?;
     let upperdir = new_directory(&place, "upper")?;
-    mount_overlay(&upperdir, &new_directory(&place, "work")?)
+    mount_overlay(&lowerdir, &upperdir, &new_directory(&place, "work")?)
+}
+
+/// Whether a tmpfs has the attributes in which overlay keeps its notes.
+fn user_marks() -> anyhow::Result<()> {
+    private_mounts()?;
+    let place = anywhere();
+    mount_on(&place, "tmpfs", "")?;
+    let directory = File::open(&place)
+        .with_context(|| format!("open({place:?}, O_RDONLY)"))?;
+    let call = r#"fgetxattr(tmpfs, "user.overlay.opaque")"#;
+    match xattr::is_supported(directory, c"user.overlay.opaque") {
+        Ok(false) => Err(Errno::EOPNOTSUPP).context(call),
+        result => result.map(drop).context(call),
+    }
 }
 
 /// The same with what is written in the current directory. Whatever happens,
 /// it is removed again.
 fn upper_here() -> anyhow::Result<()> {
-    private_mounts()?;
     let here = env::current_dir().context("getcwd()")?;
     let name = format!(".doctor.{}", std::process::id());
+    // As the user, whom permissions hold back from more than root.
     new_directory(&here, &name)?;
     let ours = here.join(name);
     let attempt = || {
+        rootless::become_root()?;
+        private_mounts()?;
         let upperdir = new_directory(&ours, "upper")?;
         let workdir = new_directory(&ours, "work")?;
         mount_on(&anywhere(), "tmpfs", "")?;
-        let mounted = mount_overlay(&upperdir, &workdir);
+        let lowerdir = new_directory(&anywhere(), "lower")?;
+        let mounted = mount_overlay(&lowerdir, &upperdir, &workdir);
         // What is mounted may be in use, or hide what is to be removed.
         let _ = umount2(&anywhere(), MntFlags::MNT_DETACH);
         let _ = umount2(&anywhere(), MntFlags::MNT_DETACH);
         mounted
     };
-    let mounted =
-        attempt().map_err(|error| match machine::unfit_for_upper(&here) {
-            Some(name) => error.context(format!("upperdir is on {name}")),
-            None => error,
-        });
+    let mounted = attempt().map_err(|error| blame(&here, error));
     // The kernel has made a directory in its work directory.
     for directory in ["work/work", "work", "upper", ""] {
         match fs::remove_dir(ours.join(directory)) {
@@ -287,10 +317,20 @@ fn upper_here() -> anyhow::Result<()> {
     mounted
 }
 
-/// Mounts an overlay on a tmpfs, with a directory in that as its lower layer.
-fn mount_overlay(upperdir: &OwnedFd, workdir: &OwnedFd) -> anyhow::Result<()> {
-    let merged = anywhere();
-    let lowerdir = new_directory(&merged, "lower")?;
+/// Adds to the error the file system that `upper` is on, if that is why.
+fn blame(upper: &Path, error: anyhow::Error) -> anyhow::Error {
+    match machine::unfit_for_upper(upper) {
+        Some(name) => error.context(format!("upperdir is on {name}")),
+        None => error,
+    }
+}
+
+/// Mounts an overlay where nobody sees it.
+fn mount_overlay(
+    lowerdir: &OwnedFd,
+    upperdir: &OwnedFd,
+    workdir: &OwnedFd,
+) -> anyhow::Result<()> {
     // By descriptors, as paths may hold characters that mean something here.
     let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let xattr = match machine::in_initial_user_namespace() {
@@ -299,11 +339,11 @@ fn mount_overlay(upperdir: &OwnedFd, workdir: &OwnedFd) -> anyhow::Result<()> {
     };
     let options = format!(
         "lowerdir={},upperdir={},workdir={},index=off{xattr}",
-        path(&lowerdir),
+        path(lowerdir),
         path(upperdir),
         path(workdir)
     );
-    mount_on(&merged, "overlay", &options)
+    mount_on(&anywhere(), "overlay", &options)
 }
 
 fn new_directory(parent: &Path, name: &str) -> anyhow::Result<OwnedFd> {
@@ -312,19 +352,89 @@ fn new_directory(parent: &Path, name: &str) -> anyhow::Result<OwnedFd> {
     open_directory(&path)
 }
 
-/// Shows files with other ids, as step 6 does with the image for root: first
-/// the ids, then the mount.
-fn id_mapped_mount() -> anyhow::Result<()> {
+/// Shows files with other ids, as step 6 does with the image for root.
+fn id_mapped_image() -> anyhow::Result<()> {
+    id_mapped(&image_directory()?).map(drop)
+}
+
+/// Has an overlay on them, in the user namespace that has these ids.
+fn id_mapped_overlay() -> anyhow::Result<()> {
+    let (image, userns) = id_mapped(&image_directory()?)?;
+    enter(&userns)?;
+    private_mounts()?;
+    let place = anywhere();
+    mount_on(&place, "tmpfs", "")?;
+    let lowerdir = attach(image, &place, "lower")?;
+    let upperdir = new_directory(&place, "upper")?;
+    mount_overlay(&lowerdir, &upperdir, &new_directory(&place, "work")?)
+}
+
+/// The same with what is written in the current directory: in a process of its
+/// own, as whoever has entered a user namespace can't remove it again.
+fn id_mapped_upper() -> anyhow::Result<()> {
+    let here = env::current_dir().context("getcwd()")?;
+    let ours = here.join(format!(".doctor.{}", std::process::id()));
+    fs::create_dir(&ours).with_context(|| format!("mkdir({ours:?})"))?;
+    let answer = in_a_child(|| {
+        let mount = || {
+            let (layer, userns) = id_mapped(&ours)?;
+            enter(&userns)?;
+            private_mounts()?;
+            let place = anywhere();
+            mount_on(&place, "tmpfs", "")?;
+            let lowerdir = new_directory(&place, "lower")?;
+            attach(layer, &place, "kept")?;
+            let kept = place.join("kept");
+            let upperdir = new_directory(&kept, "upper")?;
+            mount_overlay(&lowerdir, &upperdir, &new_directory(&kept, "work")?)
+        };
+        mount().map_err(|error| blame(&ours, error))
+    });
+    fs::remove_dir_all(&ours).with_context(|| format!("removing {ours:?}"))?;
+    match answer? {
+        Answer::Fails(failure) => Err(failure.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Becomes root of the user namespace `userns`.
+fn enter(userns: &File) -> anyhow::Result<()> {
+    setns(userns, CloneFlags::CLONE_NEWUSER)
+        .context("setns(userns, CLONE_NEWUSER)")?;
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    setgroups(&[]).context("setgroups([])")?;
+    setresgid(gid, gid, gid).context("setresgid(0, 0, 0)")?;
+    setresuid(uid, uid, uid).context("setresuid(0, 0, 0)")
+}
+
+/// Attaches the mount `detached` at `parent/name`.
+fn attach(
+    detached: OwnedFd,
+    parent: &Path,
+    name: &str,
+) -> anyhow::Result<OwnedFd> {
+    new_directory(parent, name)?;
+    let source = format!("/proc/self/fd/{}", detached.as_raw_fd());
+    let (target, flags) = (parent.join(name), MsFlags::MS_MOVE);
+    mount(Some(&*source), &target, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("mount({source:?}, {target:?}, MS_MOVE)"))?;
+    Ok(detached)
+}
+
+/// A copy of the mount at `directory`, with the ids of a container of root, and
+/// a user namespace that has them.
+fn id_mapped(directory: &Path) -> anyhow::Result<(OwnedFd, File)> {
+    let (users, groups) = subid::of_root(|_| ())?;
     let process = Placeholder::new(CloneFlags::CLONE_NEWUSER)?;
     let file = |name: &str| format!("/proc/{}/{name}", process.pid());
-    for name in ["uid_map", "gid_map"] {
-        let (path, text) = (file(name), "0 100000 65536");
-        fs::write(&path, text)
+    for (name, range) in [("uid_map", users), ("gid_map", groups)] {
+        let text = format!("0 {} {}", range.first, range.count);
+        let path = file(name);
+        fs::write(&path, &text)
             .with_context(|| format!("write({path:?}, {text:?})"))?;
     }
     let userns = File::open(file("ns/user")).context("open(ns/user)")?;
 
-    let directory = image_directory()?;
     let path =
         std::ffi::CString::new(directory.as_os_str().as_encoded_bytes())?;
     // SAFETY: the path is NUL-terminated, and the kernel only reads it.
@@ -360,40 +470,19 @@ fn id_mapped_mount() -> anyhow::Result<()> {
             size_of::<libc::mount_attr>(),
         )
     };
-    Errno::result(done).map(drop).with_context(|| {
+    Errno::result(done).with_context(|| {
         format!("mount_setattr({directory:?}, MOUNT_ATTR_IDMAP)")
-    })
+    })?;
+    Ok((mount, userns))
 }
 
-/// Has `newuidmap` map the one id that everybody may map; and looks whether
-/// more are granted.
-fn newuidmap() -> anyhow::Result<()> {
-    ensure!(
-        !prctl::get_no_new_privs().context("prctl(PR_GET_NO_NEW_PRIVS)")?,
-        "newuidmap can't become root: no_new_privs is set for this process"
-    );
-    let uid = getuid().to_string();
+/// Has the ids written that are granted, as step 6 does.
+fn granted_ids() -> anyhow::Result<()> {
+    let granted = Granted::to_us()?
+        .context("/etc/subuid or /etc/subgid grants nothing to you")?;
     let process = Placeholder::new(CloneFlags::CLONE_NEWUSER)?;
-    let output = Command::new("newuidmap")
-        .args([&process.pid().to_string(), "0", &uid, "1"])
-        .output()
-        .context(r#"execve("newuidmap")"#)?;
-    let says = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "newuidmap: {}", says.trim());
-
-    let name = User::find(getuid().as_raw()).map(|user| user.name);
-    for path in ["/etc/subuid", "/etc/subgid"] {
-        let granted = fs::read_to_string(path)
-            .with_context(|| format!("open({path:?}, O_RDONLY)"))?;
-        let is_ours = |line: &str| {
-            let user = line.split(':').next();
-            user == Some(&uid) || user == name.as_deref()
-        };
-        if !granted.lines().any(is_ours) {
-            bail!("newuidmap: {path} grants nothing to you");
-        }
-    }
-    Ok(())
+    granted.map_groups(process.pid())?;
+    granted.map_users(process.pid())
 }
 
 /// Of no descriptor: the last one that there could be.
@@ -452,6 +541,26 @@ fn seccomp_filter() -> anyhow::Result<()> {
     Errno::result(done)
         .map(drop)
         .context("seccomp(SECCOMP_SET_MODE_FILTER, 0, …)")
+}
+
+/// Asks for the version of the interface, which makes nothing. Step 6 uses what
+/// the second one has.
+fn landlock() -> anyhow::Result<()> {
+    const VERSION: libc::c_long = 1;
+    let nothing = std::ptr::null::<u8>();
+    // SAFETY: with this flag the kernel reads no attributes.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            nothing,
+            0 as libc::c_long,
+            VERSION,
+        )
+    };
+    let call = "landlock_create_ruleset(NULL, 0, VERSION)";
+    let version = Errno::result(version).context(call)?;
+    ensure!(version >= 2, "{call}: it is version {version}, not 2");
+    Ok(())
 }
 
 /// The virtual machines that contributors test other kernels in.

@@ -10,7 +10,7 @@ use std::{
     process,
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use nix::{
     errno::Errno,
     unistd::{AccessFlags, access, getppid},
@@ -28,7 +28,8 @@ pub(super) fn limit(controller: &str) -> anyhow::Result<()> {
         .context("no delegated cgroup")?;
     let found = match hierarchy.version {
         Version::V1 => Ok(()),
-        Version::V2 => has_controller(&hierarchy, &directory, controller),
+        Version::V2 => has_controller(&hierarchy, &directory, controller)
+            .and_then(|()| counts_swap(&directory)),
     };
     fs::remove_dir(&directory)
         .with_context(|| format!("rmdir({directory:?})"))?;
@@ -43,11 +44,11 @@ fn place(hierarchy: &Hierarchy) -> anyhow::Result<PathBuf> {
         return Ok(own.clone());
     }
     if let Some(beside) = hierarchy.parent_of(own)
-        && writable(&beside.join("cgroup.procs")).is_ok()
+        && may_use(beside).is_ok()
     {
         return Ok(beside.to_owned());
     }
-    writable(&own.join("cgroup.procs")).context("no delegated cgroup")?;
+    may_use(own).context("no delegated cgroup")?;
     // Step 4 moves out of the way, but only itself. The doctor is two: this
     // process and its parent.
     let procs = own.join("cgroup.procs");
@@ -100,6 +101,23 @@ pub(super) fn layout() -> String {
         [Err(_), Err(_), Err(_)] => "no cgroups in sight".into(),
         _ => "cgroup versions 1 and 2".into(),
     }
+}
+
+/// Whether a cgroup that limits memory limits swap with it, where there is any.
+fn counts_swap(directory: &Path) -> anyhow::Result<()> {
+    let limits_memory = directory.join("memory.max").exists();
+    if limits_memory && !directory.join("memory.swap.max").exists() {
+        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+        // The first line is a header.
+        ensure!(swaps.lines().count() <= 1, "this kernel can't limit swap");
+    }
+    Ok(())
+}
+
+/// Whether cgroups can be made in this one and take processes.
+fn may_use(cgroup: &Path) -> anyhow::Result<()> {
+    writable(cgroup)?;
+    writable(&cgroup.join("cgroup.procs"))
 }
 
 fn writable(path: &Path) -> anyhow::Result<()> {

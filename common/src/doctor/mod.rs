@@ -5,7 +5,7 @@
 //! same table as the errors of `run` ([`crate::hints`]).
 
 use std::{
-    env,
+    env, fmt,
     io::{self, PipeWriter, Read, Write},
     process::ExitCode,
 };
@@ -86,7 +86,7 @@ enum Answer {
 }
 
 /// Why an ability is missing.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Failure {
     /// The failed call and its errno.
     message: String,
@@ -94,8 +94,16 @@ struct Failure {
     hint: Option<Advice>,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
 /// What a row of the table of hints says.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Advice {
     cause: String,
     fix: String,
@@ -295,9 +303,18 @@ fn in_a_child(
 
 /// In the child: the message in one line; cause, fix and page in three more.
 fn tell(mut parent: PipeWriter, error: &anyhow::Error) -> anyhow::Result<()> {
+    let hint = match error.downcast_ref::<Failure>() {
+        // A child of the child has met it.
+        Some(failure) => failure.hint.clone(),
+        None => hints::find(error).map(|hint| Advice {
+            cause: hint.cause.into(),
+            fix: hint.fix.into(),
+            page: hint.page.into(),
+        }),
+    };
     let mut text = report::one_line(error);
-    if let Some(hint) = hints::find(error) {
-        text += &format!("\n{}\n{}\n{}", hint.cause, hint.fix, hint.page);
+    if let Some(Advice { cause, fix, page }) = hint {
+        text += &format!("\n{cause}\n{fix}\n{page}");
     }
     parent.write_all(text.as_bytes()).context("write(parent)")
 }

@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn a_zombie_has_ended() {
-        let text = "1 (a) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19\n";
+        let text =
+            "1 (a) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20\n";
         assert!(Stat::parse(text).expect("22 fields").has_ended());
     }
 }

@@ -3,12 +3,15 @@
 //! One line each: the size in bytes, the time of the last modification, a tab,
 //! the path. A file that was looked for and not found is `absent`: when
 //! BusyBox or a missing tool is installed, the image is out of date, too.
+//!
+//! Each image has a list of its own, and whoever runs in the image holds a lock
+//! on the list. It is closed to others, who could lock it as well.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::{self, File},
-    io::Write,
+    io::{Read, Write},
     os::unix::{
         ffi::OsStrExt,
         fs::{MetadataExt, OpenOptionsExt},
@@ -20,7 +23,7 @@ use anyhow::Context;
 
 /// The first line. To be raised when the code below builds something else out
 /// of the same files, so that readers do not keep an old image.
-const VERSION: &str = "image 2";
+const VERSION: &str = "image 3";
 
 /// The files on which an image depends, found or not, and how they were.
 #[derive(Default)]
@@ -59,7 +62,7 @@ impl Sources {
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o644)
+            .mode(0o600)
             .open(&new)
             .with_context(|| format!("open({new:?}, O_WRONLY|O_CREAT)"))?
             .write_all(&text)
@@ -68,13 +71,36 @@ impl Sources {
     }
 }
 
-/// Whether all files in `list` are as they were when it was written. Reads
-/// nothing but the list: this is done at each start.
-pub(super) fn unchanged(list: &Path) -> bool {
-    let Ok(text) = fs::read(list) else {
-        return false;
+/// Opens `list` and locks it, if all files in it are as they were when it was
+/// written. Reads nothing but the list: this is done at each start.
+///
+/// The lock is shared: any number of containers have it, and whoever builds
+/// another image tries for one that nobody shares. It lasts until this process
+/// ends, however it ends, and the container ends with us. See flock(2).
+///
+/// # Errors
+///
+/// That of flock(2).
+pub(super) fn hold_unchanged(list: &Path) -> anyhow::Result<Option<File>> {
+    let mut text = Vec::with_capacity(16 * 1024);
+    let Ok(mut file) = File::open(list) else {
+        return Ok(None);
     };
-    let mut lines = text.split(|&byte| byte == b'\n');
+    if file.read_to_end(&mut text).is_err() || !is_true(&text) {
+        return Ok(None);
+    }
+    file.lock_shared()
+        .with_context(|| format!("flock({list:?}, LOCK_SH)"))?;
+    // Another one may have taken its place meanwhile.
+    let is_same = match (file.metadata(), list.symlink_metadata()) {
+        (Ok(ours), Ok(now)) => ours.ino() == now.ino(),
+        _ => false,
+    };
+    Ok(is_same.then_some(file))
+}
+
+fn is_true(list: &[u8]) -> bool {
+    let mut lines = list.split(|&byte| byte == b'\n');
     lines.next() == Some(VERSION.as_bytes())
         && lines.filter(|line| !line.is_empty()).all(line_is_true)
 }

@@ -93,19 +93,15 @@ impl Found {
         self.kind() == SFlag::S_IFDIR
     }
 
-    /// The mark of a deleted file.
+    /// The mark of a deleted file: a character device of which both numbers
+    /// are 0.
     pub(super) fn is_whiteout(&self) -> bool {
-        is_whiteout(self.kind(), self.0.st_rdev)
+        self.kind() == SFlag::S_IFCHR && self.0.st_rdev == 0
     }
 
     fn kind(&self) -> SFlag {
         SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT
     }
-}
-
-/// The mark of a deleted file: a character device of which both numbers are 0.
-fn is_whiteout(kind: SFlag, device: dev_t) -> bool {
-    kind == SFlag::S_IFCHR && device == 0
 }
 
 fn open_next(here: impl AsFd, name: &OsStr) -> anyhow::Result<OwnedFd> {

@@ -81,10 +81,12 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
-    /// Make a workspace of the steps with one of these mistakes in it
+    /// Make a workspace of the steps with one of these mistakes in it, or with
+    /// several
     Mutant {
-        /// As `mutants --list` shows it
-        name: String,
+        /// As `mutants --list` shows them
+        #[arg(required = true)]
+        names: Vec<String>,
         /// A new directory
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
@@ -131,8 +133,8 @@ fn act(command: Command) -> anyhow::Result<bool> {
             mutants::list(&names).map(|()| true)
         }
         Command::Mutants { names, .. } => mutants::run(&names),
-        Command::Mutant { name, to } => {
-            mutants::make(&name, &to).map(|()| true)
+        Command::Mutant { names, to } => {
+            mutants::make(&names, &to).map(|()| true)
         }
         Command::InSandbox { program, script } => {
             let code = sandbox::enter(&program, &script);

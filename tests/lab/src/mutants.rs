@@ -181,23 +181,26 @@ pub(crate) fn list(names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a workspace at `to`, in which the steps have the mistake `name`: for
-/// readers who want to see what it does.
-pub(crate) fn make(name: &str, to: &Path) -> anyhow::Result<()> {
-    let mutants = load(&[name.to_owned()])?;
-    let mut mutants = mutants.into_iter();
-    let mutant = mutants.find(|it| it.name == name);
-    let mutant = mutant
-        .with_context(|| format!("there is no {name:?}: see mutants --list"))?;
+/// Makes a workspace at `to`, in which the steps have the mistakes `names`: for
+/// readers who want to see what they do.
+pub(crate) fn make(names: &[String], to: &Path) -> anyhow::Result<()> {
+    let all = load(names)?;
+    let find = |name: &String| {
+        let found = all.iter().find(|it| it.name == *name);
+        found.with_context(|| {
+            format!("there is no {name:?}: see mutants --list")
+        })
+    };
+    let mutants: Vec<&Mutant> =
+        names.iter().map(find).collect::<anyhow::Result<_>>()?;
     let empty = fs::read_dir(to).map_or(true, |mut it| it.next().is_none());
     ensure!(empty, "{to:?} is not empty");
     let mut packages = vec!["common"];
     packages.extend(STEPS);
     copy_packages(checkout(), to, &packages)?;
-    mutant.apply(to)?;
-    println!("{}", mutant.why);
-    for (file, _, _) in &mutant.hunks {
-        println!("    {file}");
+    for mutant in mutants {
+        mutant.apply(to)?;
+        println!("{}", mutant.why);
     }
     Ok(())
 }
@@ -504,6 +507,7 @@ mod tests {
     /// Cargo tries it only when somebody asks for the mutants.
     #[test]
     fn each_mutant_fits_the_sources() {
+        let mut wrong = Vec::new();
         for mutant in load(&[]).expect("they can be read") {
             let place = tempfile::tempdir().expect("a temporary directory");
             for (file, _, _) in &mutant.hunks {
@@ -512,15 +516,18 @@ mod tests {
                 fs::create_dir_all(directory).expect("it is ours");
                 fs::copy(checkout().join(file), copy).expect(file);
             }
-            let applied = mutant.apply(place.path());
-            applied.unwrap_or_else(|error| panic!("{}: {error}", mutant.name));
+            if let Err(error) = mutant.apply(place.path()) {
+                wrong.push(format!("{}: {error:#}", mutant.name));
+            }
         }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]
     fn a_readers_mutant_differs_by_its_mistake_alone() {
         let place = tempfile::tempdir().expect("a temporary directory");
         let to = place.path().join("mutant");
+        let make = |name: &str, to: &Path| make(&[name.to_owned()], to);
         make("step03-no-dev", &to).expect("there is one");
         let mistake = "step03-mount/src/main.rs";
         for file in [mistake, "step03-mount/src/lib.rs"] {

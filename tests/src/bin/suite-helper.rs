@@ -96,7 +96,8 @@ fn main() -> ExitCode {
 /// Executes `command` under a filter of system calls that refuses as Docker's
 /// default profile does: `clone3` only that call, `docker` also whatever makes
 /// namespaces and mounts; or as old versions of it do: `newer`. `landlock` makes
-/// of the kernel one that has no Landlock.
+/// of the kernel one that has no Landlock, `attributes` of each file system one
+/// that has no extended attributes.
 ///
 /// See profiles/seccomp/default_linux.go of github.com/moby/profiles.
 fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
@@ -143,6 +144,12 @@ fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
             libc::SYS_mount_setattr,
         ][..],
         "landlock" => &[libc::SYS_landlock_create_ruleset],
+        "attributes" => {
+            let calls = [libc::SYS_fgetxattr, libc::SYS_fsetxattr];
+            let rules = calls.map(|number| (number, Vec::new()));
+            refuse(rules.into(), libc::EOPNOTSUPP)?;
+            &[]
+        }
         _ => &[libc::SYS_clone3],
     };
     let missing = missing.iter().map(|number| (*number, Vec::new()));

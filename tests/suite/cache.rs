@@ -1,0 +1,218 @@
+//! Where the default root file system lies: who can change it, and what becomes
+//! of it when this machine's tools change.
+
+use std::{
+    fs::{self, File, FileTimes, Permissions},
+    io::Write,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+use tests::{MOUNT, Run, Step, Test, needs, programs, tests};
+
+use crate::{bad_input::assert_message, refusals::in_namespaces};
+
+pub(crate) const TESTS: &[Test] = tests![
+    a_cache_that_others_can_change_is_refused,
+    a_way_to_the_cache_that_is_somebody_elses_is_refused,
+    a_link_to_a_program_has_no_cache_of_its_own,
+    a_container_keeps_the_image_that_it_runs_in,
+    what_a_container_writes_into_an_older_image_is_kept,
+    nobody_else_can_lock_an_image,
+    what_was_written_into_an_image_is_kept,
+    an_image_that_nobody_has_written_to_makes_place,
+];
+
+/// A cache for the runs of one test.
+struct Cache(TempDir);
+
+impl Cache {
+    fn new() -> Cache {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let cache = Cache(directory);
+        cache.set_mode(0o755);
+        cache
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn set_mode(&self, mode: u32) {
+        let mode = Permissions::from_mode(mode);
+        fs::set_permissions(self.path(), mode).expect("it is ours");
+    }
+
+    /// Has the run use it. Root's is always below /var/cache.
+    fn of(&self, run: Run) -> Run {
+        if !needs::is_root() {
+            return run.env("XDG_CACHE_HOME", self.path());
+        }
+        let run = run.env("CACHE", self.path());
+        in_namespaces(run, "--mount", "mount --bind \"$CACHE\" /var/cache")
+    }
+
+    fn names(&self, path: &str) -> Vec<String> {
+        let path = self.path().join("container-in-six-steps").join(path);
+        let entries = fs::read_dir(path).expect("it is there");
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("it is readable").file_name())
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn file(&self, step: Step, name: &str) -> PathBuf {
+        let path = self.path().join("container-in-six-steps");
+        path.join(step.name).join(name)
+    }
+
+    /// As if a tool had been installed or replaced since the image was built.
+    fn outdate(&self, step: Step) {
+        let list = self.file(step, "sources");
+        let options = File::options().append(true).open(list);
+        let mut list = options.expect("it is ours");
+        let built = list.metadata().and_then(|list| list.modified());
+        let times = FileTimes::new().set_modified(built.expect("a time"));
+        list.write_all(b"absent\t/bin/sh\n").expect("it is ours");
+        list.set_times(times).expect("it is ours");
+    }
+}
+
+const ALL_OF_IT: [&str; 3] = ["lock", "rootfs", "sources"];
+
+fn a_cache_that_others_can_change_is_refused() {
+    let cache = Cache::new();
+    for mode in [0o777, 0o775, 0o757] {
+        cache.set_mode(mode);
+        let run = cache.of(MOUNT.run()).sh("true");
+        let parts = ["on the way is writable by others", "hint: others could"];
+        assert_message(&run, 125, &parts);
+        let made = fs::read_dir(cache.path()).expect("it is ours").count();
+        assert_eq!(made, 0, "nothing is made there");
+    }
+    // In such a directory nobody can rename or remove what is not theirs.
+    cache.set_mode(0o1777);
+    assert_eq!(cache.of(MOUNT.run()).sh("echo fine").ok(), "fine");
+    cache.set_mode(0o700);
+    assert_eq!(cache.of(MOUNT.run()).sh("echo fine").ok(), "fine");
+}
+
+fn a_way_to_the_cache_that_is_somebody_elses_is_refused() {
+    needs::root();
+    let cache = Cache::new();
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    let link = cache.path().join("container-in-six-steps");
+    let give = |path: &Path, user| {
+        std::os::unix::fs::lchown(path, Some(user), None).expect("we are root");
+    };
+    symlink(elsewhere.path(), &link).expect("it is ours");
+    assert_eq!(cache.of(MOUNT.run()).sh("echo fine").ok(), "fine");
+    give(&link, 65534);
+    let run = cache.of(MOUNT.run()).sh("true");
+    assert_message(&run, 125, &["is a symbolic link of user 65534"]);
+    give(&link, 0);
+    give(elsewhere.path(), 65534);
+    let run = cache.of(MOUNT.run()).sh("true");
+    assert_message(&run, 125, &["on the way belongs to user 65534"]);
+    fs::remove_file(&link).expect("it is ours");
+    give(cache.path(), 65534);
+    let run = cache.of(MOUNT.run()).sh("true");
+    assert_message(&run, 125, &["on the way belongs to user 65534"]);
+}
+
+fn a_link_to_a_program_has_no_cache_of_its_own() {
+    let cache = Cache::new();
+    let links = tempfile::tempdir().expect("a temporary directory");
+    let open = Permissions::from_mode(0o755);
+    fs::set_permissions(links.path(), open).expect("it is ours");
+    let link = links.path().join("box");
+    symlink(programs::path(MOUNT.name), &link).expect("it is ours");
+    let by_link = |run: Run| {
+        let run = run.env("LINK", &link);
+        run.through("shift; exec \"$LINK\" run \"$@\"")
+    };
+    if needs::is_root() {
+        let run = MOUNT.run().env("LINK", &link).env("CACHE", cache.path());
+        let script = "exec unshare --mount sh -c '\
+                      mount --bind \"$CACHE\" /var/cache && \
+                      exec \"$LINK\" \"$@\"' \"$0\" \"$@\"";
+        run.through(script).sh("true").ok();
+    } else {
+        by_link(MOUNT.run())
+            .env("XDG_CACHE_HOME", cache.path())
+            .sh("true")
+            .ok();
+    }
+    assert_eq!(cache.names(""), [MOUNT.name]);
+    // What is said is said under the name that the reader has typed.
+    let run = by_link(MOUNT.run()).options(["--no-such"]).sh("true");
+    assert!(run.stderr.starts_with("box: "), "{run}");
+}
+
+fn a_container_keeps_the_image_that_it_runs_in() {
+    for step in MOUNT.and_later() {
+        let cache = Cache::new();
+        let script = "echo ready; read _; ls /bin/sh";
+        let mut container = cache.of(step.run()).start_sh(script);
+        container.wait_for("ready");
+        cache.outdate(step);
+        let run = cache.of(step.run()).sh("echo anew");
+        assert_eq!((run.ok(), run.stderr.contains("old")), ("anew", false));
+        assert!(container.finish().ok().ends_with("/bin/sh"));
+        // What nobody runs in any more goes with the next run.
+        let run = cache.of(step.run()).sh("true");
+        assert_eq!((run.code, run.stderr.contains("old")), (0, false));
+        assert_eq!(cache.names(step.name), ALL_OF_IT, "{}", step.name);
+    }
+}
+
+fn what_a_container_writes_into_an_older_image_is_kept() {
+    let cache = Cache::new();
+    let script = "echo ready; read _; echo late >/late";
+    let mut container = cache.of(MOUNT.run()).start_sh(script);
+    container.wait_for("ready");
+    cache.outdate(MOUNT);
+    let run = cache.of(MOUNT.run()).sh("ls /late || echo anew");
+    assert_eq!(run.ok(), "anew");
+    container.finish().ok();
+    let run = cache.of(MOUNT.run()).sh("true");
+    assert!(run.stderr.contains("the old one was written to"), "{run}");
+    let late = cache.file(MOUNT, "rootfs.before-1/late");
+    assert_eq!(fs::read_to_string(late).expect("it is there"), "late\n");
+}
+
+/// Whoever may open a file may lock it, for as long as they like.
+fn nobody_else_can_lock_an_image() {
+    let cache = Cache::new();
+    cache.of(MOUNT.run()).sh("true").ok();
+    for name in ["lock", "sources"] {
+        let status = cache.file(MOUNT, name).metadata();
+        let mode = status.expect("it was made").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name}");
+    }
+}
+
+fn what_was_written_into_an_image_is_kept() {
+    let cache = Cache::new();
+    cache.of(MOUNT.run()).sh("mkdir /tmp/mine").ok();
+    cache.outdate(MOUNT);
+    let run = cache.of(MOUNT.run()).sh("ls /tmp");
+    assert_eq!(run.ok(), "");
+    assert!(run.stderr.contains("the old one was written to"), "{run}");
+    let mine = cache.file(MOUNT, "rootfs.before-1/tmp/mine");
+    assert!(mine.is_dir(), "it is kept");
+    let kept = ["lock", "rootfs", "rootfs.before-1", "sources"];
+    assert_eq!(cache.names(MOUNT.name), kept);
+}
+
+fn an_image_that_nobody_has_written_to_makes_place() {
+    let cache = Cache::new();
+    assert_eq!(cache.of(MOUNT.run()).sh("ls /bin/sh").ok(), "/bin/sh");
+    cache.outdate(MOUNT);
+    let run = cache.of(MOUNT.run()).sh("ls /bin/sh");
+    assert_eq!((run.ok(), &*run.stderr), ("/bin/sh", ""));
+    assert_eq!(cache.names(MOUNT.name), ALL_OF_IT);
+}
