@@ -11,6 +11,7 @@
 //! - `SUITE_NO_SKIPS=1`: a test that cannot run here fails, with the reason.
 //! - `SUITE_TIME_FACTOR=3`: what waits, waits three times as long; for a machine
 //!   that is emulated.
+//! - `SUITE_SEED=4711`: repeats the random numbers of a test that has failed.
 //! - `SUITE_DISPOSABLE_MACHINE=1`: the machine is there for nothing else, and
 //!   thrown away afterwards, so a test may change its settings.
 //! - `SUITE_DEBIAN`: a root file system with the programs that people run, see
