@@ -1,7 +1,8 @@
 //! A cgroup in one tree: its directory, from mkdir(2) to rmdir(2).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread::sleep;
@@ -54,10 +55,10 @@ impl Directory {
                 _ => error,
             })?;
         name.sweep(&parent);
-        let entrance = match hierarchy.version {
+        let entrance = open_up(&path).and_then(|()| match hierarchy.version {
             Version::V1 => v1::open_entrance(&path),
             Version::V2 => v2::open_entrance(&path),
-        };
+        });
         let entrance = entrance.inspect_err(|_| {
             remove(&path);
         })?;
@@ -86,6 +87,13 @@ impl Drop for Directory {
             remove(&self.path);
         }
     }
+}
+
+/// Gives back what the caller's umask has taken away: the container may look at
+/// its own cgroup, and its root is somebody else outside.
+fn open_up(path: &Path) -> anyhow::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(0o755))
+        .with_context(|| format!("chmod({path:?}, 0755)"))
 }
 
 /// Removes a cgroup whose processes have ended; `EBUSY` means that the kernel

@@ -133,8 +133,11 @@ fn what_sockets_hold_counts() {
 
     let limited = limited("--memory", "8m").options(["--cpus", "2"]);
     let limited = image.helper_with(limited, CGROUPS, &fill).finish();
-    let limited = mebibytes(&limited).expect("a number");
-    assert!(limited < 16, "{limited} MiB");
+    // Or the kernel kills the sender, where one limit is for all memory.
+    if limited.code != 137 {
+        let limited = mebibytes(&limited).expect("a number");
+        assert!(limited < 16, "{limited} MiB");
+    }
     let free = mebibytes(&image.helper(MOUNT, &fill)).expect("a number");
     assert_eq!(free, 24, "MiB");
 }
