@@ -1,5 +1,10 @@
 //! The doctor: what it says is what the steps do.
 
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
 use serde_json::Value;
 use tests::{ALL, FULL, Finished, OVERLAY, Run, Step, Test, UTS, needs, tests};
 
@@ -161,7 +166,7 @@ fn with_an_image_that_cannot_be_id_mapped_it_is_right() {
 fn in_a_directory_closed_to_others_it_is_right() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let inner = directory.path().join("inner");
-    std::fs::create_dir(&inner).expect("it is ours");
+    fs::create_dir(&inner).expect("it is ours");
     let there = |run: Run| {
         let script = "cd \"$DIRECTORY\" && exec \"$0\" \"$@\"";
         run.env("DIRECTORY", &inner).through(script)
@@ -175,7 +180,7 @@ fn in_a_directory_closed_to_others_it_is_right() {
         let run = step.run().options(["--upper", "kept"]);
         let works = there(run).command(["true"]).code == 0;
         assert_eq!(says, works, "{}", step.name);
-        std::fs::remove_dir_all(inner.join("kept")).expect("it is ours");
+        fs::remove_dir_all(inner.join("kept")).expect("it is ours");
     }
 }
 
@@ -222,6 +227,9 @@ fn in_a_directory_of_any_mode_it_is_right_about_upper() {
             let says = !limits.iter().any(|it| it.contains("--upper needs"));
             assert_eq!(says, runs, "{}, {mode}", step.name);
         }
+        // Or a plain user could not remove it.
+        let open = Permissions::from_mode(0o700);
+        fs::set_permissions(directory.path(), open).expect("it is ours");
     }
 }
 

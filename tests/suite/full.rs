@@ -2,9 +2,11 @@
 
 use std::{
     fs,
+    io::Write,
     net::TcpListener,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
+    process::Command,
 };
 
 use nix::{
@@ -17,7 +19,7 @@ use nix::{
 };
 use tests::{
     ALL, CGROUPS, FULL, MOUNT, OVERLAY, Test, host::status, image::Image,
-    needs, programs, tests,
+    needs, programs, skip, tests,
 };
 
 use crate::{
@@ -609,27 +611,37 @@ fn groups_are_not_inherited() {
 
 /// Nobody in the container may ask for keys, so it is looked at from outside:
 /// as the user that the container's root is there, who can view its keyring.
+/// That must be a user of no other container.
 fn the_session_keyring_is_not_inherited() {
     needs::root();
     needs::id_mapping();
     let setpriv = needs::tool("setpriv");
-    let keyrings = |id: &str| {
-        let keys = std::process::Command::new(&setpriv)
-            .args(["--reuid", id, "--regid", id, "--clear-groups"])
+    if !Path::new("/etc/subuid").exists() {
+        skip("needs a file /etc/subuid");
+    }
+    let id = 1_000_000_000 + std::process::id() % 10_000 * 65536;
+    let mut range = tempfile::NamedTempFile::new().expect("a temporary file");
+    writeln!(range, "root:{id}:65536").expect("it is ours");
+    let id = id.to_string();
+    let keyrings = || {
+        let keys = Command::new(&setpriv)
+            .args(["--reuid", &id, "--regid", &id, "--clear-groups"])
             .args(["cat", "/proc/keys"])
             .output()
             .expect("setpriv can be started");
         let keys = String::from_utf8_lossy(&keys.stdout).into_owned();
-        let anonymous = keys.lines().filter(|it| it.contains(" _ses"));
-        anonymous.count()
+        keys.matches(" _ses").count()
     };
-    let mut container = FULL.run().start_sh("echo ready; read _");
+    assert_eq!(keyrings(), 0);
+    let run = FULL.run().env("RANGE", range.path());
+    let mount = "mount --bind \"$RANGE\" /etc/subuid && \
+                 mount --bind \"$RANGE\" /etc/subgid";
+    let run = in_namespaces(run, "--mount", mount);
+    let mut container = run.start_sh("echo ready; read _");
     container.wait_for("ready");
-    let outside = status(container.command(), "Uid");
-    let id = outside.split('\t').next().unwrap_or_default();
-    assert_ne!(keyrings(id), 0, "a session keyring of its own");
+    assert!(status(container.command(), "Uid").starts_with(&id));
+    assert_eq!(keyrings(), 1, "a session keyring of its own");
     container.finish().ok();
-    assert_eq!(keyrings("54321"), 0, "of a user who runs nothing");
 }
 
 fn the_working_directory_is_not_inherited() {
