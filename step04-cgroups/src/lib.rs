@@ -10,8 +10,8 @@
 //! share one tree, and a child can be *born* in a cgroup. In version 1 there are
 //! several trees, each with one controller or a few, so that "the" cgroup of a
 //! container is two or three directories, and the child joins them as its first
-//! act. Which of the
-//! two the machine has is the same for this step's `main`. See cgroups(7).
+//! act. Which of the two the machine has is the same for this step's `main`. See
+//! cgroups(7).
 
 #![forbid(unsafe_code)]
 

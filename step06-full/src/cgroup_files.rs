@@ -19,7 +19,7 @@ use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::chdir;
 use step04_cgroups::Cgroup;
 
-use crate::mount_api;
+use crate::mount_api::{self, bind};
 
 /// Where programs look, as a path from the container's root.
 const PLACE: &str = "sys/fs/cgroup";
@@ -42,7 +42,7 @@ pub fn mount(root: &Path, cgroup: &Cgroup) -> anyhow::Result<()> {
             .all(|(_, tree)| tree.version == Version::V2)
         {
             // One tree for all controllers, so it is one directory.
-            bind(own, Path::new(PLACE))?;
+            bind(own, PLACE)?;
             enter()?;
         } else {
             mount_tmpfs()?;
@@ -84,7 +84,7 @@ fn show_trees(cgroup: &Cgroup) -> anyhow::Result<()> {
     for (own, tree) in cgroup.directories() {
         let name = tree.mount_point.file_name().unwrap_or_default();
         fs::create_dir(name).with_context(|| format!("mkdir({name:?})"))?;
-        bind(own, Path::new(name))?;
+        bind(own, name)?;
         let name = name.to_string_lossy();
         for controller in name.split(',').filter(|it| *it != name) {
             symlink(&*name, controller).with_context(|| {
@@ -112,20 +112,9 @@ fn hint_at(tree: &Path) -> anyhow::Result<()> {
     let place = name.join(file);
     mknod(&place, SFlag::S_IFREG, Mode::from_bits_truncate(0o444), 0)
         .with_context(|| format!("mknod({place:?}, S_IFREG)"))?;
-    match bind(&tree.join(file), &place) {
+    match bind(tree.join(file), &place) {
         // This kernel has no such controller, or it is elsewhere.
         Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(()),
         bound => bound,
     }
-}
-
-fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
-    mount_at(
-        Some(source),
-        target,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .with_context(|| format!("mount({source:?}, {target:?}, MS_BIND)"))
 }

@@ -99,14 +99,7 @@ fn bind_device(name: &str) -> anyhow::Result<()> {
     // user_namespaces(7).
     mknod(name, SFlag::S_IFREG, Mode::from_bits_truncate(0o666), 0)
         .with_context(|| format!("mknod({name:?}, S_IFREG)"))?;
-    mount(
-        Some(&host),
-        name,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .with_context(|| format!("mount({host:?}, {name:?}, MS_BIND)"))?;
+    mount_api::bind(&host, name)?;
 
     // The node is still the host's, and so are its mode and owner. A device on
     // a read-only mount can be written to, but chmod(2) is EROFS.

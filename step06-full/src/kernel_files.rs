@@ -19,6 +19,8 @@ use nix::sys::statfs::{
 use nix::unistd::chdir;
 use step03_mount::enter_mount_point;
 
+use crate::mount_api::bind;
+
 /// Files that tell about the machine or its other users.
 const MASKED_FILES: [&str; 11] = [
     "proc/config.gz",
@@ -201,19 +203,4 @@ fn skip_missing(mounted: anyhow::Result<()>) -> anyhow::Result<bool> {
         Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(false),
         result => result.map(|()| true),
     }
-}
-
-fn bind(
-    source: impl AsRef<Path>,
-    target: impl AsRef<Path>,
-) -> anyhow::Result<()> {
-    let (source, target) = (source.as_ref(), target.as_ref());
-    mount(
-        Some(source),
-        target,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .with_context(|| format!("mount({source:?}, {target:?}, MS_BIND)"))
 }

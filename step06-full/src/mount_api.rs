@@ -14,9 +14,11 @@
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use anyhow::Context;
 use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
+use nix::mount::{MsFlags, mount};
 
 /// Copies the mount at `path` and gives the copy, attached nowhere, as a
 /// descriptor that is closed at exec.
@@ -174,4 +176,24 @@ fn set_attributes(
         }
     })?;
     Errno::result(done).map(drop)
+}
+
+/// Shows the file or directory `source` at `target` too, without what is mounted
+/// below it: mount(2) by two paths, for what lies on our own side already.
+///
+/// Errors: `ENOENT` when one of the two does not exist, `ENOTDIR` when only one
+/// of them is a directory. See mount(2), `MS_BIND`.
+pub(crate) fn bind(
+    source: impl AsRef<Path>,
+    target: impl AsRef<Path>,
+) -> anyhow::Result<()> {
+    let (source, target) = (source.as_ref(), target.as_ref());
+    mount(
+        Some(source),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .with_context(|| format!("mount({source:?}, {target:?}, MS_BIND)"))
 }

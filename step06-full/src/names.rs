@@ -13,12 +13,12 @@ use std::path::Path;
 use anyhow::Context;
 use common::rootfs::open_directory;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::mount::{MsFlags, mount};
+use nix::fcntl::ResolveFlag;
 use nix::sys::stat::{Mode, SFlag, mknodat};
 use nix::unistd::{chdir, unlink};
 
 use crate::mount_api;
+use crate::volumes::open_in_root;
 
 /// Shows `/etc/hostname` and `/etc/hosts` for a container that is called
 /// `hostname`.
@@ -63,9 +63,9 @@ fn cover(
     read_only: bool,
 ) -> anyhow::Result<()> {
     let path = Path::new("etc").join(name);
-    let mut target = open_in_root(root, &path, ResolveFlag::RESOLVE_NO_XDEV)?;
+    let mut target = find(root, &path, ResolveFlag::RESOLVE_NO_XDEV)?;
     if target.is_none() && make_file(root, name)? {
-        target = open_in_root(root, &path, ResolveFlag::RESOLVE_NO_XDEV)?;
+        target = find(root, &path, ResolveFlag::RESOLVE_NO_XDEV)?;
     }
     let Some(target) = target else { return Ok(()) };
 
@@ -80,7 +80,7 @@ fn cover(
     // The same path leads onto the mount now.
     if covered
         && read_only
-        && let Some(mount) = open_in_root(root, &path, ResolveFlag::empty())?
+        && let Some(mount) = find(root, &path, ResolveFlag::empty())?
     {
         mount_api::mount_setattr(mount, 0, libc::MOUNT_ATTR_RDONLY)
             .with_context(|| format!("mount_setattr({path:?}, RDONLY)"))?;
@@ -92,17 +92,11 @@ fn cover(
 fn bind(file: &Path, target: &OwnedFd) -> anyhow::Result<bool> {
     // A descriptor has a name while the host's /proc is there.
     let target = format!("/proc/self/fd/{}", target.as_raw_fd());
-    match mount(
-        Some(file),
-        &*target,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    ) {
-        Err(Errno::ENOTDIR) => Ok(false),
-        bound => bound
-            .map(|()| true)
-            .with_context(|| format!("mount({file:?}, {target:?}, MS_BIND)")),
+    match mount_api::bind(file, &target) {
+        Err(error) if error.downcast_ref() == Some(&Errno::ENOTDIR) => {
+            Ok(false)
+        }
+        bound => bound.map(|()| true),
     }
 }
 
@@ -110,8 +104,7 @@ fn bind(file: &Path, target: &OwnedFd) -> anyhow::Result<bool> {
 /// as a link that leads nowhere, or there is no such directory.
 fn make_file(root: &OwnedFd, name: &str) -> anyhow::Result<bool> {
     let etc = Path::new("etc");
-    let Some(etc) = open_in_root(root, etc, ResolveFlag::RESOLVE_NO_XDEV)?
-    else {
+    let Some(etc) = find(root, etc, ResolveFlag::RESOLVE_NO_XDEV)? else {
         return Ok(false);
     };
     let mode = Mode::from_bits_truncate(0o644);
@@ -123,31 +116,25 @@ fn make_file(root: &OwnedFd, name: &str) -> anyhow::Result<bool> {
     }
 }
 
-/// Opens `path` as the container will see it: links end at `root`. With
-/// `RESOLVE_NO_XDEV` only what is in the image itself, not on another mount
-/// such as a volume or `/proc`. See openat2(2).
-fn open_in_root(
+/// Opens `path` as the container will see it, if anything is there that the
+/// container could see. With `RESOLVE_NO_XDEV` only what is in the image itself,
+/// not on another mount such as a volume or `/proc`.
+fn find(
     root: &OwnedFd,
     path: &Path,
     more: ResolveFlag,
 ) -> anyhow::Result<Option<OwnedFd>> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(
-            ResolveFlag::RESOLVE_IN_ROOT
-                | ResolveFlag::RESOLVE_NO_MAGICLINKS
-                | more,
-        );
-    match openat2(root, path, how) {
-        Err(
-            Errno::ENOENT
-            | Errno::ENOTDIR
-            | Errno::ELOOP
-            | Errno::EXDEV
-            | Errno::EACCES,
-        ) => Ok(None),
-        opened => opened
-            .map(Some)
-            .with_context(|| format!("openat2({path:?}, RESOLVE_IN_ROOT)")),
+    match open_in_root(root, path, more) {
+        Err(error) => match error.downcast_ref() {
+            Some(
+                Errno::ENOENT
+                | Errno::ENOTDIR
+                | Errno::ELOOP
+                | Errno::EXDEV
+                | Errno::EACCES,
+            ) => Ok(None),
+            _ => Err(error),
+        },
+        opened => opened.map(Some),
     }
 }

@@ -29,12 +29,27 @@ use nix::{
     sys::memfd::{MFdFlags, memfd_create},
 };
 
+/// Lines of assembler with the numbers that they use by name.
+macro_rules! stub {
+    ($($line:literal,)*) => {
+        global_asm!(
+            $($line,)*
+            F_SETFD = const libc::F_SETFD,
+            FD_CLOEXEC = const libc::FD_CLOEXEC,
+            fcntl = const libc::SYS_fcntl,
+            execve = const libc::SYS_execve,
+            write = const libc::SYS_write,
+            exit_group = const libc::SYS_exit_group,
+        );
+    };
+}
+
 // At the start the stack holds the number of arguments, the arguments, a null
 // pointer, the environment, a null pointer. The first argument is the file to
 // execute, the others are that file's. See execve(2) and the ABI's "Initial
 // Process Stack".
 #[cfg(target_arch = "x86_64")]
-global_asm!(
+stub!(
     "stub_begin:",
     // fcntl(3, F_SETFD, FD_CLOEXEC): who listens there hears of our success by
     // the end of it.
@@ -61,15 +76,9 @@ global_asm!(
     "mov eax, {exit_group}",
     "syscall",
     "stub_end:",
-    F_SETFD = const libc::F_SETFD,
-    FD_CLOEXEC = const libc::FD_CLOEXEC,
-    fcntl = const libc::SYS_fcntl,
-    execve = const libc::SYS_execve,
-    write = const libc::SYS_write,
-    exit_group = const libc::SYS_exit_group,
 );
 #[cfg(target_arch = "aarch64")]
-global_asm!(
+stub!(
     "stub_begin:",
     "mov x0, #3",
     "mov x1, #{F_SETFD}",
@@ -92,12 +101,6 @@ global_asm!(
     "mov x8, #{exit_group}",
     "svc #0",
     "stub_end:",
-    F_SETFD = const libc::F_SETFD,
-    FD_CLOEXEC = const libc::FD_CLOEXEC,
-    fcntl = const libc::SYS_fcntl,
-    execve = const libc::SYS_execve,
-    write = const libc::SYS_write,
-    exit_group = const libc::SYS_exit_group,
 );
 
 unsafe extern "C" {

@@ -222,18 +222,21 @@ fn same(file: &str) -> anyhow::Result<String> {
 /// The tables of a plain user's container. What is granted, others write; if
 /// they refuse, the caller's own ids are left.
 fn write_own(child: Pid, granted: Option<&Granted>) -> anyhow::Result<()> {
-    if let Some(granted) = granted {
-        match granted.map_groups(child) {
-            Ok(()) => match granted.map_users(child) {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    say_alone(error);
-                    return write_own_user(child);
-                }
-            },
-            Err(error) => say_alone(error),
-        }
+    let Some(granted) = granted else {
+        return write_alone(child);
+    };
+    if let Err(error) = granted.map_groups(child) {
+        say_alone(error);
+        return write_alone(child);
     }
+    // A table is written once: that of the groups is.
+    granted.map_users(child).or_else(|error| {
+        say_alone(error);
+        write_own_user(child)
+    })
+}
+
+fn write_alone(child: Pid) -> anyhow::Result<()> {
     // Without this a plain user may not map a group: to drop one could open
     // what is closed to just that group.
     write(child, "setgroups", "deny")?;

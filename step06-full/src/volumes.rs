@@ -263,21 +263,22 @@ fn open_or_create(
     is_dir: bool,
 ) -> anyhow::Result<OwnedFd> {
     let root = open_directory(root)?;
+    let nothing_more = ResolveFlag::empty();
 
     // From the top down, so that what is missing has a parent to be made in.
     // Always from the root: an absolute link half-way starts there again.
-    let mut parent = open_in_root(&root, Path::new("/"))?;
+    let mut parent = open_in_root(&root, Path::new("/"), nothing_more)?;
     let mut so_far = PathBuf::from("/");
     for name in path.iter().skip(1) {
         so_far.push(name);
-        parent = match open_in_root(&root, &so_far) {
+        parent = match open_in_root(&root, &so_far, nothing_more) {
             Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => {
                 if is_dir || so_far != path {
                     make_directory(&parent, name)?;
                 } else {
                     make_file(&parent, name)?;
                 }
-                open_in_root(&root, &so_far)?
+                open_in_root(&root, &so_far, nothing_more)?
             }
             result => result?,
         };
@@ -297,15 +298,32 @@ fn place_in(root: &Path, file: &OwnedFd) -> anyhow::Result<PathBuf> {
 }
 
 /// Opens `path` as the container will see it: `/`, `..` and links end at
-/// `root`, and the links below `/proc` that lead anywhere are refused.
-fn open_in_root(root: &OwnedFd, path: &Path) -> anyhow::Result<OwnedFd> {
+/// `root`, and the links below `/proc` that lead anywhere are refused; `more`
+/// can refuse more. See openat2(2).
+pub(crate) fn open_in_root(
+    root: &OwnedFd,
+    path: &Path,
+    more: ResolveFlag,
+) -> anyhow::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(
-            ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+            ResolveFlag::RESOLVE_IN_ROOT
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS
+                | more,
         );
-    openat2(root, path, how)
-        .with_context(|| format!("openat2({path:?}, RESOLVE_IN_ROOT)"))
+    loop {
+        match openat2(root, path, how) {
+            // Something was mounted or renamed on this machine meanwhile, and
+            // the kernel can't say where a `..` has led.
+            Err(Errno::EAGAIN) => {}
+            opened => {
+                return opened.with_context(|| {
+                    format!("openat2({path:?}, RESOLVE_IN_ROOT)")
+                });
+            }
+        }
+    }
 }
 
 /// A single name is made in the directory that `parent` is open on, so no link

@@ -89,8 +89,8 @@ fn free(path: impl Fn(u32) -> PathBuf) -> PathBuf {
 }
 
 /// Whether anything in `image` is not older than its list of sources, which was
-/// written last: then it is the work of a reader. What we look at is the time that nobody can set, st_ctime. See
-/// inode(7).
+/// written last: then it is the work of a reader. What we look at is the time
+/// that nobody can set, st_ctime. See inode(7).
 fn was_changed(image: &Path, list: &Path) -> anyhow::Result<bool> {
     let list = list
         .symlink_metadata()
