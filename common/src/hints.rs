@@ -749,6 +749,21 @@ const HINTS: &[Hint] = &[
         "name another destination",
     ),
     hint(
+        page::STEP_3,
+        &["entering the working directory"],
+        Some(ELOOP),
+        "a link to a descriptor, such as one in /proc/self, is no place to \
+         work in; or links lead in a circle",
+        "name the directory itself",
+    ),
+    hint(
+        page::STEP_3,
+        &["entering the working directory"],
+        Some(ENOTDIR),
+        "in the image, a part of that path is a file",
+        "name a directory",
+    ),
+    hint(
         page::NAMESPACES,
         &["openat2("],
         Some(ELOOP),

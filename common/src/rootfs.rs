@@ -27,7 +27,7 @@ use std::{
     fs::{self, DirBuilder, File, Permissions},
     io::ErrorKind,
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
             fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
@@ -48,6 +48,7 @@ use nix::{
 };
 
 use sources::Sources;
+pub use trusted::open_past_links;
 
 /// Returns the directory given by `--rootfs`, or else the default root file
 /// system, which is built if it does not exist or its sources have changed.
@@ -152,11 +153,12 @@ fn cache() -> anyhow::Result<PathBuf> {
         )
 }
 
-/// Checks that `dir` is a directory and returns its canonical path.
-pub fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
-    // It says ENOTDIR for a file and ELOOP for a loop of symbolic links.
-    open_directory(dir)?;
-    fs::canonicalize(dir).with_context(|| format!("realpath({dir:?})"))
+/// Checks that `dir` is a directory, and that no link of another user leads to
+/// it, and returns its canonical path.
+fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
+    let opened = open_past_links(dir)?;
+    let link = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    fs::read_link(&link).with_context(|| format!("readlink({link:?})"))
 }
 
 /// Opens the directory `dir`, only to name it by the descriptor: O_PATH needs
@@ -180,6 +182,7 @@ fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
         way => way?,
     };
     check_owner(home)?;
+    close_to_others(home)?;
     loop {
         if let Some(lock) = current(dir)? {
             check_owner(dir)?;
@@ -235,15 +238,15 @@ fn make_home(home: &Path) -> anyhow::Result<()> {
     let project = home.parent().context("it has no parent directory")?;
     let cache = project.parent().context("it has no parent directory")?;
     // 0700 is what the XDG Base Directory Specification wants for a user's
-    // cache; through root's, the users of containers must be able to pass.
+    // cache. Root's is there for all programs of the system.
     let mode = if geteuid().is_root() { 0o755 } else { 0o700 };
     DirBuilder::new()
         .recursive(true)
         .mode(mode)
         .create(cache)
         .with_context(|| format!("mkdir({cache:?}, 0{mode:o})"))?;
-    for dir in [project, home] {
-        match image::make_dir(dir, 0o755) {
+    for (dir, mode) in [(project, 0o755), (home, HOME_MODE)] {
+        match image::make_dir(dir, mode) {
             Err(error) if exists(&error) => {}
             result => result?,
         }
@@ -350,6 +353,24 @@ fn check_owner(dir: &Path) -> anyhow::Result<()> {
         bail!("{dir:?} is writable by others (mode {mode:04o}): {again}");
     }
     Ok(())
+}
+
+/// The mode of the directory that an image lies in. What a container of steps 3
+/// and 4 writes into the image is real on the host: by a set-uid program in it,
+/// whoever can reach it becomes the user whose image it is.
+///
+/// The users in a container need not pass: their `/` is the image itself.
+const HOME_MODE: u32 = 0o700;
+
+/// Closes `home`, if it was made with another mode.
+fn close_to_others(home: &Path) -> anyhow::Result<()> {
+    let status = home
+        .symlink_metadata()
+        .with_context(|| format!("lstat({home:?})"))?;
+    match status.mode() & 0o077 {
+        0 => Ok(()),
+        _ => chmod(home, HOME_MODE),
+    }
 }
 
 /// Sets the permissions of `path` to `mode`, whatever the umask is.

@@ -7,13 +7,20 @@
 
 use std::{
     cell::Cell,
-    io::{stdin, stdout},
-    os::fd::BorrowedFd,
+    io::{stderr, stdin, stdout},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    path::Path,
 };
 
 use anyhow::Context;
+use libc::c_int;
 use nix::{
-    sys::termios::{SetArg, Termios, tcgetattr, tcsetattr},
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl, open},
+    sys::{
+        stat::Mode,
+        termios::{FlowArg, SetArg, Termios, tcflow, tcgetattr, tcsetattr},
+    },
     unistd::{Pid, getpgrp, isatty, setpgid, setsid, tcgetpgrp, tcsetpgrp},
 };
 
@@ -22,14 +29,25 @@ use crate::report;
 /// The controlling terminal of our session, if it is our standard input, output
 /// or error, and so comes into the container with it.
 ///
-/// When this is dropped, the terminal is ours, in the modes that it had: a
+/// When this is dropped, the terminal is ours, in the state that it had: a
 /// shell that was killed leaves it without echo.
 pub(crate) struct Terminal {
     file: BorrowedFd<'static>,
-    modes: Termios,
+    state: State,
     /// The container gets the terminal, now or when we come to the foreground.
     shared: bool,
     given: Cell<bool>,
+    /// The process group in the container that had it when we were stopped.
+    last: Cell<Option<Pid>>,
+}
+
+/// What a container can change of the terminal, and leave so.
+struct State {
+    modes: Termios,
+    /// See TIOCGETD in ioctl_tty(2).
+    line_discipline: c_int,
+    /// Of the open file, which all have in common. See F_GETFL in fcntl(2).
+    flags: OFlag,
 }
 
 impl Terminal {
@@ -45,16 +63,17 @@ impl Terminal {
         };
         let mut terminal = Terminal {
             file: *file,
-            modes: tcgetattr(file).context("tcgetattr()")?,
+            state: State::of(file)?,
             shared: true,
             given: Cell::new(false),
+            last: Cell::new(None),
         };
         // In `step01-uts run … | less` the terminal is `less`'s. In the
         // background the kernel's job control sees to it that the container
         // does not read what is typed for others: it stops whoever tries, but
         // only in our session.
-        let interactive = isatty(stdin())? && isatty(stdout())?;
-        terminal.shared = interactive || !terminal.is_ours();
+        let reads = isatty(stdin())?;
+        terminal.shared = reads && (isatty(stdout())? || !terminal.is_ours());
         Ok(Some(terminal))
     }
 
@@ -67,6 +86,8 @@ impl Terminal {
     pub(crate) fn part(terminal: &Option<Terminal>) -> anyhow::Result<()> {
         if !terminal.as_ref().is_some_and(|terminal| terminal.shared) {
             setsid().context("setsid()")?;
+            close_to_reading(stdout())?;
+            close_to_reading(stderr())?;
         }
         Ok(())
     }
@@ -93,30 +114,104 @@ impl Terminal {
         tcgetpgrp(self.file) == Ok(getpgrp())
     }
 
-    /// Gives the process group of `child` the terminal, if it is ours.
+    /// Gives the terminal, if it is ours, to the process group in the container
+    /// that had it before, or else to that of `child`.
     pub(crate) fn give_to(&self, child: Pid) -> anyhow::Result<()> {
-        if self.shared && self.is_ours() {
-            tcsetpgrp(self.file, child).context("tcsetpgrp(child)")?;
-            self.given.set(true);
+        if !self.shared || !self.is_ours() {
+            return Ok(());
         }
+        let given = match self.last.take() {
+            // That of a shell with job control, which has gone meanwhile.
+            Some(last) => tcsetpgrp(self.file, last)
+                .or_else(|_| tcsetpgrp(self.file, child)),
+            None => tcsetpgrp(self.file, child),
+        };
+        given.context("tcsetpgrp(child)")?;
+        self.given.set(true);
         Ok(())
     }
 
-    /// Takes the terminal back, if the container has it, in the modes that it
+    /// Takes the terminal back, if the container has it, in the state that it
     /// had.
     pub(crate) fn take_back(&self) -> anyhow::Result<()> {
         // It may have been closed meanwhile.
-        let still_there = tcgetpgrp(self.file).is_ok();
-        if self.given.replace(false) && still_there {
+        let holder = tcgetpgrp(self.file).ok();
+        if self.given.replace(false) && holder.is_some() {
+            self.last.set(holder);
             tcsetpgrp(self.file, getpgrp()).context("tcsetpgrp()")?;
         }
-        // Or another job has it, in the modes that it needs.
+        // Or another job has it, in the state that it needs.
         if self.is_ours() {
-            tcsetattr(self.file, SetArg::TCSADRAIN, &self.modes)
-                .context("tcsetattr()")?;
+            self.state.restore(self.file)?;
         }
         Ok(())
     }
+}
+
+impl State {
+    fn of(file: &BorrowedFd) -> anyhow::Result<State> {
+        let mut line_discipline = 0;
+        // SAFETY: the call writes one int.
+        unsafe { tiocgetd(file.as_raw_fd(), &raw mut line_discipline) }
+            .context("ioctl(TIOCGETD)")?;
+        Ok(State {
+            modes: tcgetattr(file).context("tcgetattr()")?,
+            line_discipline,
+            flags: flags(file)?,
+        })
+    }
+
+    /// Everything else first that would keep the modes from being set, or what
+    /// is typed from being read.
+    fn restore(&self, file: BorrowedFd) -> anyhow::Result<()> {
+        // SAFETY: the call reads one int.
+        unsafe { tiocsetd(file.as_raw_fd(), &raw const self.line_discipline) }
+            .context("ioctl(TIOCSETD)")?;
+        // SAFETY: the call has no argument.
+        unsafe { tiocnxcl(file.as_raw_fd()) }.context("ioctl(TIOCNXCL)")?;
+        tcflow(file, FlowArg::TCOON).context("tcflow(TCOON)")?;
+        fcntl(file, FcntlArg::F_SETFL(self.flags)).context("fcntl(F_SETFL)")?;
+        tcsetattr(file, SetArg::TCSADRAIN, &self.modes).context("tcsetattr()")
+    }
+}
+
+nix::ioctl_read_bad!(tiocgetd, libc::TIOCGETD, c_int);
+nix::ioctl_write_ptr_bad!(tiocsetd, libc::TIOCSETD, c_int);
+nix::ioctl_none_bad!(tiocnxcl, libc::TIOCNXCL);
+
+fn flags(file: impl AsFd) -> anyhow::Result<OFlag> {
+    let flags = fcntl(file, FcntlArg::F_GETFL).context("fcntl(F_GETFL)")?;
+    Ok(OFlag::from_bits_retain(flags))
+}
+
+/// Opens `file` anew, only to be written to, if it is a terminal: a shell gives
+/// its jobs one file for all three, and who has it as standard error could read
+/// what is typed. Job control would stop that only in the terminal's session.
+fn close_to_reading(file: impl AsFd) -> anyhow::Result<()> {
+    let file = file.as_fd();
+    if !isatty(file)? || flags(file)? & OFlag::O_ACCMODE != OFlag::O_RDWR {
+        return Ok(());
+    }
+    let number = file.as_raw_fd();
+    let path = format!("/proc/self/fd/{number}");
+    let mode = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let again = match open(Path::new(&path), mode, Mode::empty()) {
+        Ok(again) => again,
+        // After su(1) it belongs to somebody else.
+        Err(errno) => {
+            let error = anyhow::Error::from(errno)
+                .context(format!("open({path:?}, O_WRONLY)"))
+                .context("the container can read what is typed here");
+            report::warning(&error);
+            return Ok(());
+        }
+    };
+    // SAFETY: dup2(2) takes two integers. The number stays open, for whoever
+    // uses it in this program.
+    let done = unsafe { libc::dup2(again.as_raw_fd(), number) };
+    Errno::result(done)
+        .map(drop)
+        .with_context(|| format!("dup2({number})"))
 }
 
 impl Drop for Terminal {

@@ -98,6 +98,9 @@ impl Workload {
     /// The same workload, started by `launcher`: a program that executes the
     /// file that is its first argument, with the arguments behind it. If it
     /// can't, it writes the negative errno, four bytes, to descriptor 3.
+    ///
+    /// The command is given standard input, output and error, and no other
+    /// descriptor of ours or of our caller.
     #[must_use]
     pub fn started_by(self, launcher: OwnedFd) -> Workload {
         Workload {
@@ -156,8 +159,13 @@ impl Workload {
     /// runc).
     fn leave_the_host(&self) -> anyhow::Result<()> {
         let mut kept = self.probe.as_ref().map_or(vec![], Agent::descriptors);
-        kept.extend(self.launcher.iter().map(|it| it.as_raw_fd()));
-        process::close_own_descriptors(&kept)?;
+        match &self.launcher {
+            None => process::close_own_descriptors(&kept)?,
+            Some(launcher) => {
+                kept.push(launcher.as_raw_fd());
+                process::close_all_descriptors(&kept)?;
+            }
+        }
         self.workdir
             .as_deref()
             .map_or(Ok(()), enter_directory)

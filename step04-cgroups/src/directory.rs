@@ -1,8 +1,7 @@
 //! A cgroup in one tree: its directory, from mkdir(2) to rmdir(2).
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread::sleep;
@@ -12,6 +11,7 @@ use anyhow::Context;
 use common::cgroups::{Hierarchy, Version};
 use common::report;
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
 
 use crate::leftovers::Name;
 use crate::limits::Limit;
@@ -46,19 +46,17 @@ impl Directory {
             Version::V2 => v2::place(&hierarchy, name)?,
         };
         let path = parent.join(&name.full);
-        fs::create_dir(&path)
-            .with_context(|| format!("mkdir({path:?})"))
-            .map_err(|error| match report::errno(&error) {
-                Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
-                    error.context("no delegated cgroup")
-                }
-                _ => error,
-            })?;
+        make(&path).map_err(|error| match report::errno(&error) {
+            Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
+                error.context("no delegated cgroup")
+            }
+            _ => error,
+        })?;
         name.sweep(&parent);
-        let entrance = open_up(&path).and_then(|()| match hierarchy.version {
+        let entrance = match hierarchy.version {
             Version::V1 => v1::open_entrance(&path),
             Version::V2 => v2::open_entrance(&path),
-        });
+        };
         let entrance = entrance.inspect_err(|_| {
             remove(&path);
         })?;
@@ -89,11 +87,13 @@ impl Drop for Directory {
     }
 }
 
-/// Gives back what the caller's umask has taken away: the container may look at
-/// its own cgroup, and its root is somebody else outside.
-fn open_up(path: &Path) -> anyhow::Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(0o755))
-        .with_context(|| format!("chmod({path:?}, 0755)"))
+/// Makes the directory with the umask 022, whatever the caller's is: the
+/// container may look at its own cgroup, and its root is somebody else outside.
+fn make(path: &Path) -> anyhow::Result<()> {
+    let callers = umask(Mode::from_bits_truncate(0o022));
+    let made = fs::create_dir(path);
+    umask(callers);
+    made.with_context(|| format!("mkdir({path:?})"))
 }
 
 /// Removes a cgroup whose processes have ended; `EBUSY` means that the kernel

@@ -12,8 +12,6 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use common::{PROJECT, process::Stat, report};
-use nix::errno::Errno;
-use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpid};
 
 /// The ending that tells the leaf of a run from the cgroup of its container.
@@ -99,17 +97,12 @@ fn is_dead(owner: &str) -> bool {
     let Some((pid, start_time)) = owner.split_once('.') else {
         return false;
     };
-    let (Ok(pid), Ok(start_time)) = (pid.parse(), start_time.parse::<u64>())
-    else {
-        return false;
-    };
-    // /proc may be mounted so that it hides the processes of other users;
-    // signal 0, which is not sent, tells about them, too. See kill(2).
-    if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
-        return true;
+    match (pid.parse(), start_time.parse()) {
+        (Ok(pid), Ok(start_time)) => {
+            Stat::is_gone(Pid::from_raw(pid), start_time)
+        }
+        _ => false,
     }
-    Stat::read(&pid.to_string())
-        .is_some_and(|stat| stat.start_time != start_time || stat.has_ended())
 }
 
 #[cfg(test)]

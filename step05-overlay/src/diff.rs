@@ -223,41 +223,42 @@ impl Directory {
 // makes them.
 #[cfg(test)]
 mod tests {
-    use std::{env, fs, path::PathBuf, process};
+    use std::fs;
 
     use nix::sys::stat::{Mode, SFlag, mknod};
 
     use super::{compare, open};
 
+    use tempfile::TempDir;
+
     /// Layers below a directory of their own, which is gone after the test.
-    struct Layers(PathBuf);
+    struct Layers(TempDir);
 
     impl Layers {
-        fn new(test: &str) -> Layers {
-            let name = format!("overlay-diff-{test}-{}", process::id());
-            let layers = Layers(env::temp_dir().join(name));
+        fn new() -> Layers {
+            let layers = Layers(tempfile::tempdir().unwrap());
             for layer in ["upper", "middle", "image"] {
-                fs::create_dir_all(layers.0.join(layer)).unwrap();
+                fs::create_dir(layers.0.path().join(layer)).unwrap();
             }
             layers
         }
 
         fn file(&self, path: &str) {
-            let path = self.0.join(path);
+            let path = self.0.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
 
         fn whiteout(&self, path: &str) {
             // Everybody may make this one device. See mknod(2).
-            let path = self.0.join(path);
+            let path = self.0.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             mknod(&path, SFlag::S_IFCHR, Mode::empty(), 0).unwrap();
         }
 
         fn diff(&self) -> Vec<String> {
             let [upper, middle, image] = ["upper", "middle", "image"]
-                .map(|layer| open(&self.0.join(layer)).unwrap());
+                .map(|layer| open(&self.0.path().join(layer)).unwrap());
             let mut lines = Vec::new();
             let line = |letter, path: &[u8]| {
                 let path = String::from_utf8_lossy(path);
@@ -269,22 +270,16 @@ mod tests {
         }
     }
 
-    impl Drop for Layers {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn nothing_written_is_no_change() {
-        let layers = Layers::new("nothing");
+        let layers = Layers::new();
         layers.file("image/etc/passwd");
         assert_eq!(layers.diff(), [""; 0]);
     }
 
     #[test]
     fn added_changed_and_deleted_files_are_told_apart() {
-        let layers = Layers::new("letters");
+        let layers = Layers::new();
         layers.file("image/etc/passwd");
         layers.file("image/etc/motd");
         layers.file("middle/etc/hosts");
@@ -307,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_a_layer_in_the_middle_has_deleted_is_not_there() {
-        let layers = Layers::new("middle");
+        let layers = Layers::new();
         layers.file("image/a");
         layers.file("image/b");
         layers.whiteout("middle/a");
@@ -320,7 +315,7 @@ mod tests {
     /// Components are compared, not bytes: `-` comes before `/`.
     #[test]
     fn what_is_in_a_directory_comes_right_after_it() {
-        let layers = Layers::new("sorted");
+        let layers = Layers::new();
         layers.file("upper/a/file");
         layers.file("upper/a-b");
         assert_eq!(layers.diff(), ["A /a", "A /a/file", "A /a-b"]);
@@ -328,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_layer_comes_back_from_where_others_have_not_been() {
-        let layers = Layers::new("back");
+        let layers = Layers::new();
         layers.file("upper/a/b/c/new");
         layers.file("upper/a/z");
         layers.file("upper/z");
@@ -351,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_file_and_a_directory_may_replace_each_other() {
-        let layers = Layers::new("kinds");
+        let layers = Layers::new();
         layers.file("image/directory/file");
         layers.file("image/file");
         layers.file("upper/directory");
@@ -361,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_file_in_the_middle_hides_the_directory_below_it() {
-        let layers = Layers::new("hidden");
+        let layers = Layers::new();
         layers.file("image/name/inside");
         layers.file("middle/name");
         layers.file("upper/name/inside");

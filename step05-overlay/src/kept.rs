@@ -4,40 +4,50 @@
 //! would make root of whoever can reach it, and upperdir can't be closed: its
 //! mode is that of `/` inside. So both directories of overlay lie in a third
 //! one, `DIR`, which is closed to all but its owner: `DIR/upper`, and
-//! `DIR/work`, where the kernel prepares what it then moves to upper.
+//! `DIR/work`, where the kernel prepares what it then moves to upper. A file
+//! there, `DIR/running`, says whose they are.
 //!
 //! Whoever may write in a directory above `DIR` can put a link in its place
 //! between two of our calls. So nothing is checked or changed by its path: each
 //! directory is opened once, and the descriptor is looked at and used.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     fs::{self, File, TryLockError},
+    io::{self, Write},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
-use common::{report, rootfs::open_directory};
+use common::{
+    process::Stat,
+    report,
+    rootfs::{open_directory, open_past_links},
+};
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, open, openat, readlinkat},
+    fcntl::{OFlag, openat},
     mount::{MsFlags, mount},
-    sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat, fstat, mkdirat},
-    unistd::geteuid,
+    sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat},
+    unistd::{Pid, UnlinkatFlags, geteuid, unlinkat},
 };
 
 use crate::layers::check_dialect;
 
-/// As many symbolic links as the kernel follows: MAXSYMLINKS in its sources.
-const LINKS_MAX: u32 = 40;
-
 /// What lies in `DIR`.
 pub(crate) const UPPER: &str = "upper";
 pub(crate) const WORK: &str = "work";
+const RUNNING: &str = "running";
+
+/// How long a container takes to end that lost its parent. It has to write back
+/// what it has in memory, if the disk is slow.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The directory `DIR`, which no other container has.
 pub struct Kept {
@@ -61,6 +71,7 @@ impl Kept {
             geteuid()
         );
         lock(&directory)?;
+        wait_for_the_last(&directory)?;
         close_to_others(&directory, given)?;
         // What is wrong there should be known before anything is made.
         if let Some(upper) = open_inside(&directory, UPPER, OFlag::O_PATH)? {
@@ -90,18 +101,25 @@ impl Kept {
 
     /// The directory, as the process that mounts must open it: as a
     /// [lower](crate::layers::Lower::open) one.
+    ///
+    /// The lock is our parent's, and it may be killed before us: so we leave
+    /// our number, for [`wait_for_the_last`].
     pub(crate) fn open_again(&self, place: &Path) -> anyhow::Result<OwnedFd> {
-        if let Some(mount) = &self.mount {
-            return attach(mount, place);
-        }
-        let path = &self.path;
-        let again = File::from(open_directory(path)?);
-        let (now, then) = (stat(&again)?, stat(&self.directory)?);
-        ensure!(
-            (now.dev(), now.ino()) == (then.dev(), then.ino()),
-            "somebody has put another directory in the place of {path:?}"
-        );
-        Ok(again.into())
+        let directory = match &self.mount {
+            Some(mount) => attach(mount, place)?,
+            None => open_same(&self.path, &self.directory)?,
+        };
+        // That of the host's /proc, so not number 1.
+        let us = Stat::read("self").context("there is no /proc/self/stat")?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let file = openat(&directory, RUNNING, flags, mode)
+            .with_context(|| format!("openat({RUNNING:?}, O_CREAT)"))?;
+        File::from(file)
+            .write_all(format!("{} {}\n", us.pid, us.start_time).as_bytes())
+            .with_context(|| format!("write({RUNNING:?})"))?;
+        Ok(directory)
     }
 }
 
@@ -112,6 +130,8 @@ impl Drop for Kept {
     /// The container has ended, and the lock is still ours. In the container's
     /// process nothing is dropped: it ends by an exec or by _exit(2).
     fn drop(&mut self) {
+        // If it stays, it says that the container has ended.
+        let _ = unlinkat(&self.directory, RUNNING, UnlinkatFlags::NoRemoveDir);
         if let Err(error) = clean_workdir(&self.directory) {
             let aim = format!("cleaning the work directory in {:?}", self.path);
             report::warning(&error.context(aim));
@@ -162,58 +182,6 @@ fn open_or_make(given: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// Opens the directory `path` step by step, to follow no other links than
-/// root's and our own: those of somebody else could lead anywhere, and be
-/// exchanged at any time.
-fn open_past_links(path: &Path) -> anyhow::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let directory = flags | OFlag::O_DIRECTORY;
-    let start = if path.is_absolute() { "/" } else { "." };
-    let mut here = open(start, directory, Mode::empty())
-        .with_context(|| format!("open({start:?}, O_PATH|O_DIRECTORY)"))?;
-
-    let mut links = 0;
-    let mut names: Vec<OsString> = reversed(path);
-    while let Some(name) = names.pop() {
-        let next = openat(&here, name.as_os_str(), directory, Mode::empty());
-        match next {
-            Ok(next) => {
-                here = next;
-                continue;
-            }
-            // What is no directory may be a link to one.
-            Err(Errno::ENOTDIR) => {}
-            Err(errno) => {
-                return Err(errno).with_context(|| {
-                    format!("openat({name:?}, O_PATH|O_DIRECTORY|O_NOFOLLOW)")
-                });
-            }
-        }
-        let link = openat(&here, name.as_os_str(), flags, Mode::empty())
-            .with_context(|| format!("openat({name:?}, O_PATH|O_NOFOLLOW)"))?;
-        let status = fstat(&link).context("fstat(link)")?;
-        let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
-        ensure!(kind == SFlag::S_IFLNK, "{name:?} in it is no directory");
-        ensure!(
-            [0, geteuid().as_raw()].contains(&status.st_uid),
-            "{name:?} in it is a symbolic link of user {}, not of {}",
-            status.st_uid,
-            geteuid()
-        );
-        links += 1;
-        ensure!(links <= LINKS_MAX, "too many symbolic links in it");
-        let target = readlinkat(&link, "").context("readlinkat(link)")?;
-        // An absolute one begins with the name "/", and so at the root.
-        names.extend(reversed(Path::new(&target)));
-    }
-    Ok(here)
-}
-
-/// The names that `path` is made of, the first one last.
-fn reversed(path: &Path) -> Vec<OsString> {
-    path.iter().rev().map(OsStr::to_owned).collect()
-}
-
 /// Keeps other containers away from `directory`: overlay itself only warns, in
 /// the kernel's log, when two mounts write to one upper directory and destroy
 /// each other's work.
@@ -231,6 +199,37 @@ fn lock(directory: &File) -> anyhow::Result<()> {
             Err(error).context("flock(LOCK_EX|LOCK_NB)")
         }
     }
+}
+
+/// Waits for the end of the container that had `directory` before, if it was
+/// killed from outside: the lock is gone with its parent, and the kernel kills
+/// its processes a moment later.
+fn wait_for_the_last(directory: &File) -> anyhow::Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let running = match openat(directory, RUNNING, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Ok(()),
+        running => running.with_context(|| format!("openat({RUNNING:?})"))?,
+    };
+    let text = io::read_to_string(File::from(running))
+        .with_context(|| format!("read({RUNNING:?})"))?;
+    let numbers: Vec<u64> = text
+        .split_whitespace()
+        .filter_map(|it| it.parse().ok())
+        .collect();
+    // A machine that was switched off may have left half of it.
+    let [pid, start_time] = numbers[..] else {
+        return Ok(());
+    };
+    let pid = Pid::from_raw(pid as i32);
+    let start = Instant::now();
+    while !Stat::is_gone(pid, start_time) {
+        ensure!(
+            start.elapsed() < PATIENCE,
+            "it is in use by another container, of process {pid}"
+        );
+        sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Makes sure that nobody else gets into `directory`. One that was open and is
@@ -258,8 +257,8 @@ fn close_to_others(directory: &File, given: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether `directory` is empty. An error if there is anything in it but the
-/// two directories of a layer: then it is something else, a home perhaps.
+/// Whether `directory` is empty. An error if there is anything in it but what
+/// belongs to a layer: then it is something else, a home perhaps.
 fn is_empty(directory: &File) -> anyhow::Result<bool> {
     let path = by_number(directory);
     let entries =
@@ -268,7 +267,7 @@ fn is_empty(directory: &File) -> anyhow::Result<bool> {
     for entry in entries {
         let name = entry.context("readdir()")?.file_name();
         ensure!(
-            name == UPPER || name == WORK,
+            [UPPER, WORK, RUNNING].iter().any(|ours| name == *ours),
             "there is {name:?} in it, so it is no layer: name an empty \
              directory, or one that does not exist"
         );
@@ -330,6 +329,22 @@ pub(crate) fn attach(
     mount(Some(&source), place, None::<&str>, flags, None::<&str>)
         .with_context(|| format!("mount({source:?}, {place:?}, MS_MOVE)"))?;
     detached.try_clone().context("dup(mount)")
+}
+
+/// Opens the directory `path` once more, which has to be the one that is open as
+/// `directory` already.
+pub(crate) fn open_same(
+    path: &Path,
+    directory: impl AsFd,
+) -> anyhow::Result<OwnedFd> {
+    let again = open_directory(path)?;
+    let now = fstat(&again).context("fstat()")?;
+    let then = fstat(directory).context("fstat()")?;
+    ensure!(
+        (now.st_dev, now.st_ino) == (then.st_dev, then.st_ino),
+        "somebody has put another directory in the place of {path:?}"
+    );
+    Ok(again)
 }
 
 /// The name of an open file: here it is its number. See proc(5).

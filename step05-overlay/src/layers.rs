@@ -1,17 +1,15 @@
 //! The directories that become one root file system.
 
 use std::{
+    fs,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, ensure};
-use common::{
-    rootfs::{directory, open_directory},
-    xattr,
-};
+use common::{rootfs::open_past_links, xattr};
 
-use crate::kept::{Kept, attach, by_number};
+use crate::kept::{Kept, attach, by_number, open_same};
 
 /// The kernel stacks no more lower layers: OVL_MAX_STACK in its sources.
 const LOWER_MAX: usize = 500;
@@ -38,11 +36,13 @@ pub struct OpenLayers {
 
 /// A directory that is only read.
 pub(crate) struct Lower {
+    /// What was found, open. Its path may lead elsewhere by now.
+    directory: OwnedFd,
     /// Absolute, and without symbolic links.
     path: PathBuf,
-    /// The same directory as a mount that is attached nowhere, for a container
-    /// whose root could not reach `path`, or would own nothing there.
-    mount: Option<OwnedFd>,
+    /// It is open as a mount that is attached nowhere, for a container whose
+    /// root could not reach `path`, or would own nothing there.
+    is_detached: bool,
 }
 
 impl Layers {
@@ -64,15 +64,14 @@ impl Layers {
             "{count} lower layers, with the root file system: overlay takes \
              {LOWER_MAX}"
         );
-        let mut paths = Vec::new();
+        let mut lower = Vec::new();
         for layer in &self.lower {
-            let found = find_lower(layer)
-                .with_context(|| format!("using {layer:?} as a layer"))?;
-            paths.push(found);
+            let aim = || format!("using {layer:?} as a layer");
+            let found = Lower::find(layer).with_context(aim)?;
+            check_dialect(&found.directory).with_context(aim)?;
+            lower.push(found);
         }
-        paths.push(root.to_owned());
-        let lower = |path| Lower { path, mount: None };
-        let lower = paths.into_iter().map(lower).collect();
+        lower.push(Lower::find(root)?);
         let upper = self.upper.as_ref().map(|upper| {
             Kept::open(upper).with_context(|| {
                 format!("using {upper:?} as the upper directory")
@@ -90,28 +89,42 @@ impl OpenLayers {
         &mut self,
         copy: impl Fn(&Path) -> anyhow::Result<OwnedFd>,
     ) -> anyhow::Result<()> {
+        // Not by their paths: other users may have changed what is there.
         for lower in &mut self.lower {
-            lower.mount = Some(copy(&lower.path)?);
+            lower.directory = copy(&by_number(&lower.directory))?;
+            lower.is_detached = true;
         }
         if let Some(kept) = &mut self.upper {
-            // Not by its path: other users may have changed what is there.
             kept.mount = Some(copy(&kept.by_number())?);
         }
         Ok(())
     }
 
     /// The mounts that were taken, each with the path that it was taken from.
-    pub fn mounts(&self) -> impl Iterator<Item = (&Path, &OwnedFd)> {
-        let lower = self.lower.iter();
-        let lower = lower.map(|lower| (lower.path.as_path(), &lower.mount));
-        let upper = self.upper.iter().map(|kept| (kept.path(), &kept.mount));
-        lower
-            .chain(upper)
-            .filter_map(|(path, mount)| Some((path, mount.as_ref()?)))
+    pub fn mounts<'a>(
+        &'a self,
+    ) -> impl Iterator<Item = (&'a Path, &'a OwnedFd)> {
+        let lower = self.lower.iter().filter(|lower| lower.is_detached);
+        let lower = lower.map(|lower| (lower.path.as_path(), &lower.directory));
+        let mount = |kept: &'a Kept| Some((kept.path(), kept.mount.as_ref()?));
+        lower.chain(self.upper.iter().filter_map(mount))
     }
 }
 
 impl Lower {
+    fn find(given: &Path) -> anyhow::Result<Lower> {
+        let directory = open_past_links(given)?;
+        let here = by_number(&directory);
+        let path = fs::read_link(&here)
+            .with_context(|| format!("readlink({here:?})"))?;
+        let is_detached = false;
+        Ok(Lower {
+            directory,
+            path,
+            is_detached,
+        })
+    }
+
     /// The directory, as the process that mounts must open it: the descriptors
     /// of our parent belong to mounts of its namespace, where overlay finds
     /// fault with them (EINVAL).
@@ -119,16 +132,11 @@ impl Lower {
     /// A mount that is attached nowhere is in no namespace: it has to be
     /// attached in ours, and `place` will do, since the overlay covers it.
     pub(crate) fn open(&self, place: &Path) -> anyhow::Result<OwnedFd> {
-        match &self.mount {
-            Some(mount) => attach(mount, place),
-            None => open_directory(&self.path),
+        match self.is_detached {
+            true => attach(&self.directory, place),
+            false => open_same(&self.path, &self.directory),
         }
     }
-}
-
-fn find_lower(given: &Path) -> anyhow::Result<PathBuf> {
-    check_dialect(open_directory(given)?)?;
-    directory(given)
 }
 
 /// Refuses a layer with marks `trusted.overlay.…`, which are not read here: the

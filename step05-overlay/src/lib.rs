@@ -16,7 +16,7 @@ mod layers;
 
 use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, anyhow, ensure};
@@ -45,72 +45,84 @@ use kept::{UPPER, WORK, by_number, make_inside};
 /// off the rest without a word.
 const OPTIONS_MAX: usize = 4095;
 
-/// Covers the directory `root` with an overlay of which it is the lowest layer.
-/// From then on `root` is `merged`.
+/// Makes one root file system of the `layers`, the lowest of which is the
+/// directory `root`, and returns where it is: `merged`.
 ///
 /// Must run in a mount namespace of its own whose mounts are private, while the
 /// host's `/proc` is in its place. Without an upper directory, what the
 /// container writes goes to memory, and the kernel drops it with the mount
-/// namespace.
+/// namespace. What lies beside `root` on the host is not to be seen afterwards.
 ///
 /// # Errors
 ///
-/// The work directory belongs to somebody else. `EINVAL`: the upper directory
-/// is on a file system that can't be one, such as another overlay or NFS.
-pub fn mount_root(root: &Path, layers: &OpenLayers) -> anyhow::Result<()> {
+/// The work directory belongs to somebody else; another directory is where one
+/// of the layers was. `EINVAL`: the upper directory is on a file system that
+/// can't be one, such as another overlay or NFS.
+pub fn mount_root(root: &Path, layers: &OpenLayers) -> anyhow::Result<PathBuf> {
+    let place = place_for(root)?;
     let mount_layers = || {
-        // The path "/" would lead past what is mounted on it, to the host.
-        ensure!(root.parent().is_some(), "nothing can cover the host's root");
-
-        // While nothing covers `root`.
+        // While nothing covers them.
         let lowerdir: Vec<OwnedFd> = layers
             .lower
             .iter()
-            .map(|lower| lower.open(root))
+            .map(|lower| lower.open(place))
             .collect::<Result<_, _>>()?;
         let image = lowerdir.last().context("the image is always a layer")?;
         let mode = fstat(image).context("fstat(image)")?.st_mode & 0o7777;
 
-        let place = match &layers.upper {
-            Some(kept) => kept.open_again(root)?,
-            None => mount_tmpfs(root)?,
+        let writable = match &layers.upper {
+            Some(kept) => kept.open_again(place)?,
+            None => mount_tmpfs(place)?,
         };
         // The mode of `merged` itself is that of upperdir: the image's.
-        let upperdir = make_inside(&place, UPPER, mode)?;
-        let workdir = make_inside(&place, WORK, 0o700)?;
+        let upperdir = make_inside(&writable, UPPER, mode)?;
+        let workdir = make_inside(&writable, WORK, 0o700)?;
 
         let dialect = dialect(&upperdir, layers)?;
         let options = options(&lowerdir, &upperdir, &workdir, dialect)?;
         // The kernel says why only in its log.
-        mount_overlay(root, &options).map_err(|error| {
+        mount_overlay(place, &options).map_err(|error| {
             match machine::unfit_for_upper(&by_number(&upperdir)) {
                 Some(name) => error.context(format!("upperdir is on {name}")),
                 None => error,
             }
         })?;
-        check_writable(root)?;
-        look_for_tools(root, image, layers)
+        check_writable(place)?;
+        look_for_tools(place, image, layers)
     };
-    mount_layers().with_context(|| format!("mounting an overlay on {root:?}"))
+    mount_layers()
+        .with_context(|| format!("mounting an overlay of {root:?}"))?;
+    Ok(place.to_owned())
 }
 
-/// Covers `root` with a file system in memory and opens it, as the place for
-/// upperdir and workdir.
+/// Where the overlay is mounted. It is a file system of its own, so it need not
+/// be where one of its layers is, and it had better not: somebody else may own a
+/// directory on the way there, and exchange it, or have closed it to the root of
+/// a user namespace. A directory in "/" can be neither exchanged nor closed.
+fn place_for(root: &Path) -> anyhow::Result<&Path> {
+    let mut way: Vec<&Path> = root.ancestors().collect();
+    // The path "/" would lead past what is mounted on it, to the host. And the
+    // container's devices come from the host's /dev.
+    way.retain(|path| ![Path::new("/"), Path::new("/dev")].contains(path));
+    way.pop().context("nothing can cover the host's root")
+}
+
+/// Covers `place` with a file system in memory and opens it, to hold upperdir and workdir.
 ///
 /// Nobody will see it, as the overlay covers it in turn. Its pages are charged
 /// to the cgroup of the process that writes them: a container that writes a big
 /// file runs into its `--memory`, exactly as if it had allocated as much. See
 /// tmpfs(5).
-fn mount_tmpfs(root: &Path) -> anyhow::Result<OwnedFd> {
+fn mount_tmpfs(place: &Path) -> anyhow::Result<OwnedFd> {
     mount(
         Some("tmpfs"),
-        root,
+        place,
         Some("tmpfs"),
         MsFlags::empty(),
         Some("mode=0700"),
     )
-    .with_context(|| format!(r#"mount("tmpfs", {root:?}, "tmpfs")"#))?;
-    open_directory(root)
+    .with_context(|| format!(r#"mount("tmpfs", {place:?}, "tmpfs")"#))?;
+    open_directory(place)
 }
 
 /// Decides how overlay names the attributes in which it keeps its notes, such
@@ -175,20 +187,20 @@ fn options(
     Ok(options)
 }
 
-/// Mounts the overlay on `root`. There is no MS_NOSUID and no MS_NODEV, as with
+/// Mounts the overlay on `place`. There is no MS_NOSUID and no MS_NODEV, as with
 /// Docker: the set-uid programs of the image must work in the container.
-fn mount_overlay(root: &Path, options: &str) -> anyhow::Result<()> {
+fn mount_overlay(place: &Path, options: &str) -> anyhow::Result<()> {
     // Here the names of our descriptors are the numbers. See proc(5).
     chdir("/proc/self/fd").context(r#"chdir("/proc/self/fd")"#)?;
     mount(
         Some("overlay"),
-        root,
+        place,
         Some("overlay"),
         MsFlags::empty(),
         Some(options),
     )
     .with_context(|| {
-        format!(r#"mount("overlay", {root:?}, "overlay", {options:?})"#)
+        format!(r#"mount("overlay", {place:?}, "overlay", {options:?})"#)
     })?;
     // Not back to where we were: that directory may be closed to root of a user
     // namespace, and the container will begin in its own "/".

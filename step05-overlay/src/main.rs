@@ -45,7 +45,7 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
         cgroup.join()?;
         step01_uts::set_hostname(&args.hostname)?;
         step03_mount::make_private()?;
-        step05_overlay::mount_root(&root, &layers)?;
+        let root = step05_overlay::mount_root(&root, &layers)?;
         step03_mount::mount_proc(&root)?;
         step03_mount::mount_dev(&root)?;
         step03_mount::enter_root(&root)?;

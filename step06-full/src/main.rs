@@ -61,8 +61,9 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
         network::loopback_up()?;
         step01_uts::set_hostname(&args.hostname)?;
         step03_mount::make_private()?;
-        step05_overlay::mount_root(&root, &layers)?;
-        volumes::mount(&volumes, &root)?;
+        let sources = volumes::sources(&volumes)?;
+        let root = step05_overlay::mount_root(&root, &layers)?;
+        volumes::mount(&volumes, sources, &root)?;
         step03_mount::mount_proc(&root)?;
         kernel_files::mount_sys(&root)?;
         devices::mount_dev(&root)?;

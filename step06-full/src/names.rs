@@ -7,14 +7,14 @@
 //! layer that is kept. See hostname(5), hosts(5).
 
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Context;
 use common::rootfs::open_directory;
 use nix::errno::Errno;
 use nix::fcntl::ResolveFlag;
-use nix::sys::stat::{Mode, SFlag, mknodat};
+use nix::sys::stat::{Mode, SFlag, fstat, mknodat};
 use nix::unistd::{chdir, unlink};
 
 use crate::mount_api;
@@ -63,48 +63,42 @@ fn cover(
     read_only: bool,
 ) -> anyhow::Result<()> {
     let path = Path::new("etc").join(name);
-    let mut target = find(root, &path, ResolveFlag::RESOLVE_NO_XDEV)?;
+    let mut target = find(root, &path)?;
     if target.is_none() && make_file(root, name)? {
-        target = find(root, &path, ResolveFlag::RESOLVE_NO_XDEV)?;
+        target = find(root, &path)?;
     }
     let Some(target) = target else { return Ok(()) };
+    if is_directory(&target)? {
+        return Ok(());
+    }
 
     // In /dev, which is in memory. The mount keeps the file when the name there
     // is gone.
     let file = Path::new("dev").join(name);
     fs::write(&file, text)
         .with_context(|| format!("open({file:?}, O_CREAT)"))?;
-    let covered = bind(&file, &target)?;
-    unlink(&file).with_context(|| format!("unlink({file:?})"))?;
-
-    // The same path leads onto the mount now.
-    if covered
-        && read_only
-        && let Some(mount) = find(root, &path, ResolveFlag::empty())?
-    {
-        mount_api::mount_setattr(mount, 0, libc::MOUNT_ATTR_RDONLY)
-            .with_context(|| format!("mount_setattr({path:?}, RDONLY)"))?;
+    let mount = mount_api::open_tree(&file, 0)
+        .with_context(|| format!("open_tree({file:?}, OPEN_TREE_CLONE)"))?;
+    if read_only {
+        mount_api::mount_setattr(&mount, 0, libc::MOUNT_ATTR_RDONLY)
+            .with_context(|| format!("mount_setattr({file:?}, RDONLY)"))?;
     }
-    Ok(())
+    mount_api::move_mount(&mount, &target, Path::new(""))
+        .with_context(|| format!("move_mount({file:?}, {path:?})"))?;
+    unlink(&file).with_context(|| format!("unlink({file:?})"))
 }
 
-/// Binds `file` over `target`, unless that is a directory.
-fn bind(file: &Path, target: &OwnedFd) -> anyhow::Result<bool> {
-    // A descriptor has a name while the host's /proc is there.
-    let target = format!("/proc/self/fd/{}", target.as_raw_fd());
-    match mount_api::bind(file, &target) {
-        Err(error) if error.downcast_ref() == Some(&Errno::ENOTDIR) => {
-            Ok(false)
-        }
-        bound => bound.map(|()| true),
-    }
+fn is_directory(file: &OwnedFd) -> anyhow::Result<bool> {
+    let stat = fstat(file).context("fstat(O_PATH)")?;
+    let file_type = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    Ok(file_type == SFlag::S_IFDIR)
 }
 
 /// Makes an empty file in `/etc`, unless there is something of that name, such
 /// as a link that leads nowhere, or there is no such directory.
 fn make_file(root: &OwnedFd, name: &str) -> anyhow::Result<bool> {
     let etc = Path::new("etc");
-    let Some(etc) = find(root, etc, ResolveFlag::RESOLVE_NO_XDEV)? else {
+    let Some(etc) = find(root, etc)? else {
         return Ok(false);
     };
     let mode = Mode::from_bits_truncate(0o644);
@@ -117,14 +111,10 @@ fn make_file(root: &OwnedFd, name: &str) -> anyhow::Result<bool> {
 }
 
 /// Opens `path` as the container will see it, if anything is there that the
-/// container could see. With `RESOLVE_NO_XDEV` only what is in the image itself,
-/// not on another mount such as a volume or `/proc`.
-fn find(
-    root: &OwnedFd,
-    path: &Path,
-    more: ResolveFlag,
-) -> anyhow::Result<Option<OwnedFd>> {
-    match open_in_root(root, path, more) {
+/// container could see: what is in the image itself, not on another mount such
+/// as a volume or `/proc`.
+fn find(root: &OwnedFd, path: &Path) -> anyhow::Result<Option<OwnedFd>> {
+    match open_in_root(root, path, ResolveFlag::RESOLVE_NO_XDEV) {
         Err(error) => match error.downcast_ref() {
             Some(
                 Errno::ENOENT

@@ -202,7 +202,20 @@ fn clone_source(source: &Path) -> anyhow::Result<OwnedFd> {
     })
 }
 
-/// Mounts the volumes below `root`, the container's future root directory.
+/// The mounts of the volumes' sources. Must run in the container's mount
+/// namespace, before the root file system covers them.
+///
+/// Errors: that of the call that failed. See open_tree(2).
+pub fn sources(volumes: &[OpenVolume]) -> anyhow::Result<Vec<OwnedFd>> {
+    let mount = |opened: &OpenVolume| match &opened.mount {
+        Some(mount) => mount.try_clone().context("dup()"),
+        None => clone_source(&opened.volume.source),
+    };
+    volumes.iter().map(mount).collect()
+}
+
+/// Mounts the volumes, from their [`sources`], below `root`, the container's
+/// future root directory.
 ///
 /// Must run in the container's mount namespace, before `/proc`, `/sys` and
 /// `/dev` are mounted. A missing destination is made, with the directories
@@ -211,23 +224,27 @@ fn clone_source(source: &Path) -> anyhow::Result<OwnedFd> {
 /// Errors: when a link in the image leads a volume to the root itself or into
 /// one of the places that the container fills itself, or that of the call that
 /// failed. See move_mount(2).
-pub fn mount(volumes: &[OpenVolume], root: &Path) -> anyhow::Result<()> {
-    for opened in volumes {
-        mount_one(opened, root).with_context(|| {
+pub fn mount(
+    volumes: &[OpenVolume],
+    sources: Vec<OwnedFd>,
+    root: &Path,
+) -> anyhow::Result<()> {
+    for (opened, mount) in volumes.iter().zip(&sources) {
+        mount_one(opened, mount, root).with_context(|| {
             format!("mounting the volume {:?}", opened.volume.destination)
         })?;
     }
     Ok(())
 }
 
-fn mount_one(opened: &OpenVolume, root: &Path) -> anyhow::Result<()> {
+fn mount_one(
+    opened: &OpenVolume,
+    mount: &OwnedFd,
+    root: &Path,
+) -> anyhow::Result<()> {
     let volume = &opened.volume;
-    let mount = match &opened.mount {
-        Some(mount) => mount.try_clone().context("dup()")?,
-        None => clone_source(&volume.source)?,
-    };
     let mut attributes = libc::MOUNT_ATTR_NOSUID;
-    let source = fstat(&mount).context("fstat(mount)")?;
+    let source = fstat(mount).context("fstat(mount)")?;
     if devices::is_harmless(&source) {
         // As in /dev: it can be written to, but the host's node is not changed.
         attributes |= libc::MOUNT_ATTR_RDONLY;
@@ -239,7 +256,7 @@ fn mount_one(opened: &OpenVolume, root: &Path) -> anyhow::Result<()> {
     if volume.read_only {
         attributes |= libc::MOUNT_ATTR_RDONLY;
     }
-    mount_api::mount_setattr(&mount, libc::AT_RECURSIVE, attributes)
+    mount_api::mount_setattr(mount, libc::AT_RECURSIVE, attributes)
         .with_context(|| {
             format!("mount_setattr({:?}, AT_RECURSIVE)", volume.source)
         })?;

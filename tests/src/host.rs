@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -21,6 +22,33 @@ pub const MARK: &str = "SUITE_RUN";
 pub struct Host {
     hostname: String,
     mounts: BTreeSet<String>,
+    devices: Vec<Device>,
+}
+
+/// A node that containers get, and that is the host's own.
+#[derive(Debug, PartialEq)]
+struct Device {
+    path: PathBuf,
+    owner: (u32, u32),
+    mode: u32,
+}
+
+impl Device {
+    fn now(name: &str) -> Option<Device> {
+        let path = Path::new("/dev").join(name);
+        let status = path.metadata().ok()?;
+        Some(Device {
+            path,
+            owner: (status.uid(), status.gid()),
+            mode: status.mode(),
+        })
+    }
+
+    fn put_back(&self) -> std::io::Result<()> {
+        let (uid, gid) = self.owner;
+        chown(&self.path, Some(uid), Some(gid))?;
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(self.mode))
+    }
 }
 
 /// How the name of each run's directory begins.
@@ -42,6 +70,10 @@ impl Host {
         Host {
             hostname: hostname(),
             mounts: lines.map(String::from).collect(),
+            devices: ["null", "zero", "full", "random", "urandom", "tty"]
+                .into_iter()
+                .filter_map(Device::now)
+                .collect(),
         }
     }
 
@@ -52,6 +84,13 @@ impl Host {
         let changed: Vec<&String> =
             now.mounts.symmetric_difference(&self.mounts).collect();
         assert!(changed.is_empty(), "mounted or unmounted: {changed:#?}");
+        // The machine has to be usable after a step that is wrong, too.
+        for (before, now) in self.devices.iter().zip(&now.devices) {
+            if before != now {
+                let put_back = before.put_back();
+                panic!("{now:?} was {before:?}: put back, {put_back:?}");
+            }
+        }
     }
 }
 

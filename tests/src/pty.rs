@@ -45,6 +45,8 @@ static SIZE: Winsize = Winsize {
 pub struct Session {
     child: Child,
     screen: File,
+    /// The path of the terminal itself.
+    terminal: String,
     seen: String,
     read_up_to: usize,
 }
@@ -75,7 +77,7 @@ impl Session {
 
     /// Starts `process` in the same way.
     pub fn of(mut process: Command) -> Session {
-        let (screen, terminal) = open_pty().expect("a new terminal");
+        let (screen, terminal, path) = open_pty().expect("a new terminal");
         let terminal = || terminal.try_clone().expect("dup()");
         process
             .stdin(terminal())
@@ -88,6 +90,7 @@ impl Session {
         Session {
             child,
             screen,
+            terminal: path,
             seen: String::new(),
             read_up_to: 0,
         }
@@ -146,6 +149,25 @@ impl Session {
         tcgetattr(&self.screen).expect("it is a terminal")
     }
 
+    /// Whether nobody else may open the terminal. See TIOCEXCL in ioctl_tty(2).
+    pub fn is_exclusive(&self) -> bool {
+        let flags = OFlag::O_NOCTTY.bits();
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(&self.terminal);
+        // Root may open it all the same.
+        let Ok(terminal) = opened else { return true };
+        let mut is_exclusive: libc::c_int = 0;
+        // SAFETY: TIOCGEXCL writes an int.
+        let result = unsafe {
+            let answer = &raw mut is_exclusive;
+            libc::ioctl(terminal.as_raw_fd(), libc::TIOCGEXCL, answer)
+        };
+        Errno::result(result).expect("it is a terminal");
+        is_exclusive != 0
+    }
+
     /// The process number of the session's leader.
     pub fn leader(&self) -> i32 {
         self.child.id() as i32
@@ -195,24 +217,25 @@ impl Drop for Session {
     }
 }
 
-/// A new terminal: our end of it and the other one. Unlike openpty(3), no other
+/// A new terminal: our end of it, the other one and its path. Unlike openpty(3), no other
 /// program that is started meanwhile gets a copy, which would keep it open.
-fn open_pty() -> io::Result<(File, File)> {
+fn open_pty() -> io::Result<(File, File, String)> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let screen = posix_openpt(flags)?;
     grantpt(&screen)?;
     unlockpt(&screen)?;
+    let path = ptsname_r(&screen)?;
     let terminal = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(flags.bits())
-        .open(ptsname_r(&screen)?)?;
+        .open(&path)?;
     // SAFETY: TIOCSWINSZ reads a winsize. See TIOCSWINSZ(2const).
     let result = unsafe {
         libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const SIZE)
     };
     Errno::result(result)?;
-    Ok((OwnedFd::from(screen).into(), terminal))
+    Ok((OwnedFd::from(screen).into(), terminal, path))
 }
 
 /// In the child: makes standard input its controlling terminal.

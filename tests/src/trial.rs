@@ -74,13 +74,14 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
     }
     // SAFETY: nothing has been started yet, so this is the only thread.
     unsafe { tell_insta() };
-    panic::set_hook(Box::new(|panic| note(panic.to_string())));
     let arguments = Arguments::from_args();
     if !arguments.list
         && let Err(code) = programs::build()
     {
         return code;
     }
+    // From now on a panic is a test's, and part of its story.
+    panic::set_hook(Box::new(|panic| note(panic.to_string())));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -26,12 +26,16 @@ pub(crate) const TESTS: &[Test] = tests![
     an_exit_code_of_130_does_not_end_the_loop,
     a_container_that_interrupts_itself_interrupts_nobody_else,
     a_container_has_no_terminal_but_the_one_that_it_was_given,
+    what_is_only_written_to_cannot_be_read,
     a_run_in_the_background_does_not_take_what_is_typed,
+    a_run_in_the_background_has_no_terminal_but_the_one_that_it_reads,
     a_terminal_that_is_closed_ends_the_container,
     the_terminal_comes_back_after_the_run,
     the_terminal_comes_back_in_the_modes_that_it_had,
+    the_terminal_works_again_whatever_was_done_to_it,
     the_modes_come_back_also_to_a_pipeline,
     ctrl_z_stops_a_command_and_fg_continues_it,
+    a_shell_that_was_stopped_has_the_terminal_again,
     ctrl_z_stops_what_is_in_a_session_of_its_own,
     ctrl_z_does_not_stop_the_leader_of_a_session,
     a_run_in_the_background_leaves_the_terminal_alone,
@@ -319,6 +323,56 @@ fn a_container_has_no_terminal_but_the_one_that_it_was_given() {
     }
 }
 
+/// A shell gives its jobs one file for all three, open for reading and writing.
+fn what_is_only_written_to_cannot_be_read() {
+    for step in ALL {
+        for (inside, redirection) in [
+            ("<&2", "</dev/null"),
+            ("<&1", "</dev/null"),
+            ("<&2", "| cat"),
+        ] {
+            let script = format!(
+                "\"$0\" run sh -c 'read x {inside} 2>/dev/null || echo clo\"\"sed' \
+                 {redirection}; read x; echo x=$x"
+            );
+            let mut session =
+                Session::start(["sh", "-c", &script, &program(step)]);
+            if redirection == "| cat" {
+                // As its standard input the terminal is the container's.
+                session.type_line("for the container");
+            } else {
+                session.expect("closed");
+            }
+            session.type_line("for the shell");
+            session.expect("x=for the shell");
+        }
+    }
+}
+
+/// It was not given the terminal to read from, so `/dev/tty` is not it either:
+/// who is in its session can take it from the shell.
+fn a_run_in_the_background_has_no_terminal_but_the_one_that_it_reads() {
+    for step in ALL {
+        for (redirection, answer) in [
+            ("</dev/null", "none"),
+            ("</dev/null >/dev/null", "none"),
+            ("", "one"),
+        ] {
+            let mut session = Session::shell();
+            let program = program(step);
+            session.type_line(&format!(
+                "{program} run sh -c '(: </dev/tty) 2>/dev/null && \
+                 echo o\"\"ne >&2 || echo no\"\"ne >&2' {redirection} & wait; \
+                 echo e''nd"
+            ));
+            let output = session.expect("end");
+            let what = format!("{} {redirection}: {output}", step.name);
+            let has_said = |line: &str| line.trim() == answer;
+            assert!(output.lines().any(has_said), "{what}");
+        }
+    }
+}
+
 /// It reads from the terminal that it has as its standard input, though another
 /// job is in the foreground: as for all others, the kernel stops it.
 fn a_run_in_the_background_does_not_take_what_is_typed() {
@@ -428,6 +482,24 @@ fn the_terminal_comes_back_in_the_modes_that_it_had() {
     }
 }
 
+/// Its process group is not the container's first one: it has job control.
+fn a_shell_that_was_stopped_has_the_terminal_again() {
+    for step in ALL {
+        let mut session = shell_in(step);
+        let shell = session.foreground();
+        for _ in 0..2 {
+            session.type_line("kill -STOP $$");
+            session.expect("host$ ");
+            session.type_line("fg");
+            has_terminal(&session, shell);
+            session.type_line("echo bac''k");
+            session.expect("back");
+        }
+        session.type_line("exit");
+        session.expect("host$ ");
+    }
+}
+
 /// The container does not hear it, and stops all the same.
 fn ctrl_z_stops_what_is_in_a_session_of_its_own() {
     for step in ALL {
@@ -491,6 +563,32 @@ fn ctrl_z_stops_a_command_and_fg_continues_it() {
         session.expect("host$ ");
         session.type_line("echo code=$?");
         session.expect("code=130");
+    }
+}
+
+/// Some states keep even the modes from being set.
+fn the_terminal_works_again_whatever_was_done_to_it() {
+    let image = Image::minimal();
+    for step in ALL {
+        let root = image.path().display();
+        let command = match step < MOUNT {
+            true => format!("run -- {root}/helper"),
+            false => format!("run --rootfs {root} -- /helper"),
+        };
+        for state in ["stopped", "line-discipline", "exclusive", "nonblocking"]
+        {
+            let program = program(step);
+            let script = format!(
+                "{program} {command} disturb-terminal {state}; echo do\"\"ne; \
+                 read x; echo x=$x"
+            );
+            note(script.clone());
+            let mut session = Session::start(["sh", "-c", &script]);
+            session.expect("done");
+            session.type_line("still here");
+            session.expect("x=still here");
+            assert!(!session.is_exclusive(), "{}", step.name);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 use anyhow::Context;
 use nix::{
     cmsg_space,
+    errno::Errno,
     fcntl::AtFlags,
     sys::socket::{
         AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType,
@@ -196,9 +197,11 @@ impl Agent {
             Outcome::NotTried => "?",
         };
         let message = format!("{mark}{text}");
-        send(self.line.as_raw_fd(), message.as_bytes(), no_signal())
-            .context("send(probe)")?;
-        Ok(())
+        match send(self.line.as_raw_fd(), message.as_bytes(), no_signal()) {
+            // Nobody wants to know any more (Ctrl-C).
+            Err(Errno::EPIPE) => process::exit(0),
+            sent => sent.map(drop).context("send(probe)"),
+        }
     }
 
     /// Executes a copy of our own program, which needs no file in the

@@ -4,11 +4,11 @@ use std::{
     cell::Cell,
     env,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, PipeWriter, Read, Write},
     mem,
     net::TcpListener,
-    os::fd::OwnedFd,
-    path::PathBuf,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
+    path::{Path, PathBuf},
     process,
     rc::Rc,
 };
@@ -23,7 +23,7 @@ use nix::{
         signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
         stat::{Mode, fchmod},
     },
-    unistd::{Pid, dup2_raw, gethostname, getpid, setsid},
+    unistd::{Pid, dup2_raw, gethostname, getpid, mkdtemp, setsid},
 };
 
 use crate::{process::Stat, rootfs};
@@ -61,6 +61,8 @@ pub(super) struct Host {
     pub(super) leader: Cell<Pid>,
     /// A copy of this program, to be executed where there are no files.
     pub(super) program: OwnedFd,
+    /// Takes the directory away in the end.
+    janitor: Janitor,
 }
 
 impl Host {
@@ -70,23 +72,22 @@ impl Host {
             .context("no start time in /proc/self/stat")?
             .start_time;
         let secret = format!("{pid}.{start_time}");
-        let directory = env::temp_dir().join(format!("probe.{secret}"));
-        fs::create_dir(&directory)
-            .with_context(|| format!("mkdir({directory:?})"))?;
-        let mut host = Host {
+        let directory = make_directory()?;
+        let janitor = Janitor::new(&directory)?;
+        let host = Host {
             hostname: hostname()?,
             pid,
             start_time,
             directory,
+            shared_memory: shared_memory(&secret)?,
             secret,
             listener: TcpListener::bind("127.0.0.1:0")
                 .context(r#"bind("127.0.0.1:0")"#)?,
-            shared_memory: -1,
             leader: Cell::new(getpid()),
             program: copy_of_this_program()?,
+            janitor,
         };
         fs::write(host.secret_file(), &host.secret).context("write(secret)")?;
-        host.shared_memory = shared_memory(&host.secret)?;
 
         // Whether the signal has come can then be seen at leisure.
         let mut mask = SigSet::empty();
@@ -123,14 +124,74 @@ impl Host {
 
     /// A file that does not exist until the agent writes it.
     pub(super) fn written_file(&self) -> PathBuf {
-        self.directory.join("written")
+        self.directory.join(WRITTEN)
     }
 
     /// Where the agent's file would be if it was written into the image.
     pub(super) fn written_in_image(&self) -> Option<PathBuf> {
-        let image = rootfs::default_dir().ok()?;
-        let below = self.written_file();
-        Some(image.join(below.strip_prefix("/").ok()?))
+        Some(in_image(&self.directory)?.join(WRITTEN))
+    }
+}
+
+/// The file that the agent writes.
+const WRITTEN: &str = "written";
+
+/// Where `directory` is for a container that writes into the image.
+fn in_image(directory: &Path) -> Option<PathBuf> {
+    let image = rootfs::default_dir().ok()?;
+    Some(image.join(directory.strip_prefix("/").ok()?))
+}
+
+/// A new directory, which the agent can enter whoever it is.
+fn make_directory() -> anyhow::Result<PathBuf> {
+    let template = env::temp_dir().join("probe.XXXXXX");
+    let directory =
+        mkdtemp(&template).with_context(|| format!("mkdtemp({template:?})"))?;
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("chmod({directory:?}, 0755)"))?;
+    Ok(directory)
+}
+
+/// A process that outlives us and all that we have started, however we end, and
+/// takes away the files that are left.
+struct Janitor {
+    pid: Pid,
+    /// Who has a copy of it still lives.
+    alive: Option<PipeWriter>,
+}
+
+impl Janitor {
+    fn new(directory: &Path) -> anyhow::Result<Janitor> {
+        let (mut end, alive) = io::pipe().context("pipe2(O_CLOEXEC)")?;
+        // The janitor's copy of this must not keep it waiting.
+        let mut alive = Some(alive);
+        let janitor = crate::process::fork(|| {
+            alive.take();
+            // The terminal's signals are for those who work.
+            setsid().context("setsid()")?;
+            let _ = end.read(&mut [0]);
+            clear_away(directory);
+            crate::process::exit(0)
+        });
+        match janitor {
+            Ok(pid) => Ok(Janitor { pid, alive }),
+            Err(error) => {
+                clear_away(directory);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn clear_away(directory: &Path) {
+    // Only what the agent has really left can be taken away: no errors.
+    if let Some(ours) = in_image(directory) {
+        let _ = fs::remove_file(ours.join(WRITTEN));
+        let _ = fs::remove_dir(ours);
+    }
+    if let Err(error) = fs::remove_dir_all(directory) {
+        let call = format!("rmdir({directory:?})");
+        crate::report::warning(&anyhow::Error::from(error).context(call));
     }
 }
 
@@ -141,24 +202,9 @@ impl Drop for Host {
         if process::id() as i32 != self.pid {
             return;
         }
-        // Only what the agent has really left can be taken away: no errors.
-        if let Some(file) = self.written_in_image()
-            && let Some(directory) = file.parent()
-        {
-            let _ = fs::remove_file(&file);
-            let _ = fs::remove_dir(directory);
-        }
-        if let Err(error) = fs::remove_dir_all(&self.directory) {
-            let call = format!("rmdir({:?})", self.directory);
-            crate::report::warning(&anyhow::Error::from(error).context(call));
-        }
-        // SAFETY: IPC_RMID takes no buffer.
-        unsafe {
-            libc::shmctl(
-                self.shared_memory,
-                libc::IPC_RMID,
-                std::ptr::null_mut(),
-            );
+        self.janitor.alive.take();
+        if let Err(error) = crate::process::wait(self.janitor.pid) {
+            crate::report::warning(&error);
         }
     }
 }
@@ -218,6 +264,8 @@ fn copy_of_this_program() -> anyhow::Result<OwnedFd> {
 }
 
 /// Makes a shared memory segment that everybody may attach, with `text` in it.
+/// It is removed already, so it goes with the last process that has it attached.
+/// Until then its number can be used, in Linux. See shmctl(2), IPC_RMID.
 fn shared_memory(text: &str) -> anyhow::Result<i32> {
     // SAFETY: shmget(2) takes numbers only.
     let id = unsafe {
@@ -233,5 +281,9 @@ fn shared_memory(text: &str) -> anyhow::Result<i32> {
     unsafe {
         std::ptr::copy_nonoverlapping(text.as_ptr(), memory.cast(), text.len());
     }
+    // SAFETY: IPC_RMID takes no buffer.
+    let removed =
+        unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
+    Errno::result(removed).context("shmctl(IPC_RMID)")?;
     Ok(id)
 }

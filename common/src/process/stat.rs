@@ -1,6 +1,6 @@
 //! What `/proc` says of a process.
 
-use nix::unistd::Pid;
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
 use crate::read_kernel_file;
 
@@ -27,6 +27,19 @@ impl Stat {
     /// until its parent waits for it, which may be never; `X` is on its way out.
     pub fn has_ended(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    /// Whether the process that had this number and this start time runs no
+    /// more. In doubt it does.
+    pub fn is_gone(pid: Pid, start_time: u64) -> bool {
+        // /proc may be mounted so that it hides the processes of other users;
+        // signal 0, which is not sent, tells about them, too. See kill(2).
+        if kill(pid, None) == Err(Errno::ESRCH) {
+            return true;
+        }
+        Stat::read(&pid.to_string()).is_some_and(|stat| {
+            stat.start_time != start_time || stat.has_ended()
+        })
     }
 
     /// Field 2 is the program's name in parentheses, with whatever the user

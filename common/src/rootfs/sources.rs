@@ -10,20 +10,30 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
-    fs::{self, File},
+    fs::File,
     io::{Read, Write},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{
+            ffi::OsStrExt,
+            fs::{MetadataExt, OpenOptionsExt},
+        },
     },
     path::{Path, PathBuf},
 };
 
 use anyhow::Context;
+use nix::{
+    fcntl::{AT_FDCWD, AtFlags, OFlag, open},
+    sys::stat::{Mode, fstatat},
+};
 
 /// The first line. To be raised when the code below builds something else out
 /// of the same files, so that readers do not keep an old image.
 const VERSION: &str = "image 3";
+
+/// What is said of a file that was looked for and not found.
+const ABSENT: &str = "absent";
 
 /// The files on which an image depends, found or not, and how they were.
 #[derive(Default)]
@@ -33,7 +43,7 @@ impl Sources {
     /// Adds `path`, as it is now: it should not have been read yet. It need not
     /// exist.
     pub(super) fn add(&mut self, path: &Path) {
-        self.0.insert(path.to_owned(), describe(path));
+        self.0.insert(path.to_owned(), describe(AT_FDCWD, path));
     }
 
     /// Writes the list to the file `list`, at once or not at all.
@@ -101,27 +111,47 @@ pub(super) fn hold_unchanged(list: &Path) -> anyhow::Result<Option<File>> {
 
 fn is_true(list: &[u8]) -> bool {
     let mut lines = list.split(|&byte| byte == b'\n');
+    // The files of a directory stand together. To look for each from there is
+    // faster than from the root.
+    let mut directory = None;
     lines.next() == Some(VERSION.as_bytes())
-        && lines.filter(|line| !line.is_empty()).all(line_is_true)
+        && lines
+            .filter(|line| !line.is_empty())
+            .all(|line| line_is_true(line, &mut directory))
 }
 
-fn line_is_true(line: &[u8]) -> bool {
+/// Whether a line is true; `directory` is one that is open, and its path.
+fn line_is_true<'a>(
+    line: &'a [u8],
+    directory: &mut Option<(&'a Path, OwnedFd)>,
+) -> bool {
     let Some(tab) = line.iter().position(|&byte| byte == b'\t') else {
         return false;
     };
     let path = Path::new(OsStr::from_bytes(&line[tab + 1..]));
-    describe(path).as_bytes() == &line[..tab]
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return false;
+    };
+    if directory.as_ref().is_none_or(|(path, _)| *path != parent) {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        *directory = open(parent, flags, Mode::empty())
+            .ok()
+            .map(|opened| (parent, opened));
+    }
+    let description = match directory {
+        Some((_, parent)) => describe(parent, Path::new(name)),
+        None => ABSENT.to_owned(),
+    };
+    description.as_bytes() == &line[..tab]
 }
 
-/// Size and time of the file that `path` leads to.
-fn describe(path: &Path) -> String {
-    match fs::metadata(path) {
+/// Size and time of the file that `path` leads to, seen from `directory`.
+fn describe(directory: impl AsFd, path: &Path) -> String {
+    match fstatat(directory, path, AtFlags::empty()) {
         Ok(status) => format!(
             "{} {}.{:09}",
-            status.size(),
-            status.mtime(),
-            status.mtime_nsec()
+            status.st_size, status.st_mtime, status.st_mtime_nsec
         ),
-        Err(_) => "absent".to_owned(),
+        Err(_) => ABSENT.to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fmt::Debug,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -99,6 +99,66 @@ fn check(status: &FileStat, owners: &[u32], path: &Path) -> anyhow::Result<()> {
         bail!("{path:?} on the way is writable by others (mode {mode:04o})");
     }
     Ok(())
+}
+
+/// Opens the directory `path` step by step, to follow no other links than
+/// root's and our own: those of somebody else could lead anywhere, and be
+/// exchanged at any time. A relative path begins where we are.
+///
+/// # Errors
+/// A part of the path is the link of another user; or that of the call that
+/// failed.
+pub fn open_past_links(path: &Path) -> anyhow::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let directory = flags | OFlag::O_DIRECTORY;
+    let start = if path.is_absolute() { "/" } else { "." };
+    let mut here = open(start, directory, Mode::empty())
+        .with_context(|| format!("open({start:?}, O_PATH|O_DIRECTORY)"))?;
+
+    let mut links = 0;
+    let mut names: Vec<OsString> = reversed(path);
+    while let Some(name) = names.pop() {
+        let next = openat(&here, name.as_os_str(), directory, Mode::empty());
+        match next {
+            Ok(next) => {
+                here = next;
+                continue;
+            }
+            // What is no directory may be a link to one.
+            Err(Errno::ENOTDIR) => {}
+            Err(errno) => {
+                return Err(errno).with_context(|| {
+                    format!("openat({name:?}, O_PATH|O_DIRECTORY|O_NOFOLLOW)")
+                });
+            }
+        }
+        let link = openat(&here, name.as_os_str(), flags, Mode::empty())
+            .with_context(|| format!("openat({name:?}, O_PATH|O_NOFOLLOW)"))?;
+        let status = fstat(&link).context("fstat(link)")?;
+        if kind(&status) != SFlag::S_IFLNK {
+            return Err(Errno::ENOTDIR)
+                .with_context(|| format!("openat({name:?}, O_DIRECTORY)"));
+        }
+        ensure!(
+            [0, geteuid().as_raw()].contains(&status.st_uid),
+            "{name:?} in it is a symbolic link of user {}, not of {}",
+            status.st_uid,
+            geteuid()
+        );
+        links += 1;
+        if links > LINKS_MAX {
+            return Err(Errno::ELOOP).context(format!("open({path:?})"));
+        }
+        let target = readlinkat(&link, "").context("readlinkat(link)")?;
+        // An absolute one begins with the name "/", and so at the root.
+        names.extend(reversed(Path::new(&target)));
+    }
+    Ok(here)
+}
+
+/// The names that `path` is made of, the first one last.
+fn reversed(path: &Path) -> Vec<OsString> {
+    path.iter().rev().map(OsStr::to_owned).collect()
 }
 
 fn status(file: &OwnedFd, name: impl Debug) -> anyhow::Result<FileStat> {

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
     let arguments = arguments.expect("what a test has given is UTF-8");
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
+        ["disturb-terminal", state] => disturb_terminal(state),
         ["echo", text] => {
             println!("{text}");
             Ok(())
@@ -156,6 +157,27 @@ fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
     refuse(missing.collect(), libc::ENOSYS)?;
     Err(Command::new(command[0]).args(&command[1..]).exec())
 }
+
+/// Leaves the terminal, which is standard input, so that nobody can use it.
+fn disturb_terminal(state: &str) -> io::Result<()> {
+    let (call, argument): (_, usize) = match state {
+        // As Ctrl-S does, which Ctrl-Q would undo.
+        "stopped" => (libc::TCXONC, libc::TCOOFF as usize),
+        // N_NULL, which forgets what is typed and what is written.
+        "line-discipline" => (libc::TIOCSETD, &raw const N_NULL as usize),
+        "exclusive" => (libc::TIOCEXCL, 0),
+        "nonblocking" => (libc::FIONBIO, &raw const YES as usize),
+        _ => return Err(io::Error::other(format!("what is {state}?"))),
+    };
+    // SAFETY: each of the calls reads one int, or takes it as it is.
+    let result = unsafe { libc::ioctl(0, call, argument) };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// A line discipline: see TIOCSETD in ioctl_tty(2), and <linux/tty.h>.
+static N_NULL: libc::c_int = 27;
+static YES: libc::c_int = 1;
 
 /// From now on, calls that fit one of `rules` fail with `errno`.
 fn refuse(
