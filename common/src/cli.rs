@@ -81,9 +81,15 @@ impl<A: Args> Program<A> {
                 (self.run)(&options, &workload(matches))
             }
             Some(("probe", matches)) => {
-                let options = A::from_arg_matches(&self.no_options()?)?;
-                let run = |workload: &Workload| (self.run)(&options, workload);
-                probe::main(run, matches.get_flag("json"))
+                let keeps = self
+                    .run_command()
+                    .get_arguments()
+                    .any(|argument| argument.get_long() == Some(probe::KEEP));
+                let run = |options: &[OsString], workload: &Workload| {
+                    let options = self.parse(options)?;
+                    (self.run)(&A::from_arg_matches(&options)?, workload)
+                };
+                probe::main(run, keeps, matches.get_flag("json"))
             }
             Some(("doctor", matches)) => doctor::main(matches.get_flag("json")),
             Some((name, matches)) => {
@@ -183,9 +189,11 @@ impl<A: Args> Program<A> {
             )
     }
 
-    /// What clap makes of `run` without any options: the defaults.
-    fn no_options(&self) -> Result<ArgMatches, Error> {
-        self.run_command().try_get_matches_from(["run"])
+    /// What clap makes of `run` with these options and no command.
+    fn parse(&self, options: &[OsString]) -> Result<ArgMatches, Error> {
+        let name = OsString::from("run");
+        let arguments = [name].into_iter().chain(options.iter().cloned());
+        self.run_command().try_get_matches_from(arguments)
     }
 }
 

@@ -180,10 +180,12 @@ impl Agent {
                 std::str::from_utf8(&bytes[..length])?.parse()?;
             let row = rows::all().nth(index).context("no such row")?;
             let (outcome, text) = match row.attempt {
-                Attempt::Here(attempt) => match attempt(&self.host) {
-                    Ok(text) => (Outcome::Worked, text),
-                    Err(text) => (Outcome::Refused, text),
-                },
+                Attempt::Here(attempt) | Attempt::Keeping(attempt) => {
+                    match attempt(&self.host) {
+                        Ok(text) => (Outcome::Worked, text),
+                        Err(text) => (Outcome::Refused, text),
+                    }
+                }
                 Attempt::AfterExec(_) => self.execute(index, environment)?,
             };
             self.say(outcome, &text)?;

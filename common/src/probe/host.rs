@@ -7,7 +7,10 @@ use std::{
     io::{self, PipeWriter, Read, Write},
     mem,
     net::TcpListener,
-    os::{fd::OwnedFd, unix::fs::PermissionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     process,
     rc::Rc,
@@ -22,7 +25,9 @@ use nix::{
         signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
         stat::{Mode, fchmod},
     },
-    unistd::{Pid, dup2_raw, gethostname, getpid, mkdtemp, setsid},
+    unistd::{
+        Pid, dup2_raw, dup2_stderr, gethostname, getpid, mkdtemp, setsid,
+    },
 };
 
 use crate::{memfd, process::Stat, rootfs};
@@ -130,15 +135,70 @@ impl Host {
     pub(super) fn written_in_image(&self) -> Option<PathBuf> {
         Some(in_image(&self.directory)?.join(WRITTEN))
     }
+
+    /// A set-uid program that does not exist until the agent leaves it.
+    pub(super) fn left_file(&self) -> PathBuf {
+        self.directory.join(LEFT)
+    }
+
+    /// The directory for what a container keeps.
+    pub(super) fn kept(&self) -> PathBuf {
+        self.directory.join("kept")
+    }
+
+    /// Whether other users of the host can execute what the agent has left: on
+    /// the host itself, in the image, or in what the container keeps.
+    pub(super) fn others_have_what_is_left(&self) -> bool {
+        let image = rootfs::default_dir().ok();
+        // The cache itself may be where others can't go, and so may we.
+        let cache = image.as_ref().and_then(|it| it.parent()?.parent());
+        let kept = self.kept().join("upper");
+        let places = [
+            (Some(self.directory.as_path()), Some(self.left_file())),
+            (cache, in_image(&self.directory).map(|it| it.join(LEFT))),
+            (
+                Some(self.directory.as_path()),
+                below(&kept, &self.directory).map(|it| it.join(LEFT)),
+            ),
+        ];
+        places.into_iter().any(|place| match place {
+            (Some(from), Some(file)) => others_can_execute(from, &file),
+            _ => false,
+        })
+    }
 }
 
 /// The file that the agent writes.
 const WRITTEN: &str = "written";
 
+/// The program that it leaves.
+const LEFT: &str = "left";
+
+/// Whether others may go from the directory `from` to the set-uid program
+/// `file`, which is below it, and execute it.
+fn others_can_execute(from: &Path, file: &Path) -> bool {
+    let mode = |path: &Path| path.symlink_metadata().map(|it| it.mode());
+    let way = file.ancestors().skip(1);
+    let mut way = way.take_while(|path| path.starts_with(from));
+    mode(file).is_ok_and(|mode| mode & 0o4001 == 0o4001)
+        && way.all(|path| mode(path).is_ok_and(|mode| mode & 0o001 != 0))
+}
+
 /// Where `directory` is for a container that writes into the image.
 fn in_image(directory: &Path) -> Option<PathBuf> {
-    let image = rootfs::default_dir().ok()?;
-    Some(image.join(directory.strip_prefix("/").ok()?))
+    below(&rootfs::default_dir().ok()?, directory)
+}
+
+/// Where `directory` is if `root` is the root.
+fn below(root: &Path, directory: &Path) -> Option<PathBuf> {
+    Some(root.join(directory.strip_prefix("/").ok()?))
+}
+
+/// Nobody hears this process's errors any more.
+pub(super) fn silence() -> anyhow::Result<()> {
+    let null = File::options().write(true).open("/dev/null");
+    let null = null.context(r#"open("/dev/null")"#)?;
+    dup2_stderr(null).context("dup2(null, 2)")
 }
 
 /// A new directory, which the agent can enter whoever it is.
@@ -186,6 +246,7 @@ fn clear_away(directory: &Path) {
     // Only what the agent has really left can be taken away: no errors.
     if let Some(ours) = in_image(directory) {
         let _ = fs::remove_file(ours.join(WRITTEN));
+        let _ = fs::remove_file(ours.join(LEFT));
         let _ = fs::remove_dir(ours);
     }
     if let Err(error) = fs::remove_dir_all(directory) {

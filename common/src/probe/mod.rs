@@ -9,9 +9,11 @@
 //! temporary directory, its port, its shared memory.
 
 use std::{
+    ffi::OsString,
     fmt,
     io::{self, IsTerminal, Write},
     process::ExitCode,
+    rc::Rc,
 };
 
 use anyhow::Context;
@@ -48,7 +50,13 @@ enum Attempt {
     /// After a real exec, which is when descriptors are closed and capabilities
     /// change.
     AfterExec(fn() -> Result<String, String>),
+    /// In the container's process, of a container that keeps what it writes if
+    /// the step has such ones.
+    Keeping(fn(&Host) -> Result<String, String>),
 }
+
+/// The option of those steps.
+pub(crate) const KEEP: &str = "upper";
 
 /// What a row says.
 enum Verdict {
@@ -69,11 +77,14 @@ impl fmt::Display for Verdict {
 
 /// `stepNN probe`: fills the scoreboard of the container that `run` makes, and
 /// prints it.
+///
+/// `run` takes options of the step, which has [`KEEP`] among them or not.
 pub(crate) fn main(
-    run: impl Fn(&Workload) -> anyhow::Result<ExitCode>,
+    run: impl Fn(&[OsString], &Workload) -> anyhow::Result<ExitCode>,
+    keeps: bool,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let board = fill(run)?;
+    let board = fill(run, keeps)?;
     let text = if json {
         as_json(&board)
     } else {
@@ -88,12 +99,60 @@ pub(crate) fn main(
 type Scoreboard = Vec<(&'static str, Verdict)>;
 
 fn fill(
-    run: impl Fn(&Workload) -> anyhow::Result<ExitCode>,
+    run: impl Fn(&[OsString], &Workload) -> anyhow::Result<ExitCode>,
+    keeps: bool,
 ) -> anyhow::Result<Scoreboard> {
     let host = Host::new()?;
     let controls: Vec<_> =
         rows::all().map(|row| (row.control)(&host)).collect();
+    let in_another =
+        |row: &Row| keeps && matches!(row.attempt, Attempt::Keeping(_));
 
+    let with_defaults = |workload: &Workload| run(&[], workload);
+    let mut board = in_container(&host, with_defaults, |line| {
+        let waived = line.hello()?;
+        let reason = |name| waived.iter().find(|(what, _)| what == name);
+        let mut board = Vec::new();
+        for (index, row) in rows::all().enumerate() {
+            let verdict = match (reason(row.name), &controls[index]) {
+                (Some((_, reason)), _) | (None, Err(reason)) => {
+                    Verdict::NotTried(reason.clone())
+                }
+                _ if in_another(row) => Verdict::NotTried(String::new()),
+                (None, Ok(())) => judge(row, &host, line.ask(index)?),
+            };
+            board.push((row.name, verdict));
+        }
+        Ok(board)
+    })?;
+
+    let options = [format!("--{KEEP}").into(), host.kept().into()];
+    let keeping = |workload: &Workload| {
+        // Where it fails, the row says so.
+        host::silence()?;
+        run(&options, workload)
+    };
+    for (index, row) in rows::all().enumerate() {
+        if in_another(row) {
+            let answer = in_container(&host, keeping, |line| {
+                line.hello()?;
+                line.ask(index)
+            });
+            board[index].1 = match answer {
+                Ok(answer) => judge(row, &host, answer),
+                Err(_) => Verdict::NotTried("it can keep nothing here".into()),
+            };
+        }
+    }
+    Ok(board)
+}
+
+/// Starts a container by `run`, and asks the agent in it.
+fn in_container<T>(
+    host: &Rc<Host>,
+    run: impl Fn(&Workload) -> anyhow::Result<ExitCode>,
+    ask: impl FnOnce(&mut Line) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     // The container's parent is a process of its own, so that we, outside, are
     // still what the caller is: with the same user, in the same namespaces. It
     // is in a session with a terminal that the container is not given.
@@ -104,7 +163,7 @@ fn fill(
         let _ = host::lead_a_session();
         let parent = process::fork(|| {
             host.lay_traces()?;
-            run(&Workload::probe(Agent::new(&host, agents_end.clone())))?;
+            run(&Workload::probe(Agent::new(host, agents_end.clone())))?;
             process::exit(0)
         })?;
         process::exit(process::wait(parent)?)
@@ -112,27 +171,12 @@ fn fill(
     host.leader.set(leader);
     drop(agents_end);
 
-    let waived = line
-        .hello()
-        .context("the container has ended before the probe could try anything");
-    let board = waived.and_then(|waived| {
-        let reason = |name| waived.iter().find(|(what, _)| what == name);
-        let mut board = Vec::new();
-        for (index, row) in rows::all().enumerate() {
-            let verdict = match (reason(row.name), &controls[index]) {
-                (Some((_, reason)), _) | (None, Err(reason)) => {
-                    Verdict::NotTried(reason.clone())
-                }
-                (None, Ok(())) => judge(row, &host, line.ask(index)?),
-            };
-            board.push((row.name, verdict));
-        }
-        Ok(board)
-    });
+    let answer = ask(&mut line)
+        .context("the container has ended before the probe could try it");
     // The hang-up is the agent's sign to end, and with it the container.
     drop(line);
     process::wait(leader)?;
-    board
+    answer
 }
 
 fn judge(row: &Row, host: &Host, answer: Answer) -> Verdict {

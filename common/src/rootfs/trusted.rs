@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, open, openat, readlinkat},
+    fcntl::{
+        AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2,
+        readlinkat,
+    },
     sys::stat::{FileStat, Mode, SFlag, fstat},
     unistd::geteuid,
 };
@@ -111,6 +114,13 @@ fn check(status: &FileStat, owners: &[u32], path: &Path) -> anyhow::Result<()> {
 pub fn open_past_links(path: &Path) -> anyhow::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = flags | OFlag::O_DIRECTORY;
+    // Where there is no link, it is one call.
+    let how = OpenHow::new()
+        .flags(directory)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    if let Ok(opened) = openat2(AT_FDCWD, path, how) {
+        return Ok(opened);
+    }
     let start = if path.is_absolute() { "/" } else { "." };
     let mut here = open(start, directory, Mode::empty())
         .with_context(|| format!("open({start:?}, O_PATH|O_DIRECTORY)"))?;
