@@ -133,29 +133,6 @@ pub(crate) fn close_own_descriptors(kept: &[RawFd]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor but standard input, output and error, `kept` and our
-/// end of the gate: what we were given, too. See close_range(2).
-///
-/// The caller must not use them again, as above.
-pub(crate) fn close_all_descriptors(kept: &[RawFd]) -> anyhow::Result<()> {
-    let mut kept: Vec<RawFd> =
-        kept.iter().copied().chain(gate::childs_end()).collect();
-    kept.sort_unstable();
-    let mut first = libc::STDERR_FILENO + 1;
-    for last in kept.iter().map(|next| next - 1).chain([RawFd::MAX]) {
-        if first <= last {
-            // SAFETY: the call takes three integers, and by the precondition
-            // nobody uses again what it closes.
-            let done =
-                unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-            Errno::result(done)
-                .with_context(|| format!("close_range({first}, {last})"))?;
-        }
-        first = last.saturating_add(2);
-    }
-    Ok(())
-}
-
 /// Waits until `child` has ended, and returns its exit code; 128+n says that
 /// signal n killed it.
 pub(crate) fn wait(child: Pid) -> anyhow::Result<u8> {

@@ -98,9 +98,6 @@ impl Workload {
     /// The same workload, started by `launcher`: a program that executes the
     /// file that is its first argument, with the arguments behind it. If it
     /// can't, it writes the negative errno, four bytes, to descriptor 3.
-    ///
-    /// The command is given standard input, output and error, and no other
-    /// descriptor of ours or of our caller.
     #[must_use]
     pub fn started_by(self, launcher: OwnedFd) -> Workload {
         Workload {
@@ -159,13 +156,8 @@ impl Workload {
     /// runc).
     fn leave_the_host(&self) -> anyhow::Result<()> {
         let mut kept = self.probe.as_ref().map_or(vec![], Agent::descriptors);
-        match &self.launcher {
-            None => process::close_own_descriptors(&kept)?,
-            Some(launcher) => {
-                kept.push(launcher.as_raw_fd());
-                process::close_all_descriptors(&kept)?;
-            }
-        }
+        kept.extend(self.launcher.iter().map(|it| it.as_raw_fd()));
+        process::close_own_descriptors(&kept)?;
         self.workdir
             .as_deref()
             .map_or(Ok(()), enter_directory)

@@ -45,6 +45,10 @@ const MASKED_DIRECTORIES: [&str; 5] = [
     "sys/firmware",
 ];
 
+/// A directory in which there is nothing and nothing can be made: it is there to
+/// have cgroups mounted on it. A file system more would cost more.
+const EMPTY: &str = "sys/fs/cgroup";
+
 /// Files that change the machine's behaviour when they are written to.
 const READ_ONLY: [&str; 5] = [
     "proc/bus",
@@ -83,7 +87,9 @@ pub fn mount_sys(root: &Path) -> anyhow::Result<()> {
 ///
 /// `/proc`, `/sys` and `/dev` of the container must be mounted below `root`:
 /// what covers a file is the container's own `/dev/null`, the node of which
-/// nobody can change. A path that this kernel does not have is skipped.
+/// nobody can change, and what covers a directory is an empty one of `/sys`, on
+/// which nothing is mounted yet. A path that this kernel does not have is
+/// skipped.
 ///
 /// Errors: when one of the three is not mounted, or that of the call that
 /// failed. See mount(2).
@@ -102,19 +108,11 @@ fn cover(root: &Path) -> anyhow::Result<()> {
         skip_missing(bind("dev/null", path))?;
     }
 
+    expect(EMPTY, SYSFS_MAGIC)?;
     let mut directories = thermal_throttles()?;
     directories.extend(MASKED_DIRECTORIES.map(PathBuf::from));
-    // An empty tmpfs covers the first; binding it again costs half of making
-    // another, and a machine has a directory for each processor.
-    let mut empty = None;
-    for path in &directories {
-        let mounted = match empty {
-            None => mount_empty(path),
-            Some(empty) => bind(empty, path),
-        };
-        if skip_missing(mounted)? {
-            empty = empty.or(Some(path));
-        }
+    for path in directories {
+        skip_missing(bind(EMPTY, path))?;
     }
 
     for path in READ_ONLY {
@@ -155,18 +153,6 @@ fn expect(path: &str, file_system: FsType) -> anyhow::Result<()> {
         "/{path} is not what was mounted there"
     );
     Ok(())
-}
-
-/// Mounts a tmpfs that nothing can be written to.
-fn mount_empty(path: &Path) -> anyhow::Result<()> {
-    mount(
-        Some("tmpfs"),
-        path,
-        Some("tmpfs"),
-        RESTRICTED | MsFlags::MS_RDONLY,
-        None::<&str>,
-    )
-    .with_context(|| format!(r#"mount("tmpfs", {path:?}, "tmpfs")"#))
 }
 
 /// Makes `path` and what lies below it read-only, if it exists.

@@ -5,9 +5,6 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink},
     path::Path,
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
-    thread::{self, sleep},
-    time::Duration,
 };
 
 use nix::{
@@ -20,7 +17,8 @@ use nix::{
     time::ClockId,
 };
 use tests::{
-    FULL, Finished, MOUNT, OVERLAY, Run, Test, image::Image, needs, tests,
+    FULL, Finished, MOUNT, OVERLAY, Run, Test, host::children, image::Image,
+    needs, tests, wait_until,
 };
 
 use crate::{bad_input::assert_message, refusals::in_namespaces};
@@ -284,8 +282,7 @@ fn an_image_may_be_where_only_its_owner_can_go() {
 }
 
 /// Whoever owns the directory above can put a link in its place, to the host's
-/// root for example. strace(1) stops the run at each call, for long enough that
-/// the exchange comes in between.
+/// root for example: here between the moment that it is open and the next call.
 fn an_image_is_what_it_was_when_it_was_found() {
     needs::root();
     needs::id_mapping();
@@ -294,8 +291,8 @@ fn an_image_is_what_it_was_when_it_was_found() {
     let file = secret.path().join("secret");
     fs::write(&file, "of the host").expect("it is ours");
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let path = directory.path().join("image");
-    let link = directory.path().join("link");
+    let [path, link] =
+        ["image", "link"].map(|name| directory.path().join(name));
     symlink("/", &link).expect("it is new");
     lchown(&link, Some(65534), None).expect("lchown()");
     let image = Image::copy_of_default();
@@ -305,33 +302,31 @@ fn an_image_is_what_it_was_when_it_was_found() {
         copied.status().is_ok_and(|status| status.success()),
         "cp -a"
     );
-    fs::write(path.join("mine"), "").expect("it is ours");
-    let script = format!("cat {}; cat /mine && echo x >/mine", file.display());
-    for round in 0..10 {
-        let done = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let flags = RenameFlags::RENAME_EXCHANGE;
-                while !done.load(Ordering::Relaxed) {
-                    let exchange =
-                        || renameat2(AT_FDCWD, &path, AT_FDCWD, &link, flags);
-                    exchange().expect("both are ours");
-                    // It is the image most of the time.
-                    exchange().expect("both are ours");
-                    sleep(Duration::from_micros(300 * round));
-                }
-            });
-            let strace = "exec strace -f -o /dev/null \"$0\" \"$@\"";
-            let run = FULL.run().options(["--read-only"]).rootfs(&path);
-            let run = run.through(strace).sh(&script);
-            done.store(true, Ordering::Relaxed);
-            // It may be refused.
-            assert_eq!(run.stdout, "", "{run}");
-            assert!(run.code != 0, "{run}");
-        });
-        let now = fs::read_to_string(path.join("mine"));
-        assert_eq!(now.unwrap_or_default(), "");
-    }
+    fs::write(path.join("mine"), "of the image").expect("it is ours");
+
+    let strace = "exec strace -o /dev/null -e trace=open_tree \
+                  -e inject=open_tree:delay_enter=500ms \"$0\" \"$@\"";
+    let script = format!(
+        "cat /mine {}; echo x >/mine || echo read-only",
+        file.display()
+    );
+    let run = FULL.run().options(["--read-only"]).rootfs(&path);
+    let run = run.through(strace).start(["sh", "-c", &script]);
+    let has_it_open = |process: &(i32, char)| {
+        let files = fs::read_dir(format!("/proc/{}/fd", process.0));
+        let mut files = files.into_iter().flatten().flatten();
+        files.any(|it| fs::read_link(it.path()).is_ok_and(|it| it == path))
+    };
+    wait_until("the image to be open", || {
+        let traced = children(run.supervisor());
+        traced.iter().any(has_it_open).then_some(())
+    });
+    let flags = RenameFlags::RENAME_EXCHANGE;
+    renameat2(AT_FDCWD, &path, AT_FDCWD, &link, flags).expect("both are ours");
+    let run = run.finish();
+    assert_eq!(run.ok(), "of the imageread-only");
+    let mine = fs::read_to_string(link.join("mine"));
+    assert_eq!(mine.expect("it is there"), "of the image");
 }
 
 fn a_link_of_another_user_leads_to_no_layer() {
