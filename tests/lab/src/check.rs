@@ -72,6 +72,22 @@ impl Outcome {
         Outcome::new(Verdict::Failed, says)
     }
 
+    /// Takes the outcome of the hole alone, if that says more.
+    ///
+    /// But not its words: that program has the solution in it, which a macro
+    /// around it, or an error in the midst of it, would show to the student.
+    pub(crate) fn or_alone(&mut self, alone: Outcome, hint: &str) {
+        match alone.verdict {
+            Verdict::Failed => {
+                self.says += &format!(
+                    "\nthe hole alone, with the solution in all others: not \
+                     passed\nhint:     {hint}\n"
+                );
+            }
+            _ => *self = alone,
+        }
+    }
+
     pub(crate) fn points(&self, check: &Check) -> u32 {
         match self.verdict {
             Verdict::Passed => check.points,

@@ -199,7 +199,8 @@ pub(crate) fn grade(
     }
     for (found, indices) in job.run(&versions)?.into_iter().zip(places) {
         for (outcome, index) in found.into_iter().zip(indices) {
-            outcomes[index] = outcome;
+            let hint = &lab.checks[index].hint;
+            outcomes[index].or_alone(outcome, hint);
         }
     }
     Ok(Grade { lab, outcomes })
@@ -286,7 +287,7 @@ impl Job<'_> {
         for (file, text) in sources {
             self.workshop.write(file, text)?;
         }
-        let program = self.workshop.build(self.step)?;
+        let program = self.workshop.build_students(self.step)?;
         fs::create_dir(place)?;
         let copy = place.join(self.step);
         fs::copy(program, &copy)?;
