@@ -365,3 +365,19 @@ pub(crate) fn hint(name: Option<&str>) -> anyhow::Result<bool> {
     std::fs::write(&shown, count.to_string())?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hole_alone_tells_nothing_of_the_solution_around_it() {
+        let mut outcome = Outcome::failed("got: nothing\n");
+        outcome.or_alone(Outcome::failed("got: the solution"), "a hint");
+        assert!(outcome.says.starts_with("got: nothing\n"));
+        assert!(outcome.says.contains("a hint"));
+        assert!(!outcome.says.contains("got: the solution"));
+        outcome.or_alone(Outcome::new(Verdict::Passed, ""), "a hint");
+        assert!(outcome.verdict == Verdict::Passed);
+    }
+}

@@ -392,3 +392,37 @@ fn run_in_vm(vm: &Path, mut plan: Plan) -> anyhow::Result<Vec<Vec<Outcome>>> {
 
 /// Begins the line with what became of a plan.
 pub(crate) const OUTCOMES: &str = "OUTCOMES ";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn sources_that_read_others_are_refused() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let ours = tempfile::tempdir().expect("a temporary directory");
+        let main = place.path().join("main.rs");
+        let refuse_text = |text: &str| {
+            fs::write(&main, text).expect("it is ours");
+            refuse(place.path(), ours.path())
+        };
+        for word in READING {
+            refuse_text(&format!("use std::{word} as m;")).expect_err(word);
+        }
+        refuse_text("#[ path = \"x\"] mod x;").expect_err("an attribute");
+        refuse_text("macro_rules! m { ($a:tt) => { #[$a = 1] } }")
+            .expect_err("an attribute by a macro");
+        refuse_text("/* include */ fn x() { y(\"include #[path=\") }")
+            .expect("a comment and a string");
+        // What is ours may do it.
+        fs::write(ours.path().join("main.rs"), "include!();")
+            .expect("it is ours");
+        refuse_text("include!();").expect("the same");
+
+        fs::remove_file(&main).expect("it is there");
+        symlink("/etc/passwd", &main).expect("it is ours");
+        refuse(place.path(), ours.path()).expect_err("a link");
+    }
+}

@@ -113,7 +113,7 @@ impl Workshop {
             target: &self.target,
             limit: LIMIT,
         };
-        order.build_from(&own)
+        order.build_from(&own, order.readable(&own)?)
     }
 }
 
@@ -194,9 +194,6 @@ fn places(messages: &str, _: &str) -> String {
         for span in spans.filter(|it| it["is_primary"] == true) {
             let line = &span["line_start"];
             let file = span["file_name"].as_str().unwrap_or_default();
-            // Not what somebody has named by a path.
-            let known = file.starts_with("step") && !file.contains("..");
-            let file = if known { file } else { "another file" };
             text += &format!("{file}:{line}: {code}\n");
         }
     }
@@ -230,14 +227,14 @@ impl Order<'_> {
         command
     }
 
-    /// Builds from what the directories `own` of the workspace have in them, and
-    /// nothing else.
-    fn build_from(&self, own: &[&str]) -> anyhow::Result<PathBuf> {
+    /// What may be read to build from the directories `own` of the workspace;
+    /// `None` where the kernel can't tell.
+    fn readable(&self, own: &[&str]) -> anyhow::Result<Option<Readable>> {
         let top = self.directory;
-        let temporary = self.target.join("tmp");
-        fs::create_dir_all(&temporary)
-            .with_context(|| format!("mkdir({temporary:?})"))?;
         let mut readable = confine::toolchain(top)?;
+        // A rule is about what is there.
+        fs::create_dir_all(self.target)
+            .with_context(|| format!("mkdir({:?})", self.target))?;
         readable.push(self.target.to_owned());
         readable.push(top.join("Cargo.toml"));
         readable.push(top.join("Cargo.lock"));
@@ -245,8 +242,20 @@ impl Order<'_> {
             readable.push(top.join(package).join("Cargo.toml"));
         }
         readable.extend(own.iter().map(|package| top.join(package)));
-        let readable = Readable::only(&readable)?;
+        Readable::only(&readable)
+    }
 
+    /// Builds from what the directories `own` have in them, and nothing else.
+    fn build_from(
+        &self,
+        own: &[&str],
+        readable: Option<Readable>,
+    ) -> anyhow::Result<PathBuf> {
+        let top = self.directory;
+        // The linker reads again what it has written there.
+        let temporary = self.target.join("tmp");
+        fs::create_dir_all(&temporary)
+            .with_context(|| format!("mkdir({temporary:?})"))?;
         let mut command = self.cargo();
         command.arg("--offline").env_clear();
         for (name, value) in std::env::vars_os() {
@@ -599,6 +608,27 @@ mod tests {
             let limit = Duration::from_secs(seconds);
             build_within(limit, self.0.path(), "student", &self.target())
         }
+
+        /// As a submission is built: with Landlock, if there is one, or as if
+        /// there were none.
+        fn build_students(
+            &self,
+            main: &str,
+            confined: bool,
+        ) -> anyhow::Result<PathBuf> {
+            self.write("src/main.rs", main);
+            let order = Order {
+                directory: self.0.path(),
+                package: "student",
+                target: &self.target(),
+                limit: Duration::from_secs(60),
+            };
+            let readable = match confined {
+                true => order.readable(&["src"])?,
+                false => None,
+            };
+            order.build_from(&["src"], readable)
+        }
     }
 
     #[test]
@@ -633,5 +663,65 @@ mod tests {
         package.build(&filled(1), 60).unwrap();
         let error = package.build(&filled(4096), 60).expect_err("too large");
         assert!(!error.is::<TookTooLong>(), "{error:#}");
+    }
+
+    /// Programs that have a look at the file SECRET, each in another way.
+    const CURIOUS: [&str; 10] = [
+        r#"macro_rules! m { ($h:tt $p:ident) => { $h [$p = "SECRET"] mod x; } }
+           m!(# path); fn main() { x::secret(); }"#,
+        r#"#[cfg_attr(all(), path = "SECRET")] mod x; fn main() { x::secret() }"#,
+        r#"mod link; fn main() { link::secret(); }"#,
+        r#"include!("SECRET"); fn main() { secret(); }"#,
+        r#"macro_rules! m { ($a:ident) => { $a!("SECRET"); } }
+           m!(include); fn main() { secret(); }"#,
+        r#"fn main() { print!("{}", include_str!("SECRET")); }"#,
+        r#"use std::include_bytes as other;
+           fn main() { print!("{:?}", other!("SECRET")); }"#,
+        r#"fn main() {
+               let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"),
+                   "/src/link.rs"));
+               print!("{text}");
+           }"#,
+        r#"compile_error!(include_str!("SECRET")); fn main() {}"#,
+        r#"#[path = "SECRET"] mod x; fn main() { x::not_there(); }"#,
+    ];
+
+    #[test]
+    fn a_students_program_sees_no_file_that_is_not_its_own() {
+        let place = tempfile::tempdir().unwrap();
+        let secret = place.path().join("secret.rs");
+        // Without its quotes it is an error, which shows the line.
+        for text in ["pub fn secret() {} // 4711", "4711"] {
+            fs::write(&secret, text).unwrap();
+            for (program, confined) in
+                CURIOUS.iter().flat_map(|it| [(it, true), (it, false)])
+            {
+                let package = Package::new();
+                package.write("src/main.rs", "");
+                let link = package.0.path().join("src/link.rs");
+                std::os::unix::fs::symlink(&secret, link).unwrap();
+                let program =
+                    program.replace("SECRET", &secret.to_string_lossy());
+                let built = package.build_students(&program, confined);
+                let error = built.expect_err(&program);
+                let says = format!("{error:#}");
+                assert!(!says.contains("4711"), "{program}: {says}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_students_program_is_told_its_own_errors() {
+        let package = Package::new();
+        package.write("src/other.rs", "pub fn hello() {}");
+        for confined in [true, false] {
+            let program = "mod other; fn main() { other::hello(); }";
+            package.build_students(program, confined).unwrap();
+            let wrong = "\n\nfn main() { other::hello(); }";
+            let error = package.build_students(wrong, confined);
+            let error = format!("{:#}", error.expect_err("no such module"));
+            assert!(error.contains("E0433"), "{error}");
+            assert!(error.contains(":3"), "{error}");
+        }
     }
 }
