@@ -130,7 +130,7 @@ fn allow(
 
 /// What compilers and linkers consist of, beside the toolchain. Not `/proc`: it
 /// shows what others were started with.
-const SYSTEM: [&str; 14] = [
+const SYSTEM: [&str; 15] = [
     "/bin",
     "/sbin",
     "/lib",
@@ -142,6 +142,7 @@ const SYSTEM: [&str; 14] = [
     "/usr/libexec",
     "/usr/local/bin",
     "/usr/local/lib",
+    "/nix/store",
     "/etc/ld.so.cache",
     "/dev/null",
     "/dev/urandom",

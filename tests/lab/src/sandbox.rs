@@ -294,6 +294,8 @@ fn make(program: &Path, script: &str) -> anyhow::Result<i32> {
     setresuid(uid, uid, uid).context("setresuid(0, 0, 0)")?;
     if !hidden {
         hide()?;
+        // The change of ids has closed our own /proc/self. See prctl(2).
+        prctl::set_dumpable(true)?;
         let flags = CloneFlags::CLONE_NEWUSER;
         unshare(flags).context("unshare(CLONE_NEWUSER)")?;
         for (file, text) in [

@@ -63,6 +63,8 @@ impl Workshop {
         let mut packages = vec!["common"];
         packages.extend(STEPS);
         copy_packages(checkout(), &workshop.directory, &packages)?;
+        // All crates are there, so that what is confined needs no network.
+        trim_lock(&workshop.directory)?;
         Ok(workshop)
     }
 
