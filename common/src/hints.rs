@@ -170,6 +170,22 @@ const HINTS: &[Hint] = &[
         page::LINUX,
         NEW_USER_NAMESPACE,
         Some(EPERM),
+        "the kernel makes none in a chroot, nor for root of a user namespace \
+         who is nobody outside",
+        "run it outside; steps 1 to 5 need none as root",
+    )
+    .when(machine::we_are_root),
+    hint(
+        page::LINUX,
+        &["memfd_create("],
+        Some(EACCES),
+        "this system lets no program be made in memory (vm.memfd_noexec is 2)",
+        "sudo sysctl -w vm.memfd_noexec=1",
+    ),
+    hint(
+        page::LINUX,
+        NEW_USER_NAMESPACE,
+        Some(EPERM),
         "this system lets only root make user namespaces",
         "run as root; see user_namespaces(7)",
     ),

@@ -22,6 +22,7 @@ mod doctor;
 mod gate;
 mod hints;
 pub mod machine;
+pub mod memfd;
 pub mod passwd;
 pub mod probe;
 pub mod process;

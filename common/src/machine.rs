@@ -164,6 +164,10 @@ pub(crate) fn on_wsl() -> bool {
     release().to_lowercase().contains("microsoft")
 }
 
+pub(crate) fn we_are_root() -> bool {
+    geteuid().is_root()
+}
+
 /// In a chroot: none of the mounts that we can see is on our `/`.
 pub(crate) fn in_chroot() -> bool {
     let mounts = mounts();

@@ -14,7 +14,9 @@ use libc::{c_int, siginfo_t};
 use nix::{
     errno::Errno,
     sys::{
-        signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
+        signal::{
+            SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask,
+        },
         time::TimeSpec,
     },
     unistd::{Pid, getpid},
@@ -94,6 +96,15 @@ pub(crate) fn give_in_to(signal: Signal) -> anyhow::Result<()> {
     // Stopped, and continued.
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)
         .with_context(|| format!("sigprocmask(SIG_BLOCK, [{signal}])"))
+}
+
+/// Stops our process group, as the kernel does when a job in the background
+/// reads from the terminal. Returns whether we were stopped, and continued: a
+/// group that nobody could continue is not stopped. See credentials(7).
+pub(crate) fn stop_as_a_reader() -> anyhow::Result<bool> {
+    kill(Pid::from_raw(0), Signal::SIGTTIN).context("kill(0, SIGTTIN)")?;
+    let continued = SigSet::from(Signal::SIGCONT);
+    Ok(take_one_of(&continued, Some(Duration::ZERO))?.is_some())
 }
 
 /// Waits for the next event.
@@ -196,7 +207,13 @@ fn awaited() -> SigSet {
 /// The next signal, or `None` if none has come in time. Without a `limit` it is
 /// waited for; but the wait is interrupted when we are stopped and continued.
 fn take(limit: Option<Duration>) -> anyhow::Result<Option<siginfo_t>> {
-    let set = awaited();
+    take_one_of(&awaited(), limit)
+}
+
+fn take_one_of(
+    set: &SigSet,
+    limit: Option<Duration>,
+) -> anyhow::Result<Option<siginfo_t>> {
     let limit = limit.map(TimeSpec::from_duration);
     let limit = limit.as_ref().map_or(ptr::null(), |limit| limit.as_ref());
     let mut info = MaybeUninit::uninit();

@@ -7,8 +7,9 @@
 
 use std::{
     cell::Cell,
-    io::{stderr, stdin, stdout},
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    fs::File,
+    io::{IsTerminal, stderr, stdin, stdout},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -21,7 +22,7 @@ use nix::{
         stat::Mode,
         termios::{FlowArg, SetArg, Termios, tcflow, tcgetattr, tcsetattr},
     },
-    unistd::{Pid, getpgrp, isatty, setpgid, setsid, tcgetpgrp, tcsetpgrp},
+    unistd::{Pid, getpgrp, setpgid, setsid, tcgetpgrp, tcsetpgrp},
 };
 
 use crate::report;
@@ -34,8 +35,10 @@ use crate::report;
 pub(crate) struct Terminal {
     file: BorrowedFd<'static>,
     state: State,
-    /// The container gets the terminal, now or when we come to the foreground.
+    /// The container gets the terminal, and has it until it ends.
     shared: bool,
+    /// It is the container's standard input, but not its terminal.
+    read: bool,
     given: Cell<bool>,
     /// The process group in the container that had it when we were stopped.
     last: Cell<Option<Pid>>,
@@ -64,16 +67,19 @@ impl Terminal {
         let mut terminal = Terminal {
             file: *file,
             state: State::of(file)?,
-            shared: true,
+            shared: false,
+            read: false,
             given: Cell::new(false),
             last: Cell::new(None),
         };
-        // In `step01-uts run … | less` the terminal is `less`'s. In the
-        // background the kernel's job control sees to it that the container
-        // does not read what is typed for others: it stops whoever tries, but
-        // only in our session.
-        let reads = isatty(stdin())?;
-        terminal.shared = reads && (isatty(stdout())? || !terminal.is_ours());
+        // In the background it is somebody else's. Job control would only stop
+        // a container that reads from it, and not one that takes it: see
+        // tcsetpgrp(3) about those who block SIGTTOU.
+        if terminal.is_ours() && stdin().is_terminal() {
+            // In `step01-uts run … | less` it is `less`'s.
+            terminal.shared = stdout().is_terminal();
+            terminal.read = !terminal.shared;
+        }
         Ok(Some(terminal))
     }
 
@@ -84,12 +90,16 @@ impl Terminal {
     /// reach the whole group of whoever has started us, and `/dev/tty` would be
     /// their terminal. See setsid(2).
     pub(crate) fn part(terminal: &Option<Terminal>) -> anyhow::Result<()> {
-        if !terminal.as_ref().is_some_and(|terminal| terminal.shared) {
-            setsid().context("setsid()")?;
-            close_to_reading(stdout())?;
-            close_to_reading(stderr())?;
+        if terminal.as_ref().is_some_and(|terminal| terminal.shared) {
+            return Ok(());
         }
-        Ok(())
+        setsid().context("setsid()")?;
+        if terminal.as_ref().is_some_and(|terminal| !terminal.read) {
+            // We are in the background. As shells do for what they put into the background.
+            leave_input()?;
+        }
+        close_to_reading(stdout())?;
+        close_to_reading(stderr())
     }
 
     /// Puts `child`, which waits at its gate, into a process group of its own,
@@ -107,6 +117,12 @@ impl Terminal {
     /// that stops.
     pub(crate) fn is_shared(&self) -> bool {
         self.shared
+    }
+
+    /// Whether the container, which is in a session of its own, would read now
+    /// what is typed for others.
+    pub(crate) fn is_of_others_but_read(&self) -> bool {
+        self.read && !self.is_ours()
     }
 
     /// Whether our own process group has it.
@@ -150,13 +166,9 @@ impl Terminal {
 
 impl State {
     fn of(file: &BorrowedFd) -> anyhow::Result<State> {
-        let mut line_discipline = 0;
-        // SAFETY: the call writes one int.
-        unsafe { tiocgetd(file.as_raw_fd(), &raw mut line_discipline) }
-            .context("ioctl(TIOCGETD)")?;
         Ok(State {
             modes: tcgetattr(file).context("tcgetattr()")?,
-            line_discipline,
+            line_discipline: line_discipline(*file)?,
             flags: flags(file)?,
         })
     }
@@ -164,9 +176,13 @@ impl State {
     /// Everything else first that would keep the modes from being set, or what
     /// is typed from being read.
     fn restore(&self, file: BorrowedFd) -> anyhow::Result<()> {
-        // SAFETY: the call reads one int.
-        unsafe { tiocsetd(file.as_raw_fd(), &raw const self.line_discipline) }
-            .context("ioctl(TIOCSETD)")?;
+        // To set the one that it has would be EAGAIN for who reads from it.
+        if line_discipline(file)? != self.line_discipline {
+            let wanted = &raw const self.line_discipline;
+            // SAFETY: the call reads one int.
+            unsafe { tiocsetd(file.as_raw_fd(), wanted) }
+                .context("ioctl(TIOCSETD)")?;
+        }
         // SAFETY: the call has no argument.
         unsafe { tiocnxcl(file.as_raw_fd()) }.context("ioctl(TIOCNXCL)")?;
         tcflow(file, FlowArg::TCOON).context("tcflow(TCOON)")?;
@@ -179,20 +195,37 @@ nix::ioctl_read_bad!(tiocgetd, libc::TIOCGETD, c_int);
 nix::ioctl_write_ptr_bad!(tiocsetd, libc::TIOCSETD, c_int);
 nix::ioctl_none_bad!(tiocnxcl, libc::TIOCNXCL);
 
+fn line_discipline(file: BorrowedFd) -> anyhow::Result<c_int> {
+    let mut number = 0;
+    // SAFETY: the call writes one int.
+    unsafe { tiocgetd(file.as_raw_fd(), &raw mut number) }
+        .context("ioctl(TIOCGETD)")?;
+    Ok(number)
+}
+
 fn flags(file: impl AsFd) -> anyhow::Result<OFlag> {
     let flags = fcntl(file, FcntlArg::F_GETFL).context("fcntl(F_GETFL)")?;
     Ok(OFlag::from_bits_retain(flags))
 }
 
+/// Reads nothing from now on, if standard input is a terminal.
+fn leave_input() -> anyhow::Result<()> {
+    if !stdin().is_terminal() {
+        return Ok(());
+    }
+    let null = File::open("/dev/null").context(r#"open("/dev/null")"#)?;
+    replace(stdin(), null.into())
+}
+
 /// Opens `file` anew, only to be written to, if it is a terminal: a shell gives
 /// its jobs one file for all three, and who has it as standard error could read
 /// what is typed. Job control would stop that only in the terminal's session.
-fn close_to_reading(file: impl AsFd) -> anyhow::Result<()> {
-    let file = file.as_fd();
-    if !isatty(file)? || flags(file)? & OFlag::O_ACCMODE != OFlag::O_RDWR {
+fn close_to_reading(file: impl AsFd + IsTerminal) -> anyhow::Result<()> {
+    if !file.is_terminal() || flags(&file)? & OFlag::O_ACCMODE != OFlag::O_RDWR
+    {
         return Ok(());
     }
-    let number = file.as_raw_fd();
+    let number = file.as_fd().as_raw_fd();
     let path = format!("/proc/self/fd/{number}");
     let mode = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let again = match open(Path::new(&path), mode, Mode::empty()) {
@@ -206,9 +239,15 @@ fn close_to_reading(file: impl AsFd) -> anyhow::Result<()> {
             return Ok(());
         }
     };
+    replace(file, again)
+}
+
+/// Puts `other` in the place of standard input, output or error.
+fn replace(standard: impl AsFd, other: OwnedFd) -> anyhow::Result<()> {
+    let number = standard.as_fd().as_raw_fd();
     // SAFETY: dup2(2) takes two integers. The number stays open, for whoever
     // uses it in this program.
-    let done = unsafe { libc::dup2(again.as_raw_fd(), number) };
+    let done = unsafe { libc::dup2(other.as_raw_fd(), number) };
     Errno::result(done)
         .map(drop)
         .with_context(|| format!("dup2({number})"))

@@ -163,7 +163,13 @@ fn open_or_make(given: &Path) -> anyhow::Result<File> {
     let parent = open_past_links(parent)?;
     let mode = Mode::S_IRWXU;
     match mkdirat(&parent, name, mode) {
-        Ok(()) | Err(Errno::EEXIST) => {}
+        // mkdir takes away what the reader's umask says.
+        Ok(()) => {
+            let flags = FchmodatFlags::NoFollowSymlink;
+            fchmodat(&parent, name, mode, flags)
+                .with_context(|| format!("fchmodat({name:?}, 0700)"))?;
+        }
+        Err(Errno::EEXIST) => {}
         Err(errno) => {
             return Err(errno)
                 .with_context(|| format!("mkdirat({name:?}, 0700)"));

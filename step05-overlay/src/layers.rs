@@ -83,19 +83,25 @@ impl Layers {
 }
 
 impl OpenLayers {
-    /// Takes a mount of each layer by `copy`, which is given a path: a container
-    /// in a user namespace must see them with its own ids.
+    /// Takes a mount of each layer by `copy`, which is given its number as a path:
+    /// a container in a user namespace must see them with its own ids.
     pub fn take_mounts(
         &mut self,
         copy: impl Fn(&Path) -> anyhow::Result<OwnedFd>,
     ) -> anyhow::Result<()> {
         // Not by their paths: other users may have changed what is there.
         for lower in &mut self.lower {
-            lower.directory = copy(&by_number(&lower.directory))?;
+            lower.directory =
+                copy(&by_number(&lower.directory)).with_context(|| {
+                    format!("copying the mount of {:?}", lower.path)
+                })?;
             lower.is_detached = true;
         }
         if let Some(kept) = &mut self.upper {
-            kept.mount = Some(copy(&kept.by_number())?);
+            let mount = copy(&kept.by_number()).with_context(|| {
+                format!("copying the mount of {:?}", kept.path())
+            })?;
+            kept.mount = Some(mount);
         }
         Ok(())
     }

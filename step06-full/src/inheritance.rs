@@ -5,22 +5,25 @@
 //! along through fork(2) and execve(2): an open descriptor of a host directory
 //! is a way out of any root. See the lists in fork(2) and execve(2).
 
+use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
-use std::{env, ffi::c_char, ptr, slice};
+use std::{env, ffi::c_char, fs, ptr, slice};
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
+use nix::sys::personality::{self, Persona};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
+use nix::unistd::Pid;
 
 /// Lets nothing of the host come along into the container but standard input,
 /// output and error.
 ///
 /// Open descriptors will be closed before the command is executed, ignored
 /// signals are no longer ignored, the umask is 022, the session keyring a new,
-/// empty one, and the caller's command line is hidden. Of the resource limits
-/// only that on open files changes, the others stay, as in Docker; the
-/// environment and the signal mask are set where the command is executed.
+/// empty one, the caller's command line is hidden, and addresses are random. Of
+/// the resource limits only that on open files changes here, the others stay,
+/// and so do priorities, as in Docker; the environment and the signal mask are set where the command is executed.
 ///
 /// Must run as the container's root, which the new keyring belongs to; before
 /// the init installs its signal handlers, which this would remove; and before
@@ -33,12 +36,28 @@ pub fn clear() -> anyhow::Result<()> {
     let clear = || {
         close_descriptors_at_exec()?;
         limit_open_files()?;
+        limit_inotify()?;
         reset_signals()?;
+        reset_execution_domain()?;
         umask(Mode::from_bits_truncate(0o022));
         join_new_session_keyring()?;
         hide_command_line()
     };
     clear().context("leaving behind what was inherited")
+}
+
+/// Lets the kernel kill the container when memory is short, as any process, also
+/// if it would not kill whoever has started it.
+///
+/// Runs in the parent: for the container it would be `EACCES`, since the file
+/// belongs to the host's root by then. See proc_pid_oom_score_adj(5).
+pub fn reset_oom_score(child: Pid) -> anyhow::Result<()> {
+    let path = format!("/proc/{child}/oom_score_adj");
+    match fs::write(&path, "0") {
+        // It was raised, and only root may lower it.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        written => written.with_context(|| format!("write({path:?})")),
+    }
 }
 
 /// `run < /` would give the container the host's root directory: everything
@@ -96,6 +115,35 @@ fn limit_open_files() -> anyhow::Result<()> {
     let (soft, hard) = (soft.min(OPEN_FILES.0), hard.min(OPEN_FILES.1));
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
         .with_context(|| format!("setrlimit(NOFILE, {soft}, {hard})"))
+}
+
+/// How many instances of inotify(7) all processes of the container may have.
+/// The kernel counts them for the user who has made the user namespace, too, and
+/// that one may have 128: for root, the whole system would have none left.
+fn limit_inotify() -> anyhow::Result<()> {
+    let path = "/proc/sys/user/max_inotify_instances";
+    match fs::write(path, "64") {
+        // The kernel has none; or we are in a container, which has its own.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound
+                    | ErrorKind::ReadOnlyFilesystem
+                    | ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(())
+        }
+        written => written.with_context(|| format!("write({path:?})")),
+    }
+}
+
+/// Takes back what setarch(8) has set, such as addresses that are no longer
+/// random. See personality(2).
+fn reset_execution_domain() -> anyhow::Result<()> {
+    personality::set(Persona::empty())
+        .map(drop)
+        .context("personality(PER_LINUX)")
 }
 
 /// How many signals there are, those of real time included. See signal(7).

@@ -82,6 +82,7 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
     // The child waits at its gate. Later steps prepare more for it here, which
     // only the parent can do and only when the child exists.
     ids.map(child.pid(), &layers, &volumes)?;
+    inheritance::reset_oom_score(child.pid())?;
     child.start()?;
     child.wait()
 }

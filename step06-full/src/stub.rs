@@ -22,12 +22,9 @@ use std::{
 };
 
 use anyhow::Context;
+use common::memfd;
 use libc::{Elf64_Ehdr, Elf64_Phdr};
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, SealFlag, fcntl},
-    sys::memfd::{MFdFlags, memfd_create},
-};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 
 /// Lines of assembler with the numbers that they use by name.
 macro_rules! stub {
@@ -137,7 +134,7 @@ pub fn make() -> anyhow::Result<OwnedFd> {
 }
 
 fn make_file() -> anyhow::Result<OwnedFd> {
-    let mut file = File::from(executable_memory()?);
+    let mut file = File::from(memfd::executable(c"stub")?);
     file.write_all(&program()).context("write(memfd)")?;
     fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all()))
         .context("fcntl(memfd, F_ADD_SEALS)")?;
@@ -147,19 +144,6 @@ fn make_file() -> anyhow::Result<OwnedFd> {
     let readable =
         File::open(&path).with_context(|| format!("open({path:?})"))?;
     Ok(readable.into())
-}
-
-/// A file in memory that may be executed. Before Linux 6.3 all may, and the flag
-/// is unknown.
-fn executable_memory() -> anyhow::Result<OwnedFd> {
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let executable = MFdFlags::from_bits_retain(libc::MFD_EXEC);
-    memfd_create(c"stub", flags | executable)
-        .or_else(|errno| match errno {
-            Errno::EINVAL => memfd_create(c"stub", flags),
-            errno => Err(errno),
-        })
-        .context("memfd_create(MFD_ALLOW_SEALING|MFD_EXEC)")
 }
 
 /// The bytes of the file.

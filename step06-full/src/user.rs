@@ -29,7 +29,10 @@ use common::{
 };
 use nix::{
     errno::Errno,
-    sys::statfs::{FsType, fstatfs},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        statfs::{FsType, fstatfs},
+    },
     unistd::{
         Gid, Pid, Uid, fchown, getegid, geteuid, setgroups, setresgid,
         setresuid,
@@ -74,6 +77,8 @@ impl Ids {
         options: &Options,
         layers: &mut OpenLayers,
     ) -> anyhow::Result<Ids> {
+        limit_what_is_counted_together()
+            .context("limiting what the container's users may have of ours")?;
         if !geteuid().is_root() {
             let granted = Granted::to_us().unwrap_or_else(|error| {
                 say_alone(error);
@@ -149,6 +154,27 @@ impl Ids {
         };
         become_root().context("becoming root of the user namespace")
     }
+}
+
+/// Lowers two limits of this process, which waits from now on and needs little.
+///
+/// Some things the kernel counts for the users of a user namespace and, together
+/// with these, for the user who has made it: up to the limit that this one had
+/// then. With the usual limits a container could have all the signals that may
+/// wait to be taken, and all the message queues, of its user outside. See
+/// getrlimit(2), RLIMIT_SIGPENDING and RLIMIT_MSGQUEUE.
+fn limit_what_is_counted_together() -> anyhow::Result<()> {
+    for (limit, name) in [
+        (Resource::RLIMIT_SIGPENDING, "SIGPENDING"),
+        (Resource::RLIMIT_MSGQUEUE, "MSGQUEUE"),
+    ] {
+        let (soft, hard) =
+            getrlimit(limit).with_context(|| format!("getrlimit({name})"))?;
+        let less = (hard / 4).min(soft);
+        setrlimit(limit, less, hard)
+            .with_context(|| format!("setrlimit({name}, {less}, {hard})"))?;
+    }
+    Ok(())
 }
 
 /// Makes the files of the layers belong to the container's ids. The child has

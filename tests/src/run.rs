@@ -103,6 +103,11 @@ impl Run {
         self.spawn().finish()
     }
 
+    /// Starts the step as it is, with no command.
+    pub fn start_bare(self) -> Running {
+        self.spawn()
+    }
+
     /// Starts a shell script in the container. Its standard input stays open
     /// until [`Running::finish`], so a script that ends in `read _` waits.
     pub fn start_sh(self, script: &str) -> Running {

@@ -14,11 +14,13 @@ use std::{
 };
 
 use tests::{
-    ALL, CGROUPS, FULL, Finished, MOUNT, OVERLAY, Run, Step, Test, UTS,
+    ALL, CGROUPS, FULL, Finished, MOUNT, OVERLAY, PID, Run, Step, Test, UTS,
     image::Image, needs, programs, tests,
 };
 
 pub(crate) const TESTS: &[Test] = tests![
+    a_link_to_a_descriptor_is_no_working_directory,
+    a_working_directory_that_is_gone_is_refused,
     a_missing_root_file_system_is_named,
     a_file_is_no_root_file_system,
     a_symlink_loop_is_no_root_file_system,
@@ -462,5 +464,25 @@ fn what_is_named_stays_in_its_line() {
             let messages = run.stderr.lines().filter(about).count();
             assert_eq!(messages, 1, "{:?}", run.stderr);
         }
+    }
+}
+
+/// Not even to one that leads nowhere special.
+fn a_link_to_a_descriptor_is_no_working_directory() {
+    for step in ALL {
+        let run = step.run().options(["-w", "/proc/self/cwd"]).sh("pwd");
+        let parts = ["NO_MAGICLINKS", "ELOOP", "name the directory itself"];
+        assert_message(&run, 125, &parts);
+    }
+}
+
+/// Nor is one above the root that a path without such links leads to: here it
+/// is where the caller is.
+fn a_working_directory_that_is_gone_is_refused() {
+    let directory = "cd \"$(mktemp -d)\" && rmdir \"$PWD\"";
+    for step in [UTS, PID] {
+        let run = step.run().options(["-w", "."]);
+        let run = run.through(&format!("{directory} && exec \"$0\" \"$@\""));
+        assert_message(&run.sh("echo started"), 125, &["getcwd(): ENOENT"]);
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, FileTimes, Permissions},
     io::Write,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -16,6 +16,7 @@ use crate::{bad_input::assert_message, refusals::in_namespaces};
 pub(crate) const TESTS: &[Test] = tests![
     a_cache_that_others_can_change_is_refused,
     a_way_to_the_cache_that_is_somebody_elses_is_refused,
+    nobody_else_can_reach_what_is_written_into_an_image,
     a_link_to_a_program_has_no_cache_of_its_own,
     a_container_keeps_the_image_that_it_runs_in,
     what_a_container_writes_into_an_older_image_is_kept,
@@ -215,4 +216,21 @@ fn an_image_that_nobody_has_written_to_makes_place() {
     let run = cache.of(MOUNT.run()).sh("ls /bin/sh");
     assert_eq!((run.ok(), &*run.stderr), ("/bin/sh", ""));
     assert_eq!(cache.names(MOUNT.name), ALL_OF_IT);
+}
+
+/// By a set-uid program in it they would be whoever has started the container.
+fn nobody_else_can_reach_what_is_written_into_an_image() {
+    let cache = Cache::new();
+    for step in MOUNT.and_later() {
+        cache.of(step.run()).sh("true").ok();
+        let home = cache.file(step, "");
+        let mode = || home.metadata().expect("it is there").mode() & 0o7777;
+        assert_eq!(mode(), 0o700, "{}", step.name);
+
+        // As it was made before.
+        let open = Permissions::from_mode(0o755);
+        fs::set_permissions(&home, open).expect("it is ours");
+        cache.of(step.run()).sh("true").ok();
+        assert_eq!(mode(), 0o700, "{}", step.name);
+    }
 }

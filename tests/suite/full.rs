@@ -39,6 +39,7 @@ pub(crate) const TESTS: &[Test] = tests![
     the_cgroup_path_is_hidden,
     dev_holds_what_every_program_expects_and_no_more,
     a_device_of_the_host_is_used_but_not_changed,
+    dev_takes_little_memory,
     sys_is_read_only,
     kernel_files_are_masked,
     kernel_settings_cannot_be_written,
@@ -53,8 +54,10 @@ pub(crate) const TESTS: &[Test] = tests![
     calls_that_hardly_any_program_needs_fail_too,
     other_kinds_of_socket_are_refused_alone_and_in_pairs,
     an_open_file_is_not_inherited,
+    a_directory_is_not_handed_in,
     the_environment_is_not_inherited,
     ignored_signals_and_the_umask_are_not_inherited,
+    what_was_said_of_the_caller_does_not_hold_inside,
     groups_are_not_inherited,
     the_session_keyring_is_not_inherited,
     the_working_directory_is_not_inherited,
@@ -237,6 +240,15 @@ fn dev_holds_what_every_program_expects_and_no_more() {
              ! echo x >/dev/full && test -c /dev/pts/ptmx",
     )
     .ok();
+}
+
+/// No limit on memory may be there to stop who fills it.
+fn dev_takes_little_memory() {
+    let fill = "head -c 1000000 /dev/zero >/dev/fill; wc -c </dev/fill";
+    let run = FULL.sh(fill);
+    assert!(run.stderr.contains("No space left on device"), "{run}");
+    let size: u32 = run.ok().parse().expect("a number");
+    assert!(size <= 65536, "{run}");
 }
 
 fn sys_is_read_only() {
@@ -556,6 +568,33 @@ fn an_open_file_is_not_inherited() {
     assert_eq!(inside.ok(), "0\n1\n2\n3");
     let before = OVERLAY.run().through(open).command(list);
     assert!(before.ok().contains('9'));
+}
+
+/// Below it lies the host.
+fn a_directory_is_not_handed_in() {
+    for (redirection, name) in
+        [("</", "input"), ("1</", "output"), ("2</", "error")]
+    {
+        let run = FULL.run().redirected(redirection).sh("true");
+        assert_eq!(run.code, 125, "{name}: {run}");
+        if name != "error" {
+            let message = format!("standard {name} is a directory of the host");
+            assert!(run.stderr.contains(&message), "{run}");
+        }
+    }
+    OVERLAY.run().redirected("</").sh("true").ok();
+}
+
+/// setarch(8) and choom(1) have said it.
+fn what_was_said_of_the_caller_does_not_hold_inside() {
+    needs::tool("setarch");
+    let script = "cat /proc/self/personality /proc/self/oom_score_adj";
+    let through = "echo 700 >/proc/self/oom_score_adj && \
+                   exec setarch --addr-no-randomize \"$0\" \"$@\"";
+    let inside = FULL.run().through(through).sh(script);
+    assert_eq!(inside.ok(), "00000000\n0");
+    let before = OVERLAY.run().through(through).sh(script);
+    assert_eq!(before.ok(), "00040000\n700");
 }
 
 fn the_environment_is_not_inherited() {

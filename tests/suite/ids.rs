@@ -2,11 +2,26 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink},
     path::Path,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{self, sleep},
+    time::Duration,
 };
 
-use tests::{FULL, Finished, OVERLAY, Run, Test, image::Image, needs, tests};
+use nix::{
+    fcntl::{AT_FDCWD, RenameFlags, renameat2},
+    sys::{
+        inotify::{InitFlags, Inotify},
+        signal::{SigEvent, SigevNotify},
+        timer::Timer,
+    },
+    time::ClockId,
+};
+use tests::{
+    FULL, Finished, MOUNT, OVERLAY, Run, Test, image::Image, needs, tests,
+};
 
 use crate::{bad_input::assert_message, refusals::in_namespaces};
 
@@ -20,6 +35,10 @@ pub(crate) const TESTS: &[Test] = tests![
     ids_are_granted_or_there_is_one_and_the_doctor_knows,
     standard_output_can_be_opened_when_it_is_a_pipe,
     what_is_no_pipe_keeps_its_owner,
+    an_image_may_be_where_only_its_owner_can_go,
+    an_image_is_what_it_was_when_it_was_found,
+    a_link_of_another_user_leads_to_no_layer,
+    a_container_leaves_its_user_outside_signals_and_watches,
 ];
 
 /// On an overlay, as in a container of Docker.
@@ -247,4 +266,128 @@ fn what_is_no_pipe_keeps_its_owner() {
         step.run().redirected(&all).sh("true").ok();
     }
     assert_eq!((owner(null), owner(&file), owner(&fifo)), before);
+}
+
+/// In root's home, for example: the container's root could not go there.
+fn an_image_may_be_where_only_its_owner_can_go() {
+    let image = Image::copy_of_default();
+    let closed = tempfile::tempdir().expect("a temporary directory");
+    let path = closed.path().join("image");
+    fs::rename(image.path(), &path).expect("both are ours");
+    let closed_to_others = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(closed.path(), closed_to_others).expect("it is ours");
+    for step in MOUNT.and_later() {
+        assert_eq!(step.run().rootfs(&path).sh("echo ok").ok(), "ok");
+    }
+    // A temporary directory has to be there in the end.
+    fs::create_dir(image.path()).expect("its name is free");
+}
+
+/// Whoever owns the directory above can put a link in its place, to the host's
+/// root for example. strace(1) stops the run at each call, for long enough that
+/// the exchange comes in between.
+fn an_image_is_what_it_was_when_it_was_found() {
+    needs::root();
+    needs::id_mapping();
+    needs::tool("strace");
+    let secret = tempfile::tempdir().expect("a temporary directory");
+    let file = secret.path().join("secret");
+    fs::write(&file, "of the host").expect("it is ours");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("image");
+    let link = directory.path().join("link");
+    symlink("/", &link).expect("it is new");
+    lchown(&link, Some(65534), None).expect("lchown()");
+    let image = Image::copy_of_default();
+    let mut cp = Command::new("cp");
+    let copied = cp.arg("-a").args([image.path(), &path]);
+    assert!(
+        copied.status().is_ok_and(|status| status.success()),
+        "cp -a"
+    );
+    fs::write(path.join("mine"), "").expect("it is ours");
+    let script = format!("cat {}; cat /mine && echo x >/mine", file.display());
+    for round in 0..10 {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let flags = RenameFlags::RENAME_EXCHANGE;
+                while !done.load(Ordering::Relaxed) {
+                    let exchange =
+                        || renameat2(AT_FDCWD, &path, AT_FDCWD, &link, flags);
+                    exchange().expect("both are ours");
+                    // It is the image most of the time.
+                    exchange().expect("both are ours");
+                    sleep(Duration::from_micros(300 * round));
+                }
+            });
+            let strace = "exec strace -f -o /dev/null \"$0\" \"$@\"";
+            let run = FULL.run().options(["--read-only"]).rootfs(&path);
+            let run = run.through(strace).sh(&script);
+            done.store(true, Ordering::Relaxed);
+            // It may be refused.
+            assert_eq!(run.stdout, "", "{run}");
+            assert!(run.code != 0, "{run}");
+        });
+        let now = fs::read_to_string(path.join("mine"));
+        assert_eq!(now.unwrap_or_default(), "");
+    }
+}
+
+fn a_link_of_another_user_leads_to_no_layer() {
+    needs::root();
+    let image = Image::copy_of_default();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let link = directory.path().join("link");
+    symlink(image.path(), &link).expect("it is new");
+    for step in MOUNT.and_later() {
+        let options = match step < OVERLAY {
+            true => &["--rootfs"][..],
+            false => &["--rootfs", "--lower"],
+        };
+        for option in options {
+            let run = |target: &Path| {
+                let run =
+                    step.run().options([option.as_ref(), target.as_os_str()]);
+                run.sh("true")
+            };
+            lchown(&link, Some(0), None).expect("lchown()");
+            run(&link).ok();
+            lchown(&link, Some(65534), None).expect("lchown()");
+            let refused = run(&link);
+            let message = "symbolic link of user 65534";
+            assert_eq!(refused.code, 125, "{refused}");
+            assert!(refused.stderr.contains(message), "{refused}");
+        }
+    }
+}
+
+/// What is counted for all users of a user namespace together, and for the one
+/// who has made it.
+fn a_container_leaves_its_user_outside_signals_and_watches() {
+    needs::id_mapping();
+    let image = Image::copy_of_default();
+    for (what, call) in [
+        ("timers", make_timer as fn() -> nix::Result<()>),
+        ("watches", make_watch),
+    ] {
+        let run = FULL.run().rootfs(image.path());
+        let mut container = run.start(["/helper", "take-all", what]);
+        container.wait_for("taken");
+        assert_eq!(call(), Ok(()), "{what}");
+        container.finish().ok();
+    }
+}
+
+/// It takes a place among the signals that may wait.
+fn make_timer() -> nix::Result<()> {
+    Timer::new(
+        ClockId::CLOCK_MONOTONIC,
+        SigEvent::new(SigevNotify::SigevNone),
+    )
+    .map(drop)
+}
+
+fn make_watch() -> nix::Result<()> {
+    Inotify::init(InitFlags::IN_CLOEXEC).map(drop)
 }

@@ -1,7 +1,7 @@
 //! From the first moment to the last: nothing outlives a run.
 
 use std::{
-    env,
+    env, fs,
     thread::sleep,
     time::{Duration, SystemTime},
 };
@@ -12,6 +12,7 @@ use tests::{ALL, FULL, MOUNT, Test, UTS, note, tests};
 pub(crate) const TESTS: &[Test] = tests![
     a_supervisor_that_is_killed_takes_its_container_along,
     a_supervisor_killed_at_any_moment_leaves_nothing,
+    a_probe_killed_at_any_moment_leaves_nothing,
     a_start_that_fails_leaves_nothing,
     many_fast_starts_leave_nothing,
     sigterm_ends_a_container,
@@ -44,6 +45,24 @@ fn a_supervisor_killed_at_any_moment_leaves_nothing() {
     FULL.sh("true").ok();
     left_behind.retain(|cgroup| cgroup.exists());
     assert!(left_behind.is_empty(), "not swept: {left_behind:?}");
+}
+
+/// Neither its temporary files nor shared memory.
+fn a_probe_killed_at_any_moment_leaves_nothing() {
+    let segments = || {
+        let list = fs::read_to_string("/proc/sysvipc/shm").expect("/proc");
+        let of = |line: &str| line.split_whitespace().nth(4)?.parse().ok();
+        list.lines().filter_map(of).collect::<Vec<i32>>()
+    };
+    let mut random = Random::new();
+    for round in 0..12 {
+        let step = ALL[round % ALL.len()];
+        let probe = step.subcommand("probe").start_bare();
+        let pid = probe.supervisor();
+        sleep(Duration::from_micros(random.below(100_000)));
+        probe.kill();
+        assert!(!segments().contains(&pid), "{}", step.name);
+    }
 }
 
 /// It fails late, when all namespaces and mounts have been made.

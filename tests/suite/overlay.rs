@@ -7,14 +7,18 @@ use std::{
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink},
+            fs::{
+                FileTypeExt, MetadataExt, PermissionsExt, chown, lchown,
+                symlink,
+            },
             process::CommandExt,
         },
     },
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
-    thread,
+    thread::{self, sleep},
+    time::Duration,
 };
 
 use nix::{
@@ -43,6 +47,8 @@ pub(crate) const TESTS: &[Test] = tests![
     what_is_no_layer_is_not_taken_for_one,
     a_link_in_the_place_of_a_kept_layer_is_refused,
     a_link_of_another_user_is_not_followed,
+    a_directory_of_another_user_keeps_nothing,
+    a_killed_container_has_its_layer_until_it_is_gone,
     what_is_put_in_the_place_of_a_kept_layer_is_not_changed,
     a_kept_layer_can_be_removed,
     a_kept_layer_may_be_anywhere,
@@ -348,6 +354,49 @@ fn a_link_of_another_user_is_not_followed() {
             assert_message(&run, 125, &parts);
             assert!(!place.join("new").exists(), "{}", step.name);
         }
+    }
+}
+
+fn a_directory_of_another_user_keeps_nothing() {
+    needs::root();
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let theirs = directory.path().join("theirs");
+        fs::create_dir(&theirs).expect("it is new");
+        set_mode(&theirs, 0o700);
+        chown(&theirs, Some(NOBODY), None).expect("chown()");
+        let run = keeping(step, &theirs).sh("echo x >/file");
+        assert_message(&run, 125, &["it belongs to user 65534"]);
+        assert!(!theirs.join("upper").exists(), "{}", step.name);
+    }
+}
+
+/// The lock goes with the supervisor, and the container a moment later.
+fn a_killed_container_has_its_layer_until_it_is_gone() {
+    for step in LAYERED {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let kept = directory.path().join("kept");
+        let mut first = keeping(step, &kept).start_sh("echo ready; read _");
+        first.wait_for("ready");
+        let running = read(&kept.join("running"));
+        let numbers: Vec<&str> = running.split_whitespace().collect();
+        assert_eq!(numbers[0], first.init().to_string(), "{}", step.name);
+        first.kill();
+
+        // As if it took longer.
+        let mut last = Command::new("sleep").arg("100").spawn().expect("sleep");
+        let stat = fs::read_to_string(format!("/proc/{}/stat", last.id()));
+        let stat = stat.expect("it is there");
+        let start_time = stat.split(' ').nth(22 - 1).expect("22 fields");
+        let running = format!("{} {start_time}\n", last.id());
+        fs::write(kept.join("running"), running).expect("it is ours");
+        let second = keeping(step, &kept).start(["echo", "started"]);
+        sleep(Duration::from_millis(300));
+        assert_eq!(second.stdout(), "", "{}", step.name);
+        last.kill().expect("it is there");
+        last.wait().expect("it is our child");
+        assert_eq!(second.finish().ok(), "started");
+        assert!(!kept.join("running").exists(), "{}", step.name);
     }
 }
 

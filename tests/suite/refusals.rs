@@ -100,6 +100,8 @@ fn assert_refused(name: &str, runs: impl IntoIterator<Item = Finished>) {
         (r#""/sys/fs/cgroup[^"]*""#, r#""CGROUP""#),
         ("the cgroup /[^ ]*", "the cgroup /PATH"),
         ("/proc/[0-9]+/", "/proc/PID/"),
+        ("/proc/self/fd/[0-9]+", "/proc/self/fd/N"),
+        (r#"mount[(]"overlay", "/[^"/]*""#, r#"mount("overlay", "/TOP""#),
         // What depends on the machine's tools and trees of cgroups.
         (
             r#"copying "[^"]*" to "[^"]*""#,

@@ -28,7 +28,8 @@ pub(crate) const TESTS: &[Test] = tests![
     a_container_has_no_terminal_but_the_one_that_it_was_given,
     what_is_only_written_to_cannot_be_read,
     a_run_in_the_background_does_not_take_what_is_typed,
-    a_run_in_the_background_has_no_terminal_but_the_one_that_it_reads,
+    a_run_in_the_background_has_no_terminal,
+    what_reads_from_the_terminal_is_not_continued_in_the_background,
     a_terminal_that_is_closed_ends_the_container,
     the_terminal_comes_back_after_the_run,
     the_terminal_comes_back_in_the_modes_that_it_had,
@@ -337,27 +338,17 @@ fn what_is_only_written_to_cannot_be_read() {
             );
             let mut session =
                 Session::start(["sh", "-c", &script, &program(step)]);
-            if redirection == "| cat" {
-                // As its standard input the terminal is the container's.
-                session.type_line("for the container");
-            } else {
-                session.expect("closed");
-            }
+            session.expect("closed");
             session.type_line("for the shell");
             session.expect("x=for the shell");
         }
     }
 }
 
-/// It was not given the terminal to read from, so `/dev/tty` is not it either:
-/// who is in its session can take it from the shell.
-fn a_run_in_the_background_has_no_terminal_but_the_one_that_it_reads() {
+/// The terminal is the shell's then, and who is in its session could take it.
+fn a_run_in_the_background_has_no_terminal() {
     for step in ALL {
-        for (redirection, answer) in [
-            ("</dev/null", "none"),
-            ("</dev/null >/dev/null", "none"),
-            ("", "one"),
-        ] {
+        for redirection in ["</dev/null", "</dev/null >/dev/null", ""] {
             let mut session = Session::shell();
             let program = program(step);
             session.type_line(&format!(
@@ -367,14 +358,12 @@ fn a_run_in_the_background_has_no_terminal_but_the_one_that_it_reads() {
             ));
             let output = session.expect("end");
             let what = format!("{} {redirection}: {output}", step.name);
-            let has_said = |line: &str| line.trim() == answer;
+            let has_said = |line: &str| line.trim() == "none";
             assert!(output.lines().any(has_said), "{what}");
         }
     }
 }
 
-/// It reads from the terminal that it has as its standard input, though another
-/// job is in the foreground: as for all others, the kernel stops it.
 fn a_run_in_the_background_does_not_take_what_is_typed() {
     for step in ALL {
         for output in ["", ">/dev/null"] {
@@ -382,20 +371,42 @@ fn a_run_in_the_background_does_not_take_what_is_typed() {
             let program = program(step);
             session.type_line(&format!("{program} run cat {output} &"));
             session.expect("host$ ");
-            wait_until("it to be stopped", || {
-                session.type_line("jobs");
-                let seen = session.expect("host$ ");
-                seen.contains("Stopped").then_some(())
-            });
+            session.type_line("wait; echo en''ded");
+            session.expect("ended");
             session.type_line("echo hea''rd");
             session.expect("heard");
-            session.expect("host$ ");
-            session.type_line("fg");
-            session.expect("cat");
-            session.type_line("sa''id");
-            session.press(CTRL_C);
-            session.expect("host$ ");
         }
+    }
+}
+
+/// It reads from the terminal that it has as its standard input, but not when
+/// another job is in the foreground.
+fn what_reads_from_the_terminal_is_not_continued_in_the_background() {
+    for step in ALL {
+        let mut session = Session::shell();
+        let program = program(step);
+        session.type_line(&format!("{program} run cat | cat"));
+        session.type_line("fi''rst");
+        session.expect("fi''rst");
+        session.expect("fi''rst");
+        session.press(CTRL_Z);
+        session.expect("host$ ");
+        session.type_line("bg");
+        wait_until("it to be stopped again", || {
+            session.type_line("jobs");
+            let seen = session.expect("host$ ");
+            seen.contains("Stopped").then_some(())
+        });
+        session.type_line("echo hea''rd");
+        session.expect("heard");
+        session.expect("host$ ");
+        session.type_line("fg");
+        session.expect("cat");
+        session.type_line("sa''id");
+        session.expect("sa''id");
+        session.expect("sa''id");
+        session.press(CTRL_C);
+        session.expect("host$ ");
     }
 }
 

@@ -17,11 +17,12 @@ use std::{
 use anyhow::{Context, ensure};
 use nix::{
     errno::Errno,
+    fcntl::{OFlag, open},
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
-    sys::prctl,
+    sys::{prctl, stat::Mode},
     unistd::{
-        Gid, Uid, chdir, pivot_root, setgroups, sethostname, setresgid,
+        Gid, Uid, chdir, fchdir, pivot_root, setgroups, sethostname, setresgid,
         setresuid,
     },
 };
@@ -34,10 +35,9 @@ use super::{
     in_a_child,
 };
 use crate::{
-    machine,
+    machine, memfd,
     process::{self, Placeholder},
-    rootfs::{self, open_directory},
-    rootless,
+    rootfs, rootless,
     subid::{self, Granted},
     xattr,
 };
@@ -79,6 +79,7 @@ pub(super) const ABILITIES: &[Ability] = &[
     ability("sysfs", sysfs, From(6), From(6)).inside(),
     ability("terminals (devpts)", devpts, From(6), From(6)).inside(),
     ability("message queues (mqueue)", mqueue, From(6), From(6)).inside(),
+    ability("programs in memory", program_in_memory, From(6), From(6)),
     ability("seccomp filter", seccomp_filter, From(6), From(6)),
     ability("second wall (Landlock)", landlock, ONE_WALL, ONE_WALL),
     ability("QEMU (for contributors)", qemu, Nice, Nice).by_caller(),
@@ -205,6 +206,10 @@ fn mount_on(
     })
 }
 
+fn program_in_memory() -> anyhow::Result<()> {
+    memfd::executable(c"doctor").map(drop)
+}
+
 /// A directory that exists everywhere.
 fn anywhere() -> PathBuf {
     env::temp_dir()
@@ -289,13 +294,14 @@ fn upper_here() -> anyhow::Result<()> {
     let here = env::current_dir().context("getcwd()")?;
     let name = format!(".doctor.{}", std::process::id());
     // As the user, whom permissions hold back from more than root.
-    new_directory(&here, &name)?;
-    let ours = here.join(name);
+    fchdir(new_directory(&here, &name)?).context("fchdir()")?;
+    let ours = Path::new(".");
     let attempt = || {
         rootless::become_root()?;
+        // From here on we are in the copy of the mount that is ours.
         private_mounts()?;
-        let upperdir = new_directory(&ours, "upper")?;
-        let workdir = new_directory(&ours, "work")?;
+        let upperdir = new_directory(ours, "upper")?;
+        let workdir = new_directory(ours, "work")?;
         mount_on(&anywhere(), "tmpfs", "")?;
         let lowerdir = new_directory(&anywhere(), "lower")?;
         let mounted = mount_overlay(&lowerdir, &upperdir, &workdir);
@@ -306,10 +312,11 @@ fn upper_here() -> anyhow::Result<()> {
     };
     let mounted = attempt().map_err(|error| blame(&here, error));
     // The kernel has made a directory in its work directory.
-    for directory in ["work/work", "work", "upper", ""] {
-        match fs::remove_dir(ours.join(directory)) {
+    let inside = ["work/work", "work", "upper"].map(|name| ours.join(name));
+    for path in inside.iter().chain([&here.join(name)]) {
+        match fs::remove_dir(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("rmdir({ours:?})"));
+                return Err(error).with_context(|| format!("rmdir({path:?})"));
             }
             _ => {}
         }
@@ -332,7 +339,7 @@ fn mount_overlay(
     workdir: &OwnedFd,
 ) -> anyhow::Result<()> {
     // By descriptors, as paths may hold characters that mean something here.
-    let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let path = |fd: &OwnedFd| by_number(fd).display().to_string();
     let xattr = match machine::in_initial_user_namespace() {
         true => "",
         false => ",userxattr",
@@ -346,10 +353,19 @@ fn mount_overlay(
     mount_on(&anywhere(), "overlay", &options)
 }
 
+/// Makes a directory and opens it, which has no other name from then on: if
+/// `parent` belongs to somebody else, they can put a link in its place.
 fn new_directory(parent: &Path, name: &str) -> anyhow::Result<OwnedFd> {
     let path = parent.join(name);
     fs::create_dir(&path).with_context(|| format!("mkdir({path:?})"))?;
-    open_directory(&path)
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(&path, flags | OFlag::O_NOFOLLOW, Mode::empty())
+        .with_context(|| format!("open({path:?}, O_PATH|O_NOFOLLOW)"))
+}
+
+/// The name of an open file: here it is its number. See proc(5).
+fn by_number(file: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 /// Shows files with other ids, as step 6 does with the image for root.
@@ -373,8 +389,9 @@ fn id_mapped_overlay() -> anyhow::Result<()> {
 /// own, as whoever has entered a user namespace can't remove it again.
 fn id_mapped_upper() -> anyhow::Result<()> {
     let here = env::current_dir().context("getcwd()")?;
-    let ours = here.join(format!(".doctor.{}", std::process::id()));
-    fs::create_dir(&ours).with_context(|| format!("mkdir({ours:?})"))?;
+    let name = format!(".doctor.{}", std::process::id());
+    let directory = new_directory(&here, &name)?;
+    let ours = by_number(&directory);
     let answer = in_a_child(|| {
         let mount = || {
             let (layer, userns) = id_mapped(&ours)?;
@@ -390,7 +407,8 @@ fn id_mapped_upper() -> anyhow::Result<()> {
         };
         mount().map_err(|error| blame(&ours, error))
     });
-    fs::remove_dir_all(&ours).with_context(|| format!("removing {ours:?}"))?;
+    let path = here.join(name);
+    fs::remove_dir_all(&path).with_context(|| format!("removing {path:?}"))?;
     match answer? {
         Answer::Fails(failure) => Err(failure.into()),
         _ => Ok(()),

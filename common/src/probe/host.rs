@@ -19,14 +19,13 @@ use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     pty::{grantpt, posix_openpt, ptsname_r, unlockpt},
     sys::{
-        memfd::{MFdFlags, memfd_create},
         signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
         stat::{Mode, fchmod},
     },
     unistd::{Pid, dup2_raw, gethostname, getpid, mkdtemp, setsid},
 };
 
-use crate::{process::Stat, rootfs};
+use crate::{memfd, process::Stat, rootfs};
 
 /// Set in the environment of the container's parent.
 pub(super) const VARIABLE: &str = "PROBE_OUTSIDE";
@@ -246,8 +245,7 @@ pub(super) fn hostname() -> anyhow::Result<String> {
 }
 
 fn copy_of_this_program() -> anyhow::Result<OwnedFd> {
-    let program = memfd_create(c"probe", MFdFlags::MFD_CLOEXEC)
-        .context("memfd_create()")?;
+    let program = memfd::executable(c"probe")?;
     fchmod(&program, Mode::from_bits_truncate(0o755))
         .context("fchmod(memfd)")?;
     let mut source =

@@ -154,6 +154,12 @@ impl Child {
         }
         raise(Signal::SIGTSTP).context("raise(SIGTSTP)")?;
         signals::give_in_to(Signal::SIGTSTP)?;
+        // After `bg` the kernel would stop it again, but not in a session of its
+        // own.
+        let reads = Terminal::is_of_others_but_read;
+        while self.terminal.as_ref().is_some_and(reads)
+            && signals::stop_as_a_reader()?
+        {}
         self.resume()
     }
 

@@ -29,13 +29,16 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns},
     sys::{
+        inotify::{InitFlags, Inotify},
         resource::{UsageWho, getrusage},
-        signal::{SigSet, Signal},
+        signal::{SigEvent, SigSet, SigevNotify, Signal},
         socket::{ControlMessageOwned, MsgFlags, recvmsg},
         stat::Mode,
         time::TimeValLike,
+        timer::Timer,
         wait::{WaitStatus, waitpid},
     },
+    time::ClockId,
     unistd::{ForkResult, fork, pause},
 };
 use seccompiler::{
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let arguments = arguments.expect("what a test has given is UTF-8");
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
+        ["take-all", what] => take_all(what),
         ["disturb-terminal", state] => disturb_terminal(state),
         ["echo", text] => {
             println!("{text}");
@@ -156,6 +160,35 @@ fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
     let missing = missing.iter().map(|number| (*number, Vec::new()));
     refuse(missing.collect(), libc::ENOSYS)?;
     Err(Command::new(command[0]).args(&command[1..]).exec())
+}
+
+/// Makes as many of these as the kernel lets one have, and keeps them until a
+/// line is read.
+fn take_all(what: &str) -> io::Result<()> {
+    let make = match what {
+        "timers" => make_timer,
+        _ => make_watch,
+    };
+    let mut taken = Vec::new();
+    let errno = loop {
+        match make() {
+            Ok(one) => taken.push(one),
+            Err(errno) => break errno,
+        }
+    };
+    println!("taken {} {what}: {errno}", taken.len());
+    io::stdin().read_line(&mut String::new())?;
+    Ok(())
+}
+
+/// It takes a place among the signals that may wait.
+fn make_timer() -> nix::Result<Box<dyn std::any::Any>> {
+    let nothing = SigEvent::new(SigevNotify::SigevNone);
+    Ok(Box::new(Timer::new(ClockId::CLOCK_MONOTONIC, nothing)?))
+}
+
+fn make_watch() -> nix::Result<Box<dyn std::any::Any>> {
+    Ok(Box::new(Inotify::init(InitFlags::IN_CLOEXEC)?))
 }
 
 /// Leaves the terminal, which is standard input, so that nobody can use it.
