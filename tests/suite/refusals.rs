@@ -101,7 +101,10 @@ fn assert_refused(name: &str, runs: impl IntoIterator<Item = Finished>) {
         ("the cgroup /[^ ]*", "the cgroup /PATH"),
         ("/proc/[0-9]+/", "/proc/PID/"),
         ("/proc/self/fd/[0-9]+", "/proc/self/fd/N"),
-        (r#"mount[(]"overlay", "/[^"/]*""#, r#"mount("overlay", "/TOP""#),
+        (
+            r#"mount[(]"overlay", "/[^"/]*""#,
+            r#"mount("overlay", "/TOP""#,
+        ),
         // What depends on the machine's tools and trees of cgroups.
         (
             r#"copying "[^"]*" to "[^"]*""#,

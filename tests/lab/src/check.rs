@@ -79,9 +79,10 @@ impl Outcome {
     pub(crate) fn or_alone(&mut self, alone: Outcome, hint: &str) {
         match alone.verdict {
             Verdict::Failed => {
-                self.says += &format!(
-                    "\nthe hole alone, with the solution in all others: not \
-                     passed\nhint:     {hint}\n"
+                self.says = format!(
+                    "{}\nthe hole alone, with the solution in all others: not \
+                     passed\nhint:     {hint}\n",
+                    self.says.trim_end()
                 );
             }
             _ => *self = alone,
@@ -374,7 +375,7 @@ mod tests {
     fn a_hole_alone_tells_nothing_of_the_solution_around_it() {
         let mut outcome = Outcome::failed("got: nothing\n");
         outcome.or_alone(Outcome::failed("got: the solution"), "a hint");
-        assert!(outcome.says.starts_with("got: nothing\n"));
+        assert!(outcome.says.starts_with("got: nothing\nthe"));
         assert!(outcome.says.contains("a hint"));
         assert!(!outcome.says.contains("got: the solution"));
         outcome.or_alone(Outcome::new(Verdict::Passed, ""), "a hint");

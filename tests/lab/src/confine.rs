@@ -195,3 +195,18 @@ pub(crate) fn is_for_compilers(name: &str) -> bool {
     (known.contains(&name) || begins.iter().any(|it| name.starts_with(it)))
         && !secret.iter().any(|it| name.contains(it))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_gets_no_password() {
+        for name in ["PATH", "CARGO_HOME", "RUSTFLAGS", "LC_ALL"] {
+            assert!(is_for_compilers(name), "{name}");
+        }
+        for name in ["CARGO_REGISTRY_TOKEN", "AWS_SECRET_ACCESS_KEY", "PWD"] {
+            assert!(!is_for_compilers(name), "{name}");
+        }
+    }
+}

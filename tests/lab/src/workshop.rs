@@ -712,6 +712,34 @@ mod tests {
         }
     }
 
+    /// What Cargo does not list: the words for it are refused, and Landlock
+    /// refuses the file.
+    #[test]
+    fn an_assembler_and_a_linker_see_no_other_file() {
+        if Readable::only(&[]).unwrap().is_none() {
+            eprintln!("skipped: this kernel has no Landlock");
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        let secret = place.path().join("libsecret.a");
+        // An empty archive. See ar(5).
+        fs::write(&secret, "!<arch>\n").unwrap();
+        for program in [
+            r#"core::arch::global_asm!(".incbin \"SECRET\""); fn main() {}"#,
+            // From where the linker looks for libraries up to the root.
+            r#"#[link(name = "../../../../../../../../../../../../SECRET",
+                   kind = "static", modifiers = "+verbatim")]
+               unsafe extern "C" {} fn main() {}"#,
+        ] {
+            let program = program.replace("SECRET", &secret.to_string_lossy());
+            let package = Package::new();
+            package.build(&program, 60).expect(&program);
+            fs::remove_dir_all(package.target()).unwrap();
+            let built = package.build_students(&program, true);
+            built.expect_err(&program);
+        }
+    }
+
     #[test]
     fn a_students_program_is_told_its_own_errors() {
         let package = Package::new();
