@@ -72,6 +72,23 @@ impl Outcome {
         Outcome::new(Verdict::Failed, says)
     }
 
+    /// Takes the outcome of the hole alone, if that says more.
+    ///
+    /// But not its words: that program has the solution in it, which a macro
+    /// around it, or an error in the midst of it, would show to the student.
+    pub(crate) fn or_alone(&mut self, alone: Outcome, hint: &str) {
+        match alone.verdict {
+            Verdict::Failed => {
+                self.says = format!(
+                    "{}\nthe hole alone, with the solution in all others: not \
+                     passed\nhint:     {hint}\n",
+                    self.says.trim_end()
+                );
+            }
+            _ => *self = alone,
+        }
+    }
+
     pub(crate) fn points(&self, check: &Check) -> u32 {
         match self.verdict {
             Verdict::Passed => check.points,
@@ -348,4 +365,20 @@ pub(crate) fn hint(name: Option<&str>) -> anyhow::Result<bool> {
     }
     std::fs::write(&shown, count.to_string())?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hole_alone_tells_nothing_of_the_solution_around_it() {
+        let mut outcome = Outcome::failed("got: nothing\n");
+        outcome.or_alone(Outcome::failed("got: the solution"), "a hint");
+        assert!(outcome.says.starts_with("got: nothing\nthe"));
+        assert!(outcome.says.contains("a hint"));
+        assert!(!outcome.says.contains("got: the solution"));
+        outcome.or_alone(Outcome::new(Verdict::Passed, ""), "a hint");
+        assert!(outcome.verdict == Verdict::Passed);
+    }
 }

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::{
     check::{Outcome, Plan, Verdict},
+    confine::Readable,
     edit::blank_out,
     lab::{Check, Lab, Sources},
     workshop::{STEPS, TookTooLong, Workshop, checkout, mirror, read},
@@ -153,7 +154,8 @@ pub(crate) fn grade(
         let real = own.canonicalize().context("there is no src")?;
         let inside = real.starts_with(directory.canonicalize()?);
         ensure!(inside, "{own:?} is a link that leads elsewhere");
-        refuse(&own, &checkout().join(&lab.step).join("src"))?;
+        let ours = checkout().join(&lab.step).join("src");
+        refuse(&own, &ours, &marks()?)?;
         mirror(&own, &sources)
     };
     if let Err(error) = take() {
@@ -199,7 +201,8 @@ pub(crate) fn grade(
     }
     for (found, indices) in job.run(&versions)?.into_iter().zip(places) {
         for (outcome, index) in found.into_iter().zip(indices) {
-            outcomes[index] = outcome;
+            let hint = &lab.checks[index].hint;
+            outcomes[index].or_alone(outcome, hint);
         }
     }
     Ok(Grade { lab, outcomes })
@@ -286,7 +289,7 @@ impl Job<'_> {
         for (file, text) in sources {
             self.workshop.write(file, text)?;
         }
-        let program = self.workshop.build(self.step)?;
+        let program = self.workshop.build_students(self.step)?;
         fs::create_dir(place)?;
         let copy = place.join(self.step);
         fs::copy(program, &copy)?;
@@ -305,9 +308,28 @@ const READING: [&str; 7] = [
     "naked_asm",
 ];
 
+/// What an attribute begins with that reads other files, or that hides its name.
+const ATTRIBUTES: [&str; 4] = ["[path=", "[link(", "[r#", "#[$"];
+
+/// Where the compiler can't be confined, what an attribute links does not show
+/// afterwards. So there no macro may put the name of one in brackets.
+const ANY_BY_MACRO: &str = "[$";
+
+/// What is refused in sources without their blanks.
+fn marks() -> anyhow::Result<Vec<&'static str>> {
+    let mut marks = ATTRIBUTES.to_vec();
+    if Readable::only(&[])?.is_none() {
+        marks.push(ANY_BY_MACRO);
+    }
+    Ok(marks)
+}
+
 /// Refuses sources that read other files when they are compiled: the solution
 /// is not far. A file that is the one of `ours` to the byte may do what it does.
-fn refuse(directory: &Path, ours: &Path) -> anyhow::Result<()> {
+///
+/// This tells in plain words what is not wanted; what it overlooks, the compiler
+/// can't read: see [`Workshop::build_students`].
+fn refuse(directory: &Path, ours: &Path, marks: &[&str]) -> anyhow::Result<()> {
     let entries = fs::read_dir(directory)
         .with_context(|| format!("there are no sources in {directory:?}"))?;
     for entry in entries {
@@ -315,7 +337,7 @@ fn refuse(directory: &Path, ours: &Path) -> anyhow::Result<()> {
         let (path, ours) = (entry.path(), ours.join(entry.file_name()));
         let kind = path.symlink_metadata()?.file_type();
         if kind.is_dir() {
-            refuse(&path, &ours)?;
+            refuse(&path, &ours, marks)?;
             continue;
         }
         ensure!(kind.is_file(), "{path:?} is no regular file");
@@ -331,8 +353,7 @@ fn refuse(directory: &Path, ours: &Path) -> anyhow::Result<()> {
             code.split(|it: char| !it.is_alphanumeric() && it != '_');
         let word = words.find(|it| READING.contains(it));
         let compact: String = code.split_whitespace().collect();
-        let path_attribute = ["[path=", "#[$"];
-        let mark = path_attribute.into_iter().find(|it| compact.contains(it));
+        let mark = marks.iter().copied().find(|it| compact.contains(it));
         if let Some(found) = word.or(mark) {
             bail!("{path:?} has `{found}` in it, which reads other files");
         }
@@ -391,3 +412,41 @@ fn run_in_vm(vm: &Path, mut plan: Plan) -> anyhow::Result<Vec<Vec<Outcome>>> {
 
 /// Begins the line with what became of a plan.
 pub(crate) const OUTCOMES: &str = "OUTCOMES ";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn sources_that_read_others_are_refused() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let ours = tempfile::tempdir().expect("a temporary directory");
+        let main = place.path().join("main.rs");
+        let refuse_text = |text: &str| {
+            fs::write(&main, text).expect("it is ours");
+            refuse(place.path(), ours.path(), &ATTRIBUTES)
+        };
+        for word in READING {
+            refuse_text(&format!("use std::{word} as m;")).expect_err(word);
+        }
+        for text in ["#[ path = \"x\"] mod x;", "#[r#path=\"x\"] mod x;"] {
+            refuse_text(text).expect_err(text);
+        }
+        refuse_text("#[link(name = \"x\")] extern {}").expect_err("a library");
+        refuse_text("let link = (); f([path, link])").expect("variables");
+        refuse_text("macro_rules! m { ($a:tt) => { #[$a = 1] } }")
+            .expect_err("an attribute by a macro");
+        refuse_text("/* include */ fn x() { y(\"include #[path=\") }")
+            .expect("a comment and a string");
+        // What is ours may do it.
+        fs::write(ours.path().join("main.rs"), "include!();")
+            .expect("it is ours");
+        refuse_text("include!();").expect("the same");
+
+        fs::remove_file(&main).expect("it is there");
+        symlink("/etc/passwd", &main).expect("it is ours");
+        refuse(place.path(), ours.path(), &[]).expect_err("a link");
+    }
+}

@@ -8,6 +8,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 mod check;
+mod confine;
 mod edit;
 mod grade;
 mod lab;

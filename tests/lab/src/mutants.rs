@@ -24,6 +24,7 @@ use nix::unistd::geteuid;
 
 use crate::{
     edit, limits,
+    start::in_new_directory,
     workshop::{
         STEPS, Workshop, cargo, checkout, copy_packages, executables, read,
     },
@@ -193,13 +194,22 @@ pub(crate) fn make(names: &[String], to: &Path) -> anyhow::Result<()> {
     };
     let mutants: Vec<&Mutant> =
         names.iter().map(find).collect::<anyhow::Result<_>>()?;
-    let empty = fs::read_dir(to).map_or(true, |mut it| it.next().is_none());
-    ensure!(empty, "{to:?} is not empty");
-    let mut packages = vec!["common"];
-    packages.extend(STEPS);
-    copy_packages(checkout(), to, &packages)?;
+    for (index, name) in names.iter().enumerate() {
+        ensure!(!names[..index].contains(name), "{name} is named twice");
+    }
+    in_new_directory(to, |to| {
+        let mut packages = vec!["common"];
+        packages.extend(STEPS);
+        copy_packages(checkout(), to, &packages)?;
+        for mutant in &mutants {
+            let name = &mutant.name;
+            mutant
+                .apply(to)
+                .with_context(|| format!("{name} excludes one before it"))?;
+        }
+        Ok(())
+    })?;
     for mutant in mutants {
-        mutant.apply(to)?;
         println!("{}", mutant.why);
     }
     Ok(())
@@ -538,5 +548,31 @@ mod tests {
         // Neither over what is there, nor one of several.
         make("step03-no-dev", &to).expect_err("not empty");
         make("step03", &place.path().join("x")).expect_err("no such name");
+        // Nor beside the solution, where Cargo would take it for a member.
+        make("step03-no-dev", &checkout().join("x")).expect_err("in there");
+    }
+
+    #[test]
+    fn mutants_that_exclude_each_other_leave_nothing_behind() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let to = place.path().join("mutant");
+        let one = load(&[]).expect("they can be read").swap_remove(0).name;
+        make(&[one.clone(), one.clone()], &to).expect_err("named twice");
+        assert!(!to.exists());
+
+        // Any two that replace the same line.
+        let all = load(&[]).expect("they can be read");
+        let pairs = all.iter().enumerate().flat_map(|(index, one)| {
+            all[index + 1..].iter().map(move |other| (one, other))
+        });
+        let mut same_line = pairs.filter(|(one, other)| {
+            one.hunks[0].0 == other.hunks[0].0
+                && one.hunks[0].1 == other.hunks[0].1
+        });
+        let (one, other) = same_line.next().expect("there are some");
+        let both = [one.name.clone(), other.name.clone()];
+        make(&both, &to).expect_err("they exclude each other");
+        assert!(!to.exists());
+        make(&both[..1], &to).expect("one alone can be made");
     }
 }

@@ -7,6 +7,7 @@ use anyhow::ensure;
 use crate::{
     grade::{Memory, grade},
     lab::{Lab, Sources},
+    sandbox,
     start::make,
     workshop::{STEPS, cargo, checkout, read, target_of},
 };
@@ -18,8 +19,14 @@ pub(crate) fn main(steps: &[usize]) -> anyhow::Result<bool> {
     let all: Vec<usize> = (1..=STEPS.len()).collect();
     let steps = if steps.is_empty() { &all } else { steps };
     let begin = Instant::now();
+    let mut good = match nothing_to_see() {
+        Ok(()) => true,
+        Err(error) => {
+            println!("sandbox: {error:#}");
+            false
+        }
+    };
     println!("lab  starter  holes  points");
-    let mut good = true;
     for step in steps {
         match prove(*step) {
             Ok(row) => println!("{row}"),
@@ -104,6 +111,31 @@ fn prove(step: usize) -> anyhow::Result<String> {
         lab.holes.len(),
         lab.points()
     ))
+}
+
+/// Looks, from where a student's program runs, for the solution: the sources,
+/// and what was built of them.
+fn nothing_to_see() -> anyhow::Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    let places = [
+        checkout().join("Cargo.toml"),
+        target_of(checkout()).join("lab"),
+        file.path().to_owned(),
+    ];
+    let mut script = String::new();
+    for place in places {
+        let parent = place.parent().unwrap_or(&place).display();
+        let place = place.display();
+        script += &format!(
+            "ls -d {place}; umount {parent}; ls -d {place}\n\
+             umount -l {parent}; ls -d {place} /proc/1/cwd/{place}\n\
+             unshare --user --mount sh -c 'umount {parent}; ls -d {place}'\n"
+        );
+    }
+    script += "ls -d /proc/1/cwd/Cargo.toml; echo end";
+    let found = sandbox::run(Path::new("/bin/true"), &script, &[])?.stdout;
+    ensure!(found == "end\n", "a program can see {found}");
+    Ok(())
 }
 
 /// Looks in all that a student gets for lines that were taken out.

@@ -27,14 +27,18 @@ use nix::{
         signal::{Signal, kill, raise},
     },
     unistd::{
-        ForkResult, Gid, Pid, Uid, fork, getegid, geteuid, setgroups,
+        ForkResult, Gid, Pid, Uid, chdir, fork, getegid, geteuid, setgroups,
         sethostname, setresgid, setresuid, setsid,
     },
 };
 
-use crate::limits::Cgroup;
+use crate::{
+    limits::Cgroup,
+    workshop::{checkout, target_of},
+};
 
-/// Who root of a sandbox is outside, when real root has made it: nobody.
+/// Who root of a sandbox is outside, when real root has made it: nobody. The
+/// group after this one is in it, too.
 const OUTSIDE: u32 = 1_000_000;
 
 /// How long a script may take. Emulation is slow: `LAB_TIME_FACTOR` times as
@@ -84,10 +88,15 @@ pub(crate) fn run(
         true => Some(Cgroup::create(owner.0)?),
         false => None,
     };
+    // It has to know what to hide.
+    let places = ["CARGO_TARGET_DIR", "TMPDIR"];
+    let places = places.map(|name| Some((name, std::env::var_os(name)?)));
+    let places = places.into_iter().flatten();
     let mut child = Command::new("/proc/self/exe")
         .args(["in-sandbox".as_ref(), program.as_os_str()])
         .args(["--", script])
         .env_clear()
+        .envs(places)
         .env(
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -152,10 +161,13 @@ impl Guard<'_> {
         if !libc::WIFSTOPPED(status) {
             return Ok(Some(()));
         }
+        let root = geteuid().is_root();
+        // A plain user may map one group, if nobody leaves one there.
+        let groups = if root { 2 } else { 1 };
         for (file, text) in [
-            ("setgroups", "deny".to_owned()),
+            ("setgroups", if root { "allow" } else { "deny" }.to_owned()),
             ("uid_map", format!("0 {uid} 1")),
-            ("gid_map", format!("0 {gid} 1")),
+            ("gid_map", format!("0 {gid} {groups}")),
         ] {
             let path = format!("/proc/{pid}/{file}");
             fs::write(&path, text)
@@ -269,11 +281,37 @@ fn make(program: &Path, script: &str) -> anyhow::Result<i32> {
     if geteuid().is_root() {
         setgroups(&[]).context("setgroups([])")?;
     }
+    // What is mounted before the user namespace is made can't be taken away in
+    // there. Only root can do that; or root of another user namespace.
+    let hidden = match hide() {
+        Err(error) if error.downcast_ref() == Some(&Errno::EPERM) => false,
+        done => done.map(|()| true)?,
+    };
     unshare(CloneFlags::CLONE_NEWUSER).context("unshare(CLONE_NEWUSER)")?;
     raise(Signal::SIGSTOP).context("raise(SIGSTOP)")?;
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     setresgid(gid, gid, gid).context("setresgid(0, 0, 0)")?;
     setresuid(uid, uid, uid).context("setresuid(0, 0, 0)")?;
+    if !hidden {
+        hide()?;
+        // The change of ids has closed our own /proc/self. See prctl(2).
+        prctl::set_dumpable(true)?;
+        let flags = CloneFlags::CLONE_NEWUSER;
+        unshare(flags).context("unshare(CLONE_NEWUSER)")?;
+        for (file, text) in [
+            ("setgroups", "deny"),
+            ("uid_map", "0 0 1"),
+            ("gid_map", "0 0 1"),
+        ] {
+            let path = format!("/proc/self/{file}");
+            fs::write(&path, text)
+                .with_context(|| format!("write({path:?})"))?;
+        }
+    }
+    if fs::read("/proc/self/setgroups").is_ok_and(|text| text == b"allow\n") {
+        // One to be left: see the lab of step 6.
+        setgroups(&[Gid::from_raw(1)]).context("setgroups([1])")?;
+    }
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     unshare(
         CloneFlags::CLONE_NEWNS
@@ -303,6 +341,26 @@ fn make(program: &Path, script: &str) -> anyhow::Result<i32> {
             }
         }
     }
+}
+
+/// Covers what has the solution in it, as a source or compiled: a program could
+/// show it, or start it in its own place. See mount_namespaces(7), on mounts that
+/// are locked.
+fn hide() -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("unshare(CLONE_NEWNS)")?;
+    propagation(MsFlags::MS_PRIVATE)?;
+    // An open directory, and this is one, leads below what covers it.
+    chdir("/").context(r#"chdir("/")"#)?;
+    let top = checkout();
+    // And where other submissions may be.
+    let others = ["/home", "/root", "/autograder"].map(Path::new);
+    let ours = [&target_of(top), &std::env::temp_dir(), top];
+    for directory in ours.into_iter().chain(others) {
+        if directory.is_dir() {
+            mount_new("tmpfs", directory)?;
+        }
+    }
+    Ok(())
 }
 
 /// The first process of the sandbox.
@@ -336,6 +394,8 @@ fn be_init(
         .current_dir("/tmp")
         .env("STEP", &copy)
         .env("HOME", "/tmp")
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("TMPDIR")
         .spawn()
         .context("starting a shell")?;
     let shell = Pid::from_raw(shell.id() as i32);

@@ -1,7 +1,7 @@
 //! Makes what a student gets.
 
 use std::{
-    fs,
+    fs, io,
     path::{Component, Path, PathBuf},
     process::Command,
 };
@@ -18,10 +18,49 @@ const BOOK: &str = "book/src";
 
 /// As [`make`], but outside of the repository.
 pub(crate) fn start(number: usize, to: &Path) -> anyhow::Result<()> {
+    in_new_directory(to, |to| make(number, to))
+}
+
+/// Has the directory `to` filled, which must be empty or not there, and outside
+/// of the repository. If that fails, all is as it was before.
+///
+/// # Errors
+/// `to` is no such directory; that of `fill`.
+pub(crate) fn in_new_directory(
+    to: &Path,
+    fill: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let to = resolve(to)?;
     let inside = to.starts_with(checkout().canonicalize()?);
     ensure!(!inside, "{to:?} is in the repository, next to the solution");
-    make(number, &to)
+    let empty = fs::read_dir(&to).map_or(true, |mut it| it.next().is_none());
+    ensure!(empty, "{to:?} is not empty");
+    let missing = |path: &&Path| path.symlink_metadata().is_err();
+    let made = to.ancestors().take_while(missing).last();
+    let Err(error) = fill(&to) else {
+        return Ok(());
+    };
+    let removed = match made {
+        Some(made) if made.exists() => fs::remove_dir_all(made),
+        Some(_) => Ok(()),
+        None => remove_contents(&to),
+    };
+    match removed {
+        Ok(()) => Err(error),
+        Err(why) => Err(error.context(format!("{to:?} is half made: {why}"))),
+    }
+}
+
+fn remove_contents(directory: &Path) -> io::Result<()> {
+    // What is no directory has stayed as it was.
+    for entry in fs::read_dir(directory).into_iter().flatten() {
+        let path = entry?.path();
+        match path.symlink_metadata()?.is_dir() {
+            true => fs::remove_dir_all(path)?,
+            false => fs::remove_file(path)?,
+        }
+    }
+    Ok(())
 }
 
 /// Where `path` leads, with all links and `..` followed as far as there is
@@ -48,8 +87,6 @@ fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
 pub(crate) fn make(number: usize, to: &Path) -> anyhow::Result<()> {
     let lab = Lab::load(number)?;
     let top = checkout();
-    let empty = fs::read_dir(to).map_or(true, |mut it| it.next().is_none());
-    ensure!(empty, "{to:?} is not empty");
     fs::create_dir_all(to).with_context(|| format!("mkdir({to:?})"))?;
 
     let starter = lab.starter(&lab.sources(top)?)?;
@@ -205,6 +242,8 @@ pub(crate) fn export(to: &Path) -> anyhow::Result<Vec<PathBuf>> {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use anyhow::bail;
+
     use super::*;
 
     #[test]
@@ -237,5 +276,31 @@ mod tests {
             let error = start(3, &inside).expect_err("beside the solution");
             assert!(error.to_string().contains("next to"), "{error:#}");
         }
+    }
+
+    #[test]
+    fn what_fails_leaves_nothing_behind() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let fail = |to: &Path| {
+            in_new_directory(to, |to| {
+                fs::create_dir_all(to.join("half"))?;
+                bail!("no more")
+            })
+            .expect_err("it fails")
+        };
+        let left = || fs::read_dir(place.path()).expect("it is there").count();
+        // A directory that was there stays, and loses what is new in it.
+        let empty = place.path().join("empty");
+        fs::create_dir(&empty).expect("it is ours");
+        for to in [place.path().join("new/directory"), empty.clone()] {
+            assert_eq!(fail(&to).to_string(), "no more");
+            assert_eq!(left(), 1, "{to:?}");
+        }
+        fs::remove_dir(empty).expect("it is empty");
+        // What is no directory is not made, and not removed.
+        let file = place.path().join("file");
+        fs::write(&file, "").expect("it is ours");
+        fail(&file);
+        assert!(file.exists());
     }
 }

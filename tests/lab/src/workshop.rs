@@ -16,7 +16,10 @@ use anyhow::{Context, anyhow, bail, ensure};
 use nix::sys::resource::{Resource, setrlimit};
 use serde_json::Value;
 
-use crate::sandbox;
+use crate::{
+    confine::{self, Readable},
+    sandbox,
+};
 
 /// The packages of the steps, in order.
 pub(crate) const STEPS: [&str; 6] = [
@@ -60,6 +63,8 @@ impl Workshop {
         let mut packages = vec!["common"];
         packages.extend(STEPS);
         copy_packages(checkout(), &workshop.directory, &packages)?;
+        // All crates are there, so that what is confined needs no network.
+        trim_lock(&workshop.directory)?;
         Ok(workshop)
     }
 
@@ -79,6 +84,38 @@ impl Workshop {
     /// What the compiler says.
     pub(crate) fn build(&self, package: &str) -> anyhow::Result<PathBuf> {
         build(&self.directory, package, &self.target)
+    }
+
+    /// Builds a program whose sources are a student's: nothing gets into it, or
+    /// into what the compiler says, but what belongs to this step and to those
+    /// below it.
+    ///
+    /// # Errors
+    /// What the compiler says; it has read something else.
+    pub(crate) fn build_students(
+        &self,
+        package: &str,
+    ) -> anyhow::Result<PathBuf> {
+        let last = STEPS.iter().position(|step| *step == package);
+        let last = last.with_context(|| format!("{package} is no step"))?;
+        let mut own = vec!["common"];
+        own.extend(&STEPS[..=last]);
+        // A version before this one may have had the solution in it.
+        let clean = cargo(&self.directory)
+            .args(["clean", "--quiet", "--locked", "--offline"])
+            .args(["--package", package])
+            .env("CARGO_TARGET_DIR", &self.target)
+            .output()
+            .context("running Cargo")?;
+        let says = String::from_utf8_lossy(&clean.stderr);
+        ensure!(clean.status.success(), "cargo clean: {says}");
+        let order = Order {
+            directory: &self.directory,
+            package,
+            target: &self.target,
+            limit: LIMIT,
+        };
+        order.build_from(&own, order.readable(&own)?)
     }
 }
 
@@ -124,59 +161,214 @@ fn build_within(
     package: &str,
     target: &Path,
 ) -> anyhow::Result<PathBuf> {
-    let errors = tempfile::NamedTempFile::new()?;
-    let mut command = cargo(directory);
-    let limit_memory = || Ok(setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY)?);
-    // SAFETY: setrlimit(2) is async-signal-safe, and nothing is allocated.
-    unsafe { command.pre_exec(limit_memory) };
-    let mut cargo = command
-        .args(["build", "--quiet", "--locked"])
-        .args(["--package", package, "--bin", package])
-        .args(["--message-format", "json-render-diagnostics"])
-        .env("CARGO_TARGET_DIR", target)
-        .stdout(Stdio::piped())
-        .stderr(errors.reopen()?)
-        .spawn()
-        .context("running Cargo")?;
-    let stdout = cargo.stdout.take().context("it was piped")?;
-    let (sender, messages) = mpsc::channel();
-    let reader = thread::spawn(move || {
-        let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        lines.for_each(|line| sender.send(line).unwrap_or_default());
-    });
-
-    // There is a message for each package that is ready. So the time that all
-    // the libraries take, at first, does not count.
-    let mut said = String::new();
-    let mut progress = Progress::of(package);
-    let end = loop {
-        match messages.recv_timeout(limit) {
-            Ok(message) => {
-                said += &format!("{message}\n");
-                progress.show();
-            }
-            Err(end) => break end,
-        }
+    let order = Order {
+        directory,
+        package,
+        target,
+        limit,
     };
-    drop(progress);
-    if end == RecvTimeoutError::Timeout {
-        sandbox::kill_family(cargo.id() as i32);
+    order.build(order.cargo(), "json-render-diagnostics", said_by_cargo)
+}
+
+/// What Cargo has said, in JSON and in plain words.
+type ToText = fn(&str, &str) -> String;
+
+fn said_by_cargo(_: &str, stderr: &str) -> String {
+    stderr.to_owned()
+}
+
+/// What the compiler says, in full.
+fn rendered(messages: &str, stderr: &str) -> String {
+    let mut text = String::new();
+    for message in compiler_messages(messages) {
+        text += message["rendered"].as_str().unwrap_or_default();
     }
-    let status = cargo.wait().context("wait4()")?;
-    // No writer is left, so it comes to its end.
-    let _ = reader.join();
-    if end == RecvTimeoutError::Timeout {
-        let does_not = format!("{package} does not compile");
-        return Err(anyhow!(TookTooLong(limit)).context(does_not));
+    text + stderr
+}
+
+/// Where the compiler has found errors, and their codes. Its words may have
+/// anything in them that it could read.
+fn places(messages: &str, _: &str) -> String {
+    let mut text = String::new();
+    for message in compiler_messages(messages) {
+        let code = message["code"]["code"].as_str().unwrap_or("error");
+        let spans = message["spans"].as_array().into_iter().flatten();
+        for span in spans.filter(|it| it["is_primary"] == true) {
+            let line = &span["line_start"];
+            let file = span["file_name"].as_str().unwrap_or_default();
+            text += &format!("{file}:{line}: {code}\n");
+        }
     }
-    if !status.success() {
-        let says =
-            String::from_utf8_lossy(&fs::read(errors.path())?).into_owned();
-        bail!("{package} does not compile:\n{}", says.trim_end());
+    text + "`cargo lab check` shows what the compiler says"
+}
+
+/// The errors among Cargo's messages.
+fn compiler_messages(messages: &str) -> impl Iterator<Item = Value> {
+    let messages = messages.lines().filter_map(|line| {
+        let mut message: Value = serde_json::from_str(line).ok()?;
+        Some(message["message"].take())
+    });
+    messages.filter(|message| message["level"] == "error")
+}
+
+/// Something to be built.
+struct Order<'a> {
+    directory: &'a Path,
+    package: &'a str,
+    target: &'a Path,
+    limit: Duration,
+}
+
+impl Order<'_> {
+    fn cargo(&self) -> Command {
+        let mut command = cargo(self.directory);
+        let limit_memory =
+            || Ok(setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY)?);
+        // SAFETY: setrlimit(2) is async-signal-safe, and nothing is allocated.
+        unsafe { command.pre_exec(limit_memory) };
+        command
     }
-    let programs = executables(said.as_bytes());
-    let program = programs.into_iter().next_back();
-    program.with_context(|| format!("Cargo has built no program of {package}"))
+
+    /// What may be read to build from the directories `own` of the workspace;
+    /// `None` where the kernel can't tell.
+    fn readable(&self, own: &[&str]) -> anyhow::Result<Option<Readable>> {
+        let top = self.directory;
+        let mut readable = confine::toolchain(top)?;
+        // A rule is about what is there.
+        fs::create_dir_all(self.target)
+            .with_context(|| format!("mkdir({:?})", self.target))?;
+        readable.push(self.target.to_owned());
+        readable.push(top.join("Cargo.toml"));
+        readable.push(top.join("Cargo.lock"));
+        for package in STEPS {
+            readable.push(top.join(package).join("Cargo.toml"));
+        }
+        readable.extend(own.iter().map(|package| top.join(package)));
+        Readable::only(&readable)
+    }
+
+    /// Builds from what the directories `own` have in them, and nothing else.
+    fn build_from(
+        &self,
+        own: &[&str],
+        readable: Option<Readable>,
+    ) -> anyhow::Result<PathBuf> {
+        let top = self.directory;
+        // The linker reads again what it has written there.
+        let temporary = self.target.join("tmp");
+        fs::create_dir_all(&temporary)
+            .with_context(|| format!("mkdir({temporary:?})"))?;
+        let mut command = self.cargo();
+        command.arg("--offline").env_clear();
+        for (name, value) in std::env::vars_os() {
+            let known = name.to_str().is_some_and(confine::is_for_compilers);
+            if known {
+                command.env(name, value);
+            }
+        }
+        without_surrounding(&mut command).env("TMPDIR", temporary);
+        let to_text = match readable {
+            Some(_) => rendered,
+            None => places as ToText,
+        };
+        if let Some(readable) = readable {
+            let confine = move || readable.confine();
+            // SAFETY: two calls of the kernel, and nothing is allocated.
+            unsafe { command.pre_exec(confine) };
+        }
+        let program = self.build(command, "json", to_text)?;
+
+        // The kernel may have no Landlock; and what is in the program shall be
+        // the student's even where all may be read, as in `/usr`.
+        let own: Vec<PathBuf> = own
+            .iter()
+            .map(|package| top.join(package).canonicalize())
+            .collect::<io::Result<_>>()?;
+        for file in sources_of(&program)? {
+            let real = top.join(&file).canonicalize();
+            let known = real.is_ok_and(|real| {
+                own.iter().any(|package| real.starts_with(package))
+            });
+            ensure!(
+                known,
+                "{} reads a file that is not its own when it is compiled: \
+                 {file:?}",
+                self.package
+            );
+        }
+        Ok(program)
+    }
+
+    fn build(
+        &self,
+        mut command: Command,
+        format: &str,
+        to_text: ToText,
+    ) -> anyhow::Result<PathBuf> {
+        let (package, limit) = (self.package, self.limit);
+        let errors = tempfile::NamedTempFile::new()?;
+        let mut cargo = command
+            .args(["build", "--quiet", "--locked"])
+            .args(["--package", package, "--bin", package])
+            .args(["--message-format", format])
+            .env("CARGO_TARGET_DIR", self.target)
+            .stdout(Stdio::piped())
+            .stderr(errors.reopen()?)
+            .spawn()
+            .context("running Cargo")?;
+        let stdout = cargo.stdout.take().context("it was piped")?;
+        let (sender, messages) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            lines.for_each(|line| sender.send(line).unwrap_or_default());
+        });
+
+        // There is a message for each package that is ready. So the time that
+        // all the libraries take, at first, does not count.
+        let mut said = String::new();
+        let mut progress = Progress::of(package);
+        let end = loop {
+            match messages.recv_timeout(limit) {
+                Ok(message) => {
+                    said += &format!("{message}\n");
+                    progress.show();
+                }
+                Err(end) => break end,
+            }
+        };
+        drop(progress);
+        if end == RecvTimeoutError::Timeout {
+            sandbox::kill_family(cargo.id() as i32);
+        }
+        let status = cargo.wait().context("wait4()")?;
+        // No writer is left, so it comes to its end.
+        let _ = reader.join();
+        if end == RecvTimeoutError::Timeout {
+            let does_not = format!("{package} does not compile");
+            return Err(anyhow!(TookTooLong(limit)).context(does_not));
+        }
+        if !status.success() {
+            let stderr = fs::read(errors.path())?;
+            let says = to_text(&said, &String::from_utf8_lossy(&stderr));
+            bail!("{package} does not compile:\n{}", says.trim_end());
+        }
+        let programs = executables(said.as_bytes());
+        let program = programs.into_iter().next_back();
+        program
+            .with_context(|| format!("Cargo has built no program of {package}"))
+    }
+}
+
+/// The files of the workspace, and others, that a program was compiled from: all
+/// that its compiler has opened as a source, or included. Cargo writes them
+/// beside the program, as make(1) reads them.
+fn sources_of(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let text = read(&program.with_extension("d"))?;
+    let (_, list) = text.split_once(": ").context("no `:` in it")?;
+    // A blank in a name has a backslash before it.
+    let list = list.trim_end().replace("\\ ", "\0");
+    let files = list.split(' ').map(|file| file.replace('\0', " ").into());
+    Ok(files.collect())
 }
 
 /// Shows at a terminal that Cargo is at work, when that takes long: a dot for
@@ -231,13 +423,17 @@ pub(crate) fn executables(messages: &[u8]) -> Vec<PathBuf> {
 pub(crate) fn cargo(directory: &Path) -> Command {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(directory);
+    without_surrounding(&mut cargo);
+    cargo
+}
+
+fn without_surrounding(cargo: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CARGO_PKG_") {
             cargo.env_remove(name);
         }
     }
-    cargo.env_remove("CARGO_MANIFEST_DIR");
-    cargo
+    cargo.env_remove("CARGO_MANIFEST_DIR")
 }
 
 /// Where the programs of the workspace at `directory` are built.
@@ -414,6 +610,27 @@ mod tests {
             let limit = Duration::from_secs(seconds);
             build_within(limit, self.0.path(), "student", &self.target())
         }
+
+        /// As a submission is built: with Landlock, if there is one, or as if
+        /// there were none.
+        fn build_students(
+            &self,
+            main: &str,
+            confined: bool,
+        ) -> anyhow::Result<PathBuf> {
+            self.write("src/main.rs", main);
+            let order = Order {
+                directory: self.0.path(),
+                package: "student",
+                target: &self.target(),
+                limit: Duration::from_secs(60),
+            };
+            let readable = match confined {
+                true => order.readable(&["src"])?,
+                false => None,
+            };
+            order.build_from(&["src"], readable)
+        }
     }
 
     #[test]
@@ -448,5 +665,93 @@ mod tests {
         package.build(&filled(1), 60).unwrap();
         let error = package.build(&filled(4096), 60).expect_err("too large");
         assert!(!error.is::<TookTooLong>(), "{error:#}");
+    }
+
+    /// Programs that have a look at the file SECRET, each in another way.
+    const CURIOUS: [&str; 10] = [
+        r#"macro_rules! m { ($h:tt $p:ident) => { $h [$p = "SECRET"] mod x; } }
+           m!(# path); fn main() { x::secret(); }"#,
+        r#"#[cfg_attr(all(), path = "SECRET")] mod x; fn main() { x::secret() }"#,
+        r#"mod link; fn main() { link::secret(); }"#,
+        r#"include!("SECRET"); fn main() { secret(); }"#,
+        r#"macro_rules! m { ($a:ident) => { $a!("SECRET"); } }
+           m!(include); fn main() { secret(); }"#,
+        r#"fn main() { print!("{}", include_str!("SECRET")); }"#,
+        r#"use std::include_bytes as other;
+           fn main() { print!("{:?}", other!("SECRET")); }"#,
+        r#"fn main() {
+               let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"),
+                   "/src/link.rs"));
+               print!("{text}");
+           }"#,
+        r#"compile_error!(include_str!("SECRET")); fn main() {}"#,
+        r#"#[path = "SECRET"] mod x; fn main() { x::not_there(); }"#,
+    ];
+
+    #[test]
+    fn a_students_program_sees_no_file_that_is_not_its_own() {
+        let place = tempfile::tempdir().unwrap();
+        let secret = place.path().join("secret.rs");
+        // Without its quotes it is an error, which shows the line.
+        for text in ["pub fn secret() {} // 4711", "4711"] {
+            fs::write(&secret, text).unwrap();
+            for (program, confined) in
+                CURIOUS.iter().flat_map(|it| [(it, true), (it, false)])
+            {
+                let package = Package::new();
+                package.write("src/main.rs", "");
+                let link = package.0.path().join("src/link.rs");
+                std::os::unix::fs::symlink(&secret, link).unwrap();
+                let program =
+                    program.replace("SECRET", &secret.to_string_lossy());
+                let built = package.build_students(&program, confined);
+                let error = built.expect_err(&program);
+                let says = format!("{error:#}");
+                assert!(!says.contains("4711"), "{program}: {says}");
+            }
+        }
+    }
+
+    /// What Cargo does not list: the words for it are refused, and Landlock
+    /// refuses the file.
+    #[test]
+    fn an_assembler_and_a_linker_see_no_other_file() {
+        if Readable::only(&[]).unwrap().is_none() {
+            eprintln!("skipped: this kernel has no Landlock");
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        let secret = place.path().join("libsecret.a");
+        // An empty archive. See ar(5).
+        fs::write(&secret, "!<arch>\n").unwrap();
+        for program in [
+            r#"core::arch::global_asm!(".incbin \"SECRET\""); fn main() {}"#,
+            // From where the linker looks for libraries up to the root.
+            r#"#[link(name = "../../../../../../../../../../../../SECRET",
+                   kind = "static", modifiers = "+verbatim")]
+               unsafe extern "C" {} fn main() {}"#,
+        ] {
+            let program = program.replace("SECRET", &secret.to_string_lossy());
+            let package = Package::new();
+            package.build(&program, 60).expect(&program);
+            fs::remove_dir_all(package.target()).unwrap();
+            let built = package.build_students(&program, true);
+            built.expect_err(&program);
+        }
+    }
+
+    #[test]
+    fn a_students_program_is_told_its_own_errors() {
+        let package = Package::new();
+        package.write("src/other.rs", "pub fn hello() {}");
+        for confined in [true, false] {
+            let program = "mod other; fn main() { other::hello(); }";
+            package.build_students(program, confined).unwrap();
+            let wrong = "\n\nfn main() { other::hello(); }";
+            let error = package.build_students(wrong, confined);
+            let error = format!("{:#}", error.expect_err("no such module"));
+            assert!(error.contains("E0433"), "{error}");
+            assert!(error.contains(":3"), "{error}");
+        }
     }
 }
