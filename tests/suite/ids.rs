@@ -324,6 +324,12 @@ fn an_image_is_what_it_was_when_it_was_found() {
     let flags = RenameFlags::RENAME_EXCHANGE;
     renameat2(AT_FDCWD, &path, AT_FDCWD, &link, flags).expect("both are ours");
     let run = run.finish();
+    if run.code == 125 {
+        // It was open, but that was only the first look.
+        let message = "symbolic link of user 65534";
+        assert!(run.stderr.contains(message), "{run}");
+        return;
+    }
     assert_eq!(run.ok(), "of the imageread-only");
     let mine = fs::read_to_string(link.join("mine"));
     assert_eq!(mine.expect("it is there"), "of the image");
