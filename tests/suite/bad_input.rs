@@ -479,7 +479,7 @@ fn a_link_to_a_descriptor_is_no_working_directory() {
 /// Nor is one above the root that a path without such links leads to: here it
 /// is where the caller is.
 fn a_working_directory_that_is_gone_is_refused() {
-    let directory = "cd \"$(mktemp -d)\" && rmdir \"$PWD\"";
+    let directory = "cd \"$TMPDIR\" && mkdir gone && cd gone && rmdir ../gone";
     for step in [UTS, PID] {
         let run = step.run().options(["-w", "."]);
         let run = run.through(&format!("{directory} && exec \"$0\" \"$@\""));

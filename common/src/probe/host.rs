@@ -3,20 +3,25 @@
 use std::{
     cell::Cell,
     env,
+    ffi::OsString,
     fs::{self, File},
-    io::{self, PipeWriter, Read, Write},
+    io::{self, Read, Write},
     mem,
-    net::TcpListener,
+    net::{Shutdown, TcpListener},
     os::{
         fd::OwnedFd,
-        unix::fs::{MetadataExt, PermissionsExt},
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            fs::{MetadataExt, PermissionsExt},
+            net::UnixStream,
+        },
     },
     path::{Path, PathBuf},
     process,
     rc::Rc,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
@@ -76,8 +81,7 @@ impl Host {
             .context("no start time in /proc/self/stat")?
             .start_time;
         let secret = format!("{pid}.{start_time}");
-        let directory = make_directory()?;
-        let janitor = Janitor::new(&directory)?;
+        let (janitor, directory) = Janitor::new()?;
         let host = Host {
             hostname: hostname()?,
             pid,
@@ -211,34 +215,42 @@ fn make_directory() -> anyhow::Result<PathBuf> {
     Ok(directory)
 }
 
-/// A process that outlives us and all that we have started, however we end, and
-/// takes away the files that are left.
+/// A process that outlives us and all that we have started, however we end: it
+/// makes the directory, and takes away what is left there.
 struct Janitor {
     pid: Pid,
     /// Who has a copy of it still lives.
-    alive: Option<PipeWriter>,
+    alive: Option<UnixStream>,
 }
 
 impl Janitor {
-    fn new(directory: &Path) -> anyhow::Result<Janitor> {
-        let (mut end, alive) = io::pipe().context("pipe2(O_CLOEXEC)")?;
+    /// Starts it, and waits for the path of the directory.
+    fn new() -> anyhow::Result<(Janitor, PathBuf)> {
+        let (alive, janitors) =
+            UnixStream::pair().context("socketpair(AF_UNIX, SOCK_STREAM)")?;
         // The janitor's copy of this must not keep it waiting.
         let mut alive = Some(alive);
-        let janitor = crate::process::fork(|| {
+        let pid = crate::process::fork(|| {
             alive.take();
             // The terminal's signals are for those who work.
             setsid().context("setsid()")?;
-            let _ = end.read(&mut [0]);
-            clear_away(directory);
+            let directory = make_directory()?;
+            // If nobody hears it, there is nobody to wait for.
+            let _ = (&janitors).write_all(directory.as_os_str().as_bytes());
+            let _ = janitors.shutdown(Shutdown::Write);
+            let _ = (&janitors).read(&mut [0]);
+            clear_away(&directory);
             crate::process::exit(0)
-        });
-        match janitor {
-            Ok(pid) => Ok(Janitor { pid, alive }),
-            Err(error) => {
-                clear_away(directory);
-                Err(error)
-            }
+        })?;
+        drop(janitors);
+        let mut path = Vec::new();
+        if let Some(mut alive) = alive.as_ref() {
+            alive.read_to_end(&mut path).context("read(janitor)")?;
         }
+        // It has said why.
+        ensure!(!path.is_empty(), "there is no place for the probe's files");
+        let directory = PathBuf::from(OsString::from_vec(path));
+        Ok((Janitor { pid, alive }, directory))
     }
 }
 
@@ -249,6 +261,9 @@ fn clear_away(directory: &Path) {
         let _ = fs::remove_file(ours.join(LEFT));
         let _ = fs::remove_dir(ours);
     }
+    // The kernel's, if a container that keeps something was killed.
+    let closed = directory.join("kept/work/work");
+    let _ = fs::set_permissions(closed, fs::Permissions::from_mode(0o700));
     if let Err(error) = fs::remove_dir_all(directory) {
         let call = format!("rmdir({directory:?})");
         crate::report::warning(&anyhow::Error::from(error).context(call));
