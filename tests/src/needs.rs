@@ -174,9 +174,14 @@ pub fn can_map_ids() -> bool {
     })
 }
 
-/// The test needs a kernel whose Landlock step 6 can use: version 2 of the
-/// interface. See landlock(7).
+/// The test needs a kernel whose Landlock step 6 can use.
 pub fn landlock() {
+    landlock_version(2);
+}
+
+/// The test needs at least this version of Landlock's interface. See
+/// landlock(7).
+pub fn landlock_version(needed: libc::c_long) {
     const CREATE_RULESET_VERSION: libc::c_uint = 1;
     let nothing = std::ptr::null::<u8>();
     // SAFETY: for this flag the kernel wants a null pointer and no size.
@@ -188,8 +193,8 @@ pub fn landlock() {
             CREATE_RULESET_VERSION,
         )
     };
-    if version < 2 {
-        skip("needs Landlock");
+    if version < needed {
+        skip("needs Landlock, or a newer one");
     }
 }
 

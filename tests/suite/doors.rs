@@ -15,10 +15,19 @@ use std::{
     process::Command,
 };
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        socket::{ControlMessage, MsgFlags, sendmsg},
+    },
+    unistd::Pid,
+};
 use tempfile::TempDir;
 use tests::{
-    FULL, Finished, MOUNT, OVERLAY, Run, Step, Test, image::Image, needs, tests,
+    FULL, Finished, MOUNT, OVERLAY, Run, Step, Test,
+    host::{only_child, status},
+    image::Image,
+    needs, tests,
 };
 
 use crate::refusals::filtered;
@@ -31,6 +40,7 @@ pub(crate) const TESTS: &[Test] = tests![
     the_command_line_of_the_caller_is_hidden_in_step_6,
     the_limit_on_open_files_is_lowered_and_never_raised,
     a_directory_that_is_sent_from_outside_is_closed_by_landlock,
+    signals_reach_nobody_who_is_not_confined_as_well,
     what_is_handed_in_is_opened_again_only_as_it_was_given,
     files_move_between_directories_in_spite_of_landlock,
 ];
@@ -260,6 +270,36 @@ fn a_directory_that_is_sent_from_outside_is_closed_by_landlock() {
         .expect("the container listens");
         assert_eq!(container.finish().ok(), expected, "{}", step.name);
         fs::remove_file(&place).expect("it is ours");
+    }
+}
+
+/// Somebody outside has entered the PID namespace, and is the same user.
+fn signals_reach_nobody_who_is_not_confined_as_well() {
+    needs::root();
+    needs::tool("nsenter");
+    needs::landlock_version(6);
+    let step = || FULL.run().options(["--root-is-root-outside"]);
+    for (run, expected) in
+        [(step(), "refused"), (filtered(step(), "landlock"), "sent")]
+    {
+        let script = "echo ready; read pid; kill $pid && echo sent || \
+                      echo refused; read _";
+        let mut container = run.start_sh(script);
+        container.wait_for("ready");
+        let mut nsenter = Command::new("nsenter")
+            .args(["--pid", "--target", &container.init().to_string()])
+            .args(["sleep", "100"])
+            .spawn()
+            .expect("nsenter can be started");
+        let sleep = only_child(nsenter.id() as i32);
+        let inside = status(sleep, "NSpid");
+        let inside = inside.split_whitespace().last().expect("a number");
+        container.type_line(inside);
+        container.wait_for(expected);
+        // The second one is gone already.
+        let _ = kill(Pid::from_raw(sleep), Signal::SIGKILL);
+        nsenter.wait().expect("it is our child");
+        container.finish().ok();
     }
 }
 

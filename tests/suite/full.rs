@@ -240,6 +240,9 @@ fn dev_holds_what_every_program_expects_and_no_more() {
              ! echo x >/dev/full && test -c /dev/pts/ptmx",
     )
     .ok();
+    // Terminals are for their owner, and for those who may write to them.
+    let terminals = FULL.sh("grep devpts /proc/self/mounts");
+    assert!(terminals.ok().contains("mode=620"), "{terminals}");
 }
 
 /// No limit on memory may be there to stop who fills it.

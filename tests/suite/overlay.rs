@@ -223,6 +223,8 @@ fn with_upper_the_next_run_goes_on() {
         let demo = Demo::new();
         demo.run(step).sh("echo kept >new.txt").ok();
         assert_eq!(demo.run(step).sh("cat new.txt").ok(), "kept");
+        demo.run(step).sh("chmod 711 /").ok();
+        assert_eq!(demo.run(step).sh("stat -c %a /").ok(), "711");
     }
 }
 

@@ -61,3 +61,16 @@ impl Drop for Stack {
         unsafe { libc::munmap(self.0, GUARD + SIZE) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn below_it_is_memory_that_nobody_can_touch() {
+        let stack = Stack::new().expect("there is memory");
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
+        let end = format!("-{:08x} ---p ", stack.usable().addr());
+        assert!(maps.contains(&end), "no {end} in {maps}");
+    }
+}
