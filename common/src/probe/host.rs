@@ -21,7 +21,7 @@ use std::{
     rc::Rc,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
@@ -70,7 +70,7 @@ pub(super) struct Host {
     pub(super) leader: Cell<Pid>,
     /// A copy of this program, to be executed where there are no files.
     pub(super) program: OwnedFd,
-    /// Takes the directory away in the end.
+    /// Takes both away in the end.
     janitor: Janitor,
 }
 
@@ -81,13 +81,13 @@ impl Host {
             .context("no start time in /proc/self/stat")?
             .start_time;
         let secret = format!("{pid}.{start_time}");
-        let (janitor, directory) = Janitor::new()?;
+        let (janitor, directory, shared_memory) = Janitor::new(&secret)?;
         let host = Host {
             hostname: hostname()?,
             pid,
             start_time,
             directory,
-            shared_memory: shared_memory(&secret)?,
+            shared_memory,
             secret,
             listener: TcpListener::bind("127.0.0.1:0")
                 .context(r#"bind("127.0.0.1:0")"#)?,
@@ -216,7 +216,7 @@ fn make_directory() -> anyhow::Result<PathBuf> {
 }
 
 /// A process that outlives us and all that we have started, however we end: it
-/// makes the directory, and takes away what is left there.
+/// makes what must not be left behind, and takes it away.
 struct Janitor {
     pid: Pid,
     /// Who has a copy of it still lives.
@@ -224,8 +224,9 @@ struct Janitor {
 }
 
 impl Janitor {
-    /// Starts it, and waits for the path of the directory.
-    fn new() -> anyhow::Result<(Janitor, PathBuf)> {
+    /// Starts it, and waits for what it has made: the directory, and the number
+    /// of the shared memory.
+    fn new(secret: &str) -> anyhow::Result<(Janitor, PathBuf, i32)> {
         let (alive, janitors) =
             UnixStream::pair().context("socketpair(AF_UNIX, SOCK_STREAM)")?;
         // The janitor's copy of this must not keep it waiting.
@@ -235,22 +236,31 @@ impl Janitor {
             // The terminal's signals are for those who work.
             setsid().context("setsid()")?;
             let directory = make_directory()?;
-            // If nobody hears it, there is nobody to wait for.
-            let _ = (&janitors).write_all(directory.as_os_str().as_bytes());
+            let memory = shared_memory(secret);
+            if let Ok(id) = memory {
+                let path = directory.as_os_str().as_bytes();
+                let made = [&id.to_ne_bytes(), path].concat();
+                // If nobody hears it, there is nobody to wait for.
+                let _ = (&janitors).write_all(&made);
+            }
             let _ = janitors.shutdown(Shutdown::Write);
             let _ = (&janitors).read(&mut [0]);
             clear_away(&directory);
+            memory?;
             crate::process::exit(0)
         })?;
         drop(janitors);
-        let mut path = Vec::new();
+        let mut made = Vec::new();
         if let Some(mut alive) = alive.as_ref() {
-            alive.read_to_end(&mut path).context("read(janitor)")?;
+            alive.read_to_end(&mut made).context("read(janitor)")?;
         }
-        // It has said why.
-        ensure!(!path.is_empty(), "there is no place for the probe's files");
-        let directory = PathBuf::from(OsString::from_vec(path));
-        Ok((Janitor { pid, alive }, directory))
+        // It says why.
+        let (id, path) = made
+            .split_first_chunk()
+            .context("the probe has nothing to try on")?;
+        let directory = OsString::from_vec(path.to_vec()).into();
+        let janitor = Janitor { pid, alive };
+        Ok((janitor, directory, i32::from_ne_bytes(*id)))
     }
 }
 

@@ -167,10 +167,9 @@ impl Child {
         if let Some(terminal) = &self.terminal {
             terminal.give_to(self.pid)?;
         }
-        // The group, for a command with several processes; and the child
-        // itself, whose init passes it on to a shell in a group of its own.
-        pass_on(libc::SIGCONT, self.group())?;
-        pass_on(libc::SIGCONT, self.pid)
+        // The group, for a command with several processes; its init is in it,
+        // and passes it on to a shell in a group of its own.
+        pass_on(libc::SIGCONT, self.group())
     }
 
     /// Remembers, for the end of this program, that a SIGINT has ended the
