@@ -1,7 +1,8 @@
 //! What step 3 isolates.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -81,6 +82,19 @@ pub(super) const ROWS: &[Row] = &[
             }
             hidden
         },
+    },
+    Row {
+        name: "set-uid files for others",
+        control: always,
+        attempt: Attempt::Keeping(|host| {
+            let file = host.left_file();
+            fs::create_dir_all(&host.directory).map_err(refused)?;
+            fs::write(&file, "").map_err(refused)?;
+            let mode = Permissions::from_mode(0o4755);
+            fs::set_permissions(&file, mode).map_err(refused)?;
+            Ok(String::new())
+        }),
+        reached: |host, _| host.others_have_what_is_left(),
     },
 ];
 
