@@ -15,7 +15,7 @@ use nix::{
     errno::Errno,
     sys::{
         signal::{
-            SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask,
+            SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask,
         },
         time::TimeSpec,
     },
@@ -98,13 +98,24 @@ pub(crate) fn give_in_to(signal: Signal) -> anyhow::Result<()> {
         .with_context(|| format!("sigprocmask(SIG_BLOCK, [{signal}])"))
 }
 
-/// Stops our process group, as the kernel does when a job in the background
-/// reads from the terminal. Returns whether we were stopped, and continued: a
-/// group that nobody could continue is not stopped. See credentials(7).
-pub(crate) fn stop_as_a_reader() -> anyhow::Result<bool> {
-    kill(Pid::from_raw(0), Signal::SIGTTIN).context("kill(0, SIGTTIN)")?;
+/// Stops this process as Ctrl-Z does. Returns whether it was stopped, and has
+/// been continued: that does not happen to one that nobody could continue, or
+/// that was started to ignore it. See credentials(7).
+pub(crate) fn stop_as_a_job() -> anyhow::Result<bool> {
+    raise(Signal::SIGTSTP).context("raise(SIGTSTP)")?;
+    give_in_to(Signal::SIGTSTP)?;
     let continued = SigSet::from(Signal::SIGCONT);
     Ok(take_one_of(&continued, Some(Duration::ZERO))?.is_some())
+}
+
+/// Blocks all signals but those by which job control stops a process.
+pub(crate) fn block_all_but_stops() -> anyhow::Result<()> {
+    let mut mask = SigSet::all();
+    for stop in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
+        mask.remove(stop);
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)
+        .context("sigprocmask(SIG_SETMASK)")
 }
 
 /// Waits for the next event.

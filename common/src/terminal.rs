@@ -8,7 +8,7 @@
 use std::{
     cell::Cell,
     fs::File,
-    io::{IsTerminal, stderr, stdin, stdout},
+    io::{self, IsTerminal, stderr, stdin, stdout},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -22,10 +22,16 @@ use nix::{
         stat::Mode,
         termios::{FlowArg, SetArg, Termios, tcflow, tcgetattr, tcsetattr},
     },
-    unistd::{Pid, getpgrp, setpgid, setsid, tcgetpgrp, tcsetpgrp},
+    unistd::{
+        Pid, getpgrp, getpid, getppid, setpgid, setsid, tcgetpgrp, tcsetpgrp,
+    },
 };
 
-use crate::report;
+use crate::{
+    gate,
+    process::{self, Stat},
+    report, signals,
+};
 
 /// The controlling terminal of our session, if it is our standard input, output
 /// or error, and so comes into the container with it.
@@ -33,13 +39,14 @@ use crate::report;
 /// When this is dropped, the terminal is ours, in the state that it had: a
 /// shell that was killed leaves it without echo.
 pub(crate) struct Terminal {
-    file: BorrowedFd<'static>,
+    file: OwnedFd,
     state: State,
     /// The container gets the terminal, and has it until it ends.
     shared: bool,
-    /// It is the container's standard input, but not its terminal.
-    read: bool,
-    given: Cell<bool>,
+    /// Reads from it for a container that does not get it.
+    _relay: Option<Relay>,
+    /// The child in the container whose process group has got it.
+    given_to: Cell<Option<Pid>>,
     /// The process group in the container that had it when we were stopped.
     last: Cell<Option<Pid>>,
 }
@@ -49,8 +56,9 @@ struct State {
     modes: Termios,
     /// See TIOCGETD in ioctl_tty(2).
     line_discipline: c_int,
-    /// Of the open file, which all have in common. See F_GETFL in fcntl(2).
-    flags: OFlag,
+    /// Of the open files that are standard input, output and error, which others
+    /// have as well. See F_GETFL in fcntl(2).
+    flags: Vec<(BorrowedFd<'static>, OFlag)>,
 }
 
 impl Terminal {
@@ -65,20 +73,27 @@ impl Terminal {
             return Ok(None);
         };
         let mut terminal = Terminal {
-            file: *file,
-            state: State::of(file)?,
+            file: file.try_clone_to_owned().context("dup(terminal)")?,
+            state: State::of(file, &files)?,
             shared: false,
-            read: false,
-            given: Cell::new(false),
+            _relay: None,
+            given_to: Cell::new(None),
             last: Cell::new(None),
         };
         // In the background it is somebody else's. Job control would only stop
         // a container that reads from it, and not one that takes it: see
         // tcsetpgrp(3) about those who block SIGTTOU.
-        if terminal.is_ours() && stdin().is_terminal() {
-            // In `step01-uts run … | less` it is `less`'s.
-            terminal.shared = stdout().is_terminal();
-            terminal.read = !terminal.shared;
+        if stdin().is_terminal() {
+            match (terminal.is_ours(), stdout().is_terminal()) {
+                (true, true) => terminal.shared = true,
+                // In `step01-uts run … | less` it is `less`'s.
+                (true, false) => terminal._relay = Some(Relay::start()?),
+                // As shells do for what they put into the background.
+                (false, _) => {
+                    let null = File::open("/dev/null");
+                    replace(stdin(), null.context("open(/dev/null)")?.into())?;
+                }
+            }
         }
         Ok(Some(terminal))
     }
@@ -94,10 +109,6 @@ impl Terminal {
             return Ok(());
         }
         setsid().context("setsid()")?;
-        if terminal.as_ref().is_some_and(|terminal| !terminal.read) {
-            // We are in the background. As shells do for what they put into the background.
-            leave_input()?;
-        }
         close_to_reading(stdout())?;
         close_to_reading(stderr())
     }
@@ -119,15 +130,9 @@ impl Terminal {
         self.shared
     }
 
-    /// Whether the container, which is in a session of its own, would read now
-    /// what is typed for others.
-    pub(crate) fn is_of_others_but_read(&self) -> bool {
-        self.read && !self.is_ours()
-    }
-
     /// Whether our own process group has it.
     pub(crate) fn is_ours(&self) -> bool {
-        tcgetpgrp(self.file) == Ok(getpgrp())
+        tcgetpgrp(&self.file) == Ok(getpgrp())
     }
 
     /// Gives the terminal, if it is ours, to the process group in the container
@@ -138,12 +143,12 @@ impl Terminal {
         }
         let given = match self.last.take() {
             // That of a shell with job control, which has gone meanwhile.
-            Some(last) => tcsetpgrp(self.file, last)
-                .or_else(|_| tcsetpgrp(self.file, child)),
-            None => tcsetpgrp(self.file, child),
+            Some(last) => tcsetpgrp(&self.file, last)
+                .or_else(|_| tcsetpgrp(&self.file, child)),
+            None => tcsetpgrp(&self.file, child),
         };
         given.context("tcsetpgrp(child)")?;
-        self.given.set(true);
+        self.given_to.set(Some(child));
         Ok(())
     }
 
@@ -151,25 +156,33 @@ impl Terminal {
     /// had.
     pub(crate) fn take_back(&self) -> anyhow::Result<()> {
         // It may have been closed meanwhile.
-        let holder = tcgetpgrp(self.file).ok();
-        if self.given.replace(false) && holder.is_some() {
-            self.last.set(holder);
-            tcsetpgrp(self.file, getpgrp()).context("tcsetpgrp()")?;
+        let holder = tcgetpgrp(&self.file).ok();
+        // A shell may have taken it, as we were stopped, or have lost our own.
+        if let (Some(child), Some(holder)) = (self.given_to.take(), holder)
+            && Stat::descends(holder, child)
+        {
+            self.last.set(Some(holder));
+            tcsetpgrp(&self.file, getpgrp()).context("tcsetpgrp()")?;
         }
         // Or another job has it, in the state that it needs.
         if self.is_ours() {
-            self.state.restore(self.file)?;
+            self.state.restore(self.file.as_fd())?;
         }
         Ok(())
     }
 }
 
 impl State {
-    fn of(file: &BorrowedFd) -> anyhow::Result<State> {
+    fn of(
+        file: &BorrowedFd,
+        all: &[BorrowedFd<'static>],
+    ) -> anyhow::Result<State> {
+        let terminals = all.iter().filter(|file| file.is_terminal());
+        let flags = terminals.map(|file| Ok((*file, flags(file)?)));
         Ok(State {
             modes: tcgetattr(file).context("tcgetattr()")?,
             line_discipline: line_discipline(*file)?,
-            flags: flags(file)?,
+            flags: flags.collect::<anyhow::Result<_>>()?,
         })
     }
 
@@ -186,7 +199,9 @@ impl State {
         // SAFETY: the call has no argument.
         unsafe { tiocnxcl(file.as_raw_fd()) }.context("ioctl(TIOCNXCL)")?;
         tcflow(file, FlowArg::TCOON).context("tcflow(TCOON)")?;
-        fcntl(file, FcntlArg::F_SETFL(self.flags)).context("fcntl(F_SETFL)")?;
+        for (file, flags) in &self.flags {
+            fcntl(file, FcntlArg::F_SETFL(*flags)).context("fcntl(F_SETFL)")?;
+        }
         tcsetattr(file, SetArg::TCSADRAIN, &self.modes).context("tcsetattr()")
     }
 }
@@ -208,13 +223,39 @@ fn flags(file: impl AsFd) -> anyhow::Result<OFlag> {
     Ok(OFlag::from_bits_retain(flags))
 }
 
-/// Reads nothing from now on, if standard input is a terminal.
-fn leave_input() -> anyhow::Result<()> {
-    if !stdin().is_terminal() {
-        return Ok(());
+/// A process that reads from standard input, which is our terminal, and writes
+/// it into a pipe that is our standard input from then on, and the container's.
+///
+/// It is in our process group, so the kernel's job control holds for it: it
+/// reads nothing when we are stopped, or in the background. In a session of its
+/// own, the container itself could read what is typed for others.
+struct Relay(Pid);
+
+impl Relay {
+    fn start() -> anyhow::Result<Relay> {
+        let (reader, writer) = io::pipe().context("pipe2(O_CLOEXEC)")?;
+        let us = getpid();
+        let relay = process::fork(|| {
+            gate::die_with_parent()?;
+            if getppid() != us {
+                process::exit(report::FAILED);
+            }
+            process::close_own_descriptors(&[writer.as_raw_fd()])?;
+            signals::block_all_but_stops()?;
+            // It ends with the terminal, or with the container.
+            let _ = io::copy(&mut stdin().lock(), &mut &writer);
+            process::exit(0)
+        })?;
+        let relay = Relay(relay);
+        replace(stdin(), reader.into())?;
+        Ok(relay)
     }
-    let null = File::open("/dev/null").context(r#"open("/dev/null")"#)?;
-    replace(stdin(), null.into())
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        process::end(self.0);
+    }
 }
 
 /// Opens `file` anew, only to be written to, if it is a terminal: a shell gives

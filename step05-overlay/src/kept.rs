@@ -14,7 +14,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File, TryLockError},
-    io::{self, Write},
+    io::{Read, Write},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::MetadataExt,
@@ -71,8 +71,8 @@ impl Kept {
             geteuid()
         );
         lock(&directory)?;
-        wait_for_the_last(&directory)?;
         close_to_others(&directory, given)?;
+        wait_for_the_last(&directory)?;
         // What is wrong there should be known before anything is made.
         if let Some(upper) = open_inside(&directory, UPPER, OFlag::O_PATH)? {
             check_dialect(upper)?;
@@ -211,22 +211,24 @@ fn lock(directory: &File) -> anyhow::Result<()> {
 /// killed from outside: the lock is gone with its parent, and the kernel kills
 /// its processes a moment later.
 fn wait_for_the_last(directory: &File) -> anyhow::Result<()> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let running = match openat(directory, RUNNING, flags, Mode::empty()) {
         Err(Errno::ENOENT) => return Ok(()),
         running => running.with_context(|| format!("openat({RUNNING:?})"))?,
     };
-    let text = io::read_to_string(File::from(running))
-        .with_context(|| format!("read({RUNNING:?})"))?;
-    let numbers: Vec<u64> = text
-        .split_whitespace()
-        .filter_map(|it| it.parse().ok())
-        .collect();
-    // A machine that was switched off may have left half of it.
-    let [pid, start_time] = numbers[..] else {
+    let running = File::from(running);
+    let mut text = String::new();
+    if stat(&running)?.is_file() {
+        let mut beginning = (&running).take(64);
+        // A machine that was switched off may have left anything.
+        let _ = beginning.read_to_string(&mut text);
+    }
+    let numbers = text.trim().split_once(' ');
+    let numbers = numbers.map(|(pid, start)| (pid.parse(), start.parse()));
+    let Some((Ok(pid @ 1..), Ok(start_time))) = numbers else {
         return Ok(());
     };
-    let pid = Pid::from_raw(pid as i32);
+    let pid = Pid::from_raw(pid);
     let start = Instant::now();
     while !Stat::is_gone(pid, start_time) {
         ensure!(

@@ -7,6 +7,7 @@
 
 use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::{env, ffi::c_char, fs, ptr, slice};
 
 use anyhow::{Context, bail};
@@ -117,25 +118,35 @@ fn limit_open_files() -> anyhow::Result<()> {
         .with_context(|| format!("setrlimit(NOFILE, {soft}, {hard})"))
 }
 
-/// How many instances of inotify(7) all processes of the container may have.
-/// The kernel counts them for the user who has made the user namespace, too, and
-/// that one may have 128: for root, the whole system would have none left.
+/// Lowers what all processes of the container may have of inotify(7). The kernel
+/// counts it for the user who has made the user namespace, too, and then root of
+/// the host, for example, would have nothing left. See proc_sys_user(5).
 fn limit_inotify() -> anyhow::Result<()> {
-    let path = "/proc/sys/user/max_inotify_instances";
-    match fs::write(path, "64") {
-        // The kernel has none; or we are in a container, which has its own.
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::NotFound
-                    | ErrorKind::ReadOnlyFilesystem
-                    | ErrorKind::PermissionDenied
-            ) =>
-        {
-            Ok(())
+    for (ours, hosts) in [
+        ("max_inotify_instances", "max_user_instances"),
+        ("max_inotify_watches", "max_user_watches"),
+    ] {
+        let limit = Path::new("/proc/sys/fs/inotify").join(hosts);
+        // This kernel may have none.
+        let Ok(text) = fs::read_to_string(&limit) else {
+            continue;
+        };
+        let limit: u64 = text
+            .trim()
+            .parse()
+            .with_context(|| format!("what is {limit:?}: {text:?}?"))?;
+        let path = Path::new("/proc/sys/user").join(ours);
+        match fs::write(&path, (limit / 2).to_string()) {
+            // We are in a container, which has limits of its own.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+                ) => {}
+            written => written.with_context(|| format!("write({path:?})"))?,
         }
-        written => written.with_context(|| format!("write({path:?})")),
     }
+    Ok(())
 }
 
 /// Takes back what setarch(8) has set, such as addresses that are no longer

@@ -370,7 +370,7 @@ fn a_container_leaves_its_user_outside_signals_and_watches() {
     let image = Image::copy_of_default();
     for (what, call) in [
         ("timers", make_timer as fn() -> nix::Result<()>),
-        ("watches", make_watch),
+        ("instances of inotify", make_watch),
     ] {
         let run = FULL.run().rootfs(image.path());
         let mut container = run.start(["/helper", "take-all", what]);
@@ -378,6 +378,12 @@ fn a_container_leaves_its_user_outside_signals_and_watches() {
         assert_eq!(call(), Ok(()), "{what}");
         container.finish().ok();
     }
+    let limit = "cat /proc/sys/user/max_inotify_watches";
+    let inside: u64 = FULL.sh(limit).ok().parse().expect("a number");
+    let outside = fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
+    let outside: u64 =
+        outside.expect("/proc").trim().parse().expect("a number");
+    assert_eq!(inside, outside / 2);
 }
 
 /// It takes a place among the signals that may wait.

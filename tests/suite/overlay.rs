@@ -24,6 +24,7 @@ use std::{
 use nix::{
     fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat2},
     sys::stat::{Mode, mkdirat},
+    unistd::mkfifo,
 };
 use tempfile::TempDir;
 use tests::{
@@ -399,6 +400,15 @@ fn a_killed_container_has_its_layer_until_it_is_gone() {
         last.wait().expect("it is our child");
         assert_eq!(second.finish().ok(), "started");
         assert!(!kept.join("running").exists(), "{}", step.name);
+
+        // What does not say who it is keeps nobody waiting.
+        let running = kept.join("running");
+        mkfifo(&running, Mode::S_IRWXU).expect("it is ours");
+        keeping(step, &kept).sh("true").ok();
+        for text in [&b"\xff\xff 1"[..], b"-1 4", b"1", &[b'1'; 100_000]] {
+            fs::write(&running, text).expect("it is ours");
+            keeping(step, &kept).sh("true").ok();
+        }
     }
 }
 

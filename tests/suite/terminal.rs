@@ -3,7 +3,10 @@
 //! The terminal echoes what is typed, so the test types words in two halves
 //! (`rea''dy`) and waits for the whole.
 
-use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
+use std::{
+    os::unix::process::ExitStatusExt, process::ExitStatus, thread::sleep,
+    time::Duration,
+};
 
 use nix::sys::{signal::Signal, termios::LocalFlags};
 use tests::{
@@ -29,7 +32,8 @@ pub(crate) const TESTS: &[Test] = tests![
     what_is_only_written_to_cannot_be_read,
     a_run_in_the_background_does_not_take_what_is_typed,
     a_run_in_the_background_has_no_terminal,
-    what_reads_from_the_terminal_is_not_continued_in_the_background,
+    what_reads_from_the_terminal_reads_nothing_in_the_background,
+    a_container_ends_with_the_shell_that_it_was_a_job_of,
     a_terminal_that_is_closed_ends_the_container,
     the_terminal_comes_back_after_the_run,
     the_terminal_comes_back_in_the_modes_that_it_had,
@@ -44,6 +48,7 @@ pub(crate) const TESTS: &[Test] = tests![
 ];
 
 const CTRL_C: &str = "\x03";
+const CTRL_D: &str = "\x04";
 const CTRL_Z: &str = "\x1a";
 
 fn program(step: Step) -> String {
@@ -334,11 +339,12 @@ fn what_is_only_written_to_cannot_be_read() {
         ] {
             let script = format!(
                 "\"$0\" run sh -c 'read x {inside} 2>/dev/null || echo clo\"\"sed' \
-                 {redirection}; read x; echo x=$x"
+                 {redirection}; echo en\"\"d; read x; echo x=$x"
             );
             let mut session =
                 Session::start(["sh", "-c", &script, &program(step)]);
             session.expect("closed");
+            session.expect("end");
             session.type_line("for the shell");
             session.expect("x=for the shell");
         }
@@ -379,13 +385,15 @@ fn a_run_in_the_background_does_not_take_what_is_typed() {
     }
 }
 
-/// It reads from the terminal that it has as its standard input, but not when
-/// another job is in the foreground.
-fn what_reads_from_the_terminal_is_not_continued_in_the_background() {
+/// Its standard input is the terminal, and its output is not. It is given what
+/// is typed, and not the terminal, which it could read from whenever it likes.
+fn what_reads_from_the_terminal_reads_nothing_in_the_background() {
     for step in ALL {
         let mut session = Session::shell();
         let program = program(step);
-        session.type_line(&format!("{program} run cat | cat"));
+        let inside = "test -t 0 || echo no ter''minal; cat";
+        session.type_line(&format!("{program} run sh -c \"{inside}\" | cat"));
+        session.expect("no terminal");
         session.type_line("fi''rst");
         session.expect("fi''rst");
         session.expect("fi''rst");
@@ -405,8 +413,32 @@ fn what_reads_from_the_terminal_is_not_continued_in_the_background() {
         session.type_line("sa''id");
         session.expect("sa''id");
         session.expect("sa''id");
-        session.press(CTRL_C);
+        session.press(CTRL_D);
         session.expect("host$ ");
+    }
+}
+
+/// Nobody could continue it any more, and the terminal is another shell's.
+fn a_container_ends_with_the_shell_that_it_was_a_job_of() {
+    for step in ALL {
+        let mut session = Session::shell();
+        session.type_line("PS1='in''ner$ ' sh -i");
+        session.expect("inner$ ");
+        let inner = only_child(session.leader());
+        let program = program(step);
+        session.type_line(&format!("{program} run --env PS1='in''side> '"));
+        session.expect("inside> ");
+        let supervisor = only_child(inner);
+        signal(inner, Signal::SIGKILL);
+        session.expect("host$ ");
+        wait_until("the end of the container", || {
+            // It waits for one line already, as any shell would.
+            session.type_line("");
+            sleep(Duration::from_millis(20));
+            state(supervisor).is_none_or(|it| it == 'Z').then_some(())
+        });
+        session.type_line("echo hea''rd");
+        session.expect("heard");
     }
 }
 

@@ -1,12 +1,12 @@
 //! The container's first process, as its parent has to do with it.
 
-use std::{process::ExitCode, sync::OnceLock};
+use std::{cell::Cell, process::ExitCode, sync::OnceLock};
 
 use anyhow::Context;
 use libc::c_int;
 use nix::{
     errno::Errno,
-    sys::signal::{Signal, kill, raise},
+    sys::signal::{Signal, kill},
     unistd::{Pid, getpid},
 };
 
@@ -29,6 +29,8 @@ pub struct Child {
     gate: Gate,
     terminal: Option<Terminal>,
     running: bool,
+    /// It was told that its terminal is gone.
+    hung_up: Cell<bool>,
     news: Vec<News>,
 }
 
@@ -45,6 +47,7 @@ impl Child {
             gate,
             terminal,
             running: true,
+            hung_up: Cell::new(false),
             news: Vec::new(),
         };
         if let Some(terminal) = &child.terminal {
@@ -152,15 +155,27 @@ impl Child {
         if let Some(terminal) = &self.terminal {
             terminal.take_back()?;
         }
-        raise(Signal::SIGTSTP).context("raise(SIGTSTP)")?;
-        signals::give_in_to(Signal::SIGTSTP)?;
-        // After `bg` the kernel would stop it again, but not in a session of its
-        // own.
-        let reads = Terminal::is_of_others_but_read;
-        while self.terminal.as_ref().is_some_and(reads)
-            && signals::stop_as_a_reader()?
-        {}
-        self.resume()
+        let was_stopped = signals::stop_as_a_job()?;
+        let has_lost_it =
+            |terminal: &Terminal| terminal.is_shared() && !terminal.is_ours();
+        match &self.terminal {
+            Some(terminal) if !was_stopped && has_lost_it(terminal) => {
+                self.hang_up()
+            }
+            _ => self.resume(),
+        }
+    }
+
+    /// There is no shell any more that could continue us, and somebody else has
+    /// the terminal: to go on would be to stop again at once. Does what the
+    /// kernel does for a stopped job that has lost its shell, and once only. See
+    /// setpgid(2), on orphaned process groups.
+    fn hang_up(&self) -> anyhow::Result<()> {
+        if self.hung_up.replace(true) {
+            return pass_on(libc::SIGKILL, self.pid);
+        }
+        pass_on(libc::SIGHUP, self.group())?;
+        pass_on(libc::SIGCONT, self.group())
     }
 
     fn resume(&self) -> anyhow::Result<()> {

@@ -11,6 +11,8 @@ pub struct Stat {
     pub pid: Pid,
     /// Field 3: what it does, as a letter.
     state: char,
+    /// Field 4: its parent.
+    parent: Pid,
     /// Field 22: when it started, in clock ticks after boot.
     pub start_time: u64,
 }
@@ -42,6 +44,19 @@ impl Stat {
         })
     }
 
+    /// Whether the process `pid` is `ancestor`, or a child of it, or of such a
+    /// one. In doubt, when there is no such process any more, it is.
+    pub(crate) fn descends(mut pid: Pid, ancestor: Pid) -> bool {
+        while pid != ancestor {
+            match Stat::read(&pid.to_string()) {
+                Some(stat) if stat.parent.as_raw() > 0 => pid = stat.parent,
+                Some(_) => return false,
+                None => break,
+            }
+        }
+        true
+    }
+
     /// Field 2 is the program's name in parentheses, with whatever the user
     /// has put into it: parentheses and spaces, for example.
     fn parse(text: &str) -> Option<Stat> {
@@ -49,11 +64,13 @@ impl Stat {
         let (_, after_name) = text.rsplit_once(") ")?;
         let mut fields = after_name.split(' ');
         let state = fields.next()?.parse().ok()?;
-        let start_time = fields.nth(22 - 4)?.parse().ok()?;
+        let parent = fields.next()?.parse().ok()?;
+        let start_time = fields.nth(22 - 5)?.parse().ok()?;
         let pid = Pid::from_raw(pid);
         Some(Stat {
             pid,
             state,
+            parent: Pid::from_raw(parent),
             start_time,
         })
     }
@@ -69,6 +86,7 @@ mod tests {
                     18 567890 20 21\n";
         let stat = Stat::parse(text).expect("22 fields");
         assert_eq!(stat.pid, Pid::from_raw(1234));
+        assert_eq!(stat.parent, Pid::from_raw(1));
         assert_eq!(stat.start_time, 567_890);
         assert!(!stat.has_ended());
     }

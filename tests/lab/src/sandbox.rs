@@ -117,11 +117,10 @@ pub(crate) fn run(
     if status.code() == Some(REFUSED) {
         bail!("{}", stderr.trim());
     }
-    let (stderr, left) = match stderr.split_once(LEFT) {
-        Some((stderr, left)) => (
-            stderr.to_owned(),
-            Some(format!("left behind: {}", left.trim())),
-        ),
+    let (stderr, trouble) = match stderr.split_once(TROUBLE) {
+        Some((stderr, trouble)) => {
+            (stderr.to_owned(), Some(trouble.trim().to_owned()))
+        }
         None => (stderr, None),
     };
     let cgroups = cgroup.map(|it| it.leftovers()).unwrap_or_default();
@@ -131,7 +130,7 @@ pub(crate) fn run(
         stdout: text(out.path())?,
         stderr,
         took_too_long: ended.is_some(),
-        trouble: ended.or(left).or(cgroups),
+        trouble: ended.or(trouble).or(cgroups),
     })
 }
 
@@ -256,7 +255,7 @@ fn family(pid: i32) -> Vec<i32> {
 const REFUSED: i32 = 99;
 
 /// Begins the report on what was left behind.
-const LEFT: &str = "\n-- left behind: ";
+const TROUBLE: &str = "\n-- trouble: ";
 
 /// The other side: becomes a sandbox, and runs the script in it. Returns the
 /// exit code.
@@ -405,7 +404,9 @@ fn be_init(
         match wait4(any, 0)? {
             (pid, _) if pid != shell => {}
             (_, status) if libc::WIFSIGNALED(status) => {
-                break 128 + libc::WTERMSIG(status);
+                let signal = libc::WTERMSIG(status);
+                eprintln!("{TROUBLE}the script was killed by signal {signal}");
+                break 128 + signal;
             }
             (_, status) => break libc::WEXITSTATUS(status),
         }
@@ -418,7 +419,9 @@ fn be_init(
         .collect();
     if let Some(first) = left.first() {
         let count = left.len();
-        eprintln!("{LEFT}mounted outside: {first} ({count} in all)");
+        eprintln!(
+            "{TROUBLE}left behind: mounted outside: {first} ({count} in all)"
+        );
     }
     ensure!(
         code != REFUSED,
