@@ -49,6 +49,9 @@ const RUNNING: &str = "running";
 /// what it has in memory, if the disk is slow.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long its parent takes.
+const A_MOMENT: Duration = Duration::from_millis(300);
+
 /// The directory `DIR`, which no other container has.
 pub struct Kept {
     /// Open, and locked until it is closed.
@@ -111,8 +114,10 @@ impl Kept {
         };
         // That of the host's /proc, so not number 1.
         let us = Stat::read("self").context("there is no /proc/self/stat")?;
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
-        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        // Whatever has the name is of no use any more.
+        let _ = unlinkat(&directory, RUNNING, UnlinkatFlags::NoRemoveDir);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        let flags = flags | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let file = openat(&directory, RUNNING, flags, mode)
             .with_context(|| format!("openat({RUNNING:?}, O_CREAT)"))?;
@@ -196,13 +201,20 @@ fn open_or_make(given: &Path) -> anyhow::Result<File> {
 /// last copy of the descriptor is closed, however that happens: if we are
 /// killed, the kernel kills the container with us, a moment later. See flock(2).
 fn lock(directory: &File) -> anyhow::Result<()> {
-    match directory.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            bail!("it is in use by another container")
-        }
-        Err(TryLockError::Error(error)) => {
-            Err(error).context("flock(LOCK_EX|LOCK_NB)")
+    let start = Instant::now();
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(()),
+            // It may have been killed just now.
+            Err(TryLockError::WouldBlock) if start.elapsed() < A_MOMENT => {
+                sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                bail!("it is in use by another container")
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).context("flock(LOCK_EX|LOCK_NB)");
+            }
         }
     }
 }

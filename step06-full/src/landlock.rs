@@ -64,6 +64,9 @@ struct PathBeneath {
 
 /// Confines this process and all its descendants to what lies below `/`.
 ///
+/// A message queue is opened by mq_open(3) without a path: the kernel looks it up
+/// in a mount of its own, which has the root in common with `/dev/mqueue`.
+///
 /// What was handed in as standard input, output and error lies elsewhere, and
 /// may be opened again as it was given: what is open for reading, for reading.
 ///
@@ -79,8 +82,10 @@ pub fn confine() -> anyhow::Result<()> {
         };
         let files = handled(version);
         let ruleset = create_ruleset(version, files)?;
-        allow(&ruleset, &open_directory("/".as_ref())?, files)
-            .context(r#"landlock_add_rule("/")"#)?;
+        for directory in ["/", "/dev/mqueue"] {
+            allow(&ruleset, open_directory(directory.as_ref())?, files)
+                .with_context(|| format!("landlock_add_rule({directory:?})"))?;
+        }
         for number in libc::STDIN_FILENO..=libc::STDERR_FILENO {
             allow_again(&ruleset, number, files)
                 .with_context(|| format!("landlock_add_rule({number})"))?;

@@ -36,6 +36,7 @@ pub(crate) const TESTS: &[Test] = tests![
     nowhere_else_is_reachable_either,
     shared_memory_of_the_host_is_visible_up_to_step_5,
     shared_memory_of_the_container_is_invisible_outside,
+    message_queues_can_be_used,
     the_cgroup_path_is_hidden,
     dev_holds_what_every_program_expects_and_no_more,
     a_device_of_the_host_is_used_but_not_changed,
@@ -227,6 +228,16 @@ fn the_cgroup_path_is_hidden() {
     }
     let shown = CGROUPS.sh(script);
     assert!(shown.ok().contains("/container-in-six-steps."));
+}
+
+/// They have names, but no paths.
+fn message_queues_can_be_used() {
+    let image = Image::copy_of_default();
+    let name = format!("/suite-{}", std::process::id());
+    for step in ALL {
+        let used = image.helper(step, &["use-message-queue", &name]);
+        assert_eq!(used.ok(), "used", "{}", step.name);
+    }
 }
 
 fn dev_holds_what_every_program_expects_and_no_more() {

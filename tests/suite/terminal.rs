@@ -35,6 +35,7 @@ pub(crate) const TESTS: &[Test] = tests![
     what_reads_from_the_terminal_reads_nothing_in_the_background,
     a_container_ends_with_the_shell_that_it_was_a_job_of,
     a_terminal_that_is_closed_ends_the_container,
+    a_job_that_is_stopped_ends_with_its_terminal,
     the_terminal_comes_back_after_the_run,
     the_terminal_comes_back_in_the_modes_that_it_had,
     the_terminal_works_again_whatever_was_done_to_it,
@@ -486,6 +487,31 @@ fn a_terminal_that_is_closed_ends_the_container() {
                 });
             }
         }
+    }
+}
+
+/// A shell that loses its terminal hangs up on its jobs before it ends.
+fn a_job_that_is_stopped_ends_with_its_terminal() {
+    needs::tool("bash");
+    for step in ALL {
+        let mut session = Session::start(["bash", "--norc", "-i"]);
+        session.expect("host$ ");
+        let program = program(step);
+        let inside = "echo star''ted; sleep 100; :";
+        session.type_line(&format!("{program} run sh -c \"{inside}\""));
+        session.expect("started");
+        let family = wait_until("all of it", || {
+            let family = descendants(session.leader());
+            (family.len() >= if step == UTS { 4 } else { 5 }).then_some(family)
+        });
+        session.press(CTRL_Z);
+        session.expect("host$ ");
+        note(format!("{} {family:?}", step.name));
+        session.hang_up();
+        wait_until("the end of the container", || {
+            let mut alive = family.iter().filter_map(|pid| state(*pid));
+            alive.all(|state| state == 'Z').then_some(())
+        });
     }
 }
 

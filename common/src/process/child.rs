@@ -83,6 +83,10 @@ impl Child {
                     pass_on(libc::SIGSTOP, self.group())?;
                     self.suspend()?;
                 }
+                // A shell that ends hangs up on its jobs, each of them as a whole.
+                Event::Forward(libc::SIGHUP) if !self.has_init => {
+                    pass_on(libc::SIGHUP, self.group())?;
+                }
                 Event::Forward(signal) => pass_on(signal, self.pid)?,
                 Event::ForwardToGroup(signal) => {
                     self.pass_on_to_group(signal)?;

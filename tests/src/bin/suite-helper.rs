@@ -52,6 +52,7 @@ fn main() -> ExitCode {
     let arguments = arguments.expect("what a test has given is UTF-8");
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
+        ["use-message-queue", name] => use_message_queue(name),
         ["take-all", what] => take_all(what),
         ["disturb-terminal", state] => disturb_terminal(state),
         ["echo", text] => {
@@ -178,6 +179,24 @@ fn take_all(what: &str) -> io::Result<()> {
     };
     println!("taken {} {what}: {errno}", taken.len());
     io::stdin().read_line(&mut String::new())?;
+    Ok(())
+}
+
+/// Makes a message queue, opens it once more, and removes it. See
+/// mq_overview(7).
+fn use_message_queue(name: &str) -> io::Result<()> {
+    let name = std::ffi::CString::new(name)?;
+    let (attributes, mode) = (std::ptr::null::<libc::mq_attr>(), 0o600);
+    for flags in [libc::O_CREAT | libc::O_RDWR, libc::O_RDONLY] {
+        // SAFETY: the name ends in NUL, and without attributes the queue has
+        // the usual ones.
+        let queue =
+            unsafe { libc::mq_open(name.as_ptr(), flags, mode, attributes) };
+        Errno::result(queue)?;
+    }
+    // SAFETY: the name ends in NUL.
+    Errno::result(unsafe { libc::mq_unlink(name.as_ptr()) })?;
+    println!("used");
     Ok(())
 }
 
