@@ -170,7 +170,7 @@ fn limit_what_is_counted_together() -> anyhow::Result<()> {
     ] {
         let (soft, hard) =
             getrlimit(limit).with_context(|| format!("getrlimit({name})"))?;
-        let less = (hard / 4).min(soft);
+        let less = (hard / 2).min(soft);
         setrlimit(limit, less, hard)
             .with_context(|| format!("setrlimit({name}, {less}, {hard})"))?;
     }

@@ -9,7 +9,7 @@ use std::{
     mem,
     net::{Shutdown, TcpListener},
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::{
             ffi::{OsStrExt, OsStringExt},
             fs::{MetadataExt, PermissionsExt},
@@ -24,15 +24,13 @@ use std::{
 use anyhow::Context;
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
+    fcntl::OFlag,
     pty::{grantpt, posix_openpt, ptsname_r, unlockpt},
     sys::{
         signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
         stat::{Mode, fchmod},
     },
-    unistd::{
-        Pid, dup2_raw, dup2_stderr, gethostname, getpid, mkdtemp, setsid,
-    },
+    unistd::{Pid, dup2_stderr, gethostname, getpid, mkdtemp, setsid},
 };
 
 use crate::{memfd, process::Stat, rootfs};
@@ -111,14 +109,11 @@ impl Host {
         // meanwhile.
         unsafe { env::set_var(VARIABLE, &self.secret) };
         let file = File::open(self.secret_file()).context("open(secret)")?;
+        // Inherited, as it is not marked, and open until this process ends.
         // SAFETY: the number is free in this process, which has a handful of
         // descriptors; nobody else relies on it.
-        let copy = unsafe { dup2_raw(&file, DESCRIPTOR) }
-            .context("dup2(secret, 100)")?;
-        fcntl(&copy, FcntlArg::F_SETFD(FdFlag::empty()))
-            .context("fcntl(100, F_SETFD, 0)")?;
-        // It stays open until this process ends.
-        mem::forget(copy);
+        let copy = unsafe { libc::dup2(file.as_raw_fd(), DESCRIPTOR) };
+        Errno::result(copy).context("dup2(secret, 100)")?;
         // SAFETY: SIG_IGN is no handler.
         unsafe { signal(IGNORED, SigHandler::SigIgn) }
             .context("signal(SIGWINCH, SIG_IGN)")?;
@@ -340,8 +335,7 @@ fn copy_of_this_program() -> anyhow::Result<OwnedFd> {
     io::copy(&mut source, &mut copy).context("write(memfd)")?;
     copy.flush().context("write(memfd)")?;
     // Opened anew for reading: a file that is open for writing is ETXTBSY.
-    let path =
-        format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&copy));
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
     let readable =
         File::open(&path).with_context(|| format!("open({path:?})"))?;
     Ok(readable.into())
