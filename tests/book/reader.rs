@@ -338,6 +338,12 @@ impl Reader {
             bash.env("PROMPT", prompt).env("CHECKOUT", self.checkout());
             let mut session = Session::of(bash);
             session.expect(&format!("{prompt} "));
+            if let (User::Plain, Some(name)) = (user, sessions_user()) {
+                // As login(1) does it.
+                let mut chown = Command::new("chown");
+                let status = chown.args([&name, session.terminal()]).status();
+                assert!(status.is_ok_and(|it| it.success()), "chown {name}");
+            }
             let shell = (session, prompt.to_owned());
             self.shells.insert((user, terminal), shell);
         }

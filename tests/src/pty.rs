@@ -168,6 +168,11 @@ impl Session {
         is_exclusive != 0
     }
 
+    /// The path of the terminal.
+    pub fn terminal(&self) -> &str {
+        &self.terminal
+    }
+
     /// The process number of the session's leader.
     pub fn leader(&self) -> i32 {
         self.child.id() as i32
