@@ -19,6 +19,7 @@ use std::{
 pub mod cgroups;
 mod cli;
 mod doctor;
+pub mod files;
 mod gate;
 mod hints;
 pub mod machine;

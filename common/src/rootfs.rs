@@ -27,7 +27,7 @@ use std::{
     fs::{self, DirBuilder, File, Permissions},
     io::ErrorKind,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::OwnedFd,
         unix::{
             ffi::OsStrExt,
             fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
@@ -49,6 +49,8 @@ use nix::{
 
 use sources::Sources;
 pub use trusted::open_past_links;
+
+use crate::files::path_of;
 
 /// Returns the directory given by `--rootfs`, or else the default root file
 /// system, which is built if it does not exist or its sources have changed.
@@ -156,9 +158,7 @@ fn cache() -> anyhow::Result<PathBuf> {
 /// Checks that `dir` is a directory, and that no link of another user leads to
 /// it, and returns its canonical path.
 fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
-    let opened = open_past_links(dir)?;
-    let link = format!("/proc/self/fd/{}", opened.as_raw_fd());
-    fs::read_link(&link).with_context(|| format!("readlink({link:?})"))
+    path_of(&open_past_links(dir)?)
 }
 
 /// Opens the directory `dir`, only to name it by the descriptor: O_PATH needs
@@ -181,8 +181,9 @@ fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
         }
         way => way?,
     };
-    check_owner(home)?;
-    close_to_others(home)?;
+    if check_owner(home)? & 0o077 != 0 {
+        chmod(home, HOME_MODE)?;
+    }
     loop {
         if let Some(lock) = current(dir)? {
             check_owner(dir)?;
@@ -210,7 +211,7 @@ pub(crate) fn try_default() -> anyhow::Result<()> {
             way?;
             check_owner(home)?;
             if current(&dir)?.is_some() {
-                return check_owner(&dir);
+                return check_owner(&dir).map(drop);
             }
             home
         }
@@ -332,8 +333,8 @@ fn remove_tree(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Checks that nobody else could have put programs in `dir`, which will be run
-/// with the privileges of this user.
-fn check_owner(dir: &Path) -> anyhow::Result<()> {
+/// with the privileges of this user. Returns its mode.
+fn check_owner(dir: &Path) -> anyhow::Result<u32> {
     let status = dir
         .symlink_metadata()
         .with_context(|| format!("lstat({dir:?})"))?;
@@ -352,7 +353,7 @@ fn check_owner(dir: &Path) -> anyhow::Result<()> {
     if mode & 0o022 != 0 {
         bail!("{dir:?} is writable by others (mode {mode:04o}): {again}");
     }
-    Ok(())
+    Ok(mode)
 }
 
 /// The mode of the directory that an image lies in. What a container of steps 3
@@ -361,17 +362,6 @@ fn check_owner(dir: &Path) -> anyhow::Result<()> {
 ///
 /// The users in a container need not pass: their `/` is the image itself.
 const HOME_MODE: u32 = 0o700;
-
-/// Closes `home`, if it was made with another mode.
-fn close_to_others(home: &Path) -> anyhow::Result<()> {
-    let status = home
-        .symlink_metadata()
-        .with_context(|| format!("lstat({home:?})"))?;
-    match status.mode() & 0o077 {
-        0 => Ok(()),
-        _ => chmod(home, HOME_MODE),
-    }
-}
 
 /// Sets the permissions of `path` to `mode`, whatever the umask is.
 fn chmod(path: &Path, mode: u32) -> anyhow::Result<()> {

@@ -10,7 +10,6 @@ use std::{
     fs::File,
     io::{self, IsTerminal, stderr, stdin, stdout},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    path::Path,
 };
 
 use anyhow::Context;
@@ -28,6 +27,7 @@ use nix::{
 };
 
 use crate::{
+    files::by_number,
     gate,
     process::{self, Stat},
     report, signals,
@@ -72,22 +72,20 @@ impl Terminal {
         else {
             return Ok(None);
         };
-        let mut terminal = Terminal {
-            file: file.try_clone_to_owned().context("dup(terminal)")?,
-            state: State::of(file, &files)?,
-            shared: false,
-            _relay: None,
-            given_to: Cell::new(None),
-            last: Cell::new(None),
-        };
+        let is_ours = tcgetpgrp(file) == Ok(getpgrp());
+        let (file, state) = (
+            file.try_clone_to_owned().context("dup(terminal)")?,
+            State::of(file, &files)?,
+        );
+        let (mut shared, mut relay) = (false, None);
         // In the background it is somebody else's. Job control would only stop
         // a container that reads from it, and not one that takes it: see
         // tcsetpgrp(3) about those who block SIGTTOU.
         if stdin().is_terminal() {
-            match (terminal.is_ours(), stdout().is_terminal()) {
-                (true, true) => terminal.shared = true,
+            match (is_ours, stdout().is_terminal()) {
+                (true, true) => shared = true,
                 // In `step01-uts run … | less` it is `less`'s.
-                (true, false) => terminal._relay = Some(Relay::start()?),
+                (true, false) => relay = Some(Relay::start()?),
                 // As shells do for what they put into the background.
                 (false, _) => {
                     let null = File::open("/dev/null");
@@ -95,7 +93,14 @@ impl Terminal {
                 }
             }
         }
-        Ok(Some(terminal))
+        Ok(Some(Terminal {
+            file,
+            state,
+            shared,
+            _relay: relay,
+            given_to: Cell::new(None),
+            last: Cell::new(None),
+        }))
     }
 
     /// In the container's process: a session of its own, if it does not share
@@ -266,10 +271,9 @@ fn close_to_reading(file: impl AsFd + IsTerminal) -> anyhow::Result<()> {
     {
         return Ok(());
     }
-    let number = file.as_fd().as_raw_fd();
-    let path = format!("/proc/self/fd/{number}");
+    let path = by_number(&file);
     let mode = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let again = match open(Path::new(&path), mode, Mode::empty()) {
+    let again = match open(&path, mode, Mode::empty()) {
         Ok(again) => again,
         // After su(1) it belongs to somebody else.
         Err(errno) => {

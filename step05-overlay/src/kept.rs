@@ -16,7 +16,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{Read, Write},
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
@@ -26,6 +26,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use common::{
+    files::{by_number, path_of},
     process::Stat,
     report,
     rootfs::{open_directory, open_past_links},
@@ -81,14 +82,10 @@ impl Kept {
             check_dialect(upper)?;
         }
         open_inside(&directory, WORK, OFlag::O_PATH)?;
-        let here = by_number(&directory);
-        let path = fs::read_link(&here)
-            .with_context(|| format!("readlink({here:?})"))?;
-        let mount = None;
         Ok(Kept {
+            path: path_of(&directory)?,
             directory,
-            path,
-            mount,
+            mount: None,
         })
     }
 
@@ -104,28 +101,32 @@ impl Kept {
 
     /// The directory, as the process that mounts must open it: as a
     /// [lower](crate::layers::Lower::open) one.
-    ///
-    /// The lock is our parent's, and it may be killed before us: so we leave
-    /// our number, for [`wait_for_the_last`].
     pub(crate) fn open_again(&self, place: &Path) -> anyhow::Result<OwnedFd> {
         let directory = match &self.mount {
             Some(mount) => attach(mount, place)?,
             None => open_same(&self.path, &self.directory)?,
         };
-        // That of the host's /proc, so not number 1.
-        let us = Stat::read("self").context("there is no /proc/self/stat")?;
-        // Whatever has the name is of no use any more.
-        let _ = unlinkat(&directory, RUNNING, UnlinkatFlags::NoRemoveDir);
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-        let flags = flags | OFlag::O_CLOEXEC;
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let file = openat(&directory, RUNNING, flags, mode)
-            .with_context(|| format!("openat({RUNNING:?}, O_CREAT)"))?;
-        File::from(file)
-            .write_all(format!("{} {}\n", us.pid, us.start_time).as_bytes())
-            .with_context(|| format!("write({RUNNING:?})"))?;
+        sign(&directory)?;
         Ok(directory)
     }
+}
+
+/// Leaves our number in `directory`, for [`wait_for_the_last`]: the lock is our
+/// parent's, which may be killed before us.
+fn sign(directory: &OwnedFd) -> anyhow::Result<()> {
+    // That of the host's /proc, so not number 1.
+    let us = Stat::read("self").context("there is no /proc/self/stat")?;
+    // Whatever has the name is of no use any more.
+    let _ = unlinkat(directory, RUNNING, UnlinkatFlags::NoRemoveDir);
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    let file = openat(directory, RUNNING, flags | OFlag::O_CLOEXEC, mode)
+        .with_context(|| format!("openat({RUNNING:?}, O_CREAT|O_EXCL)"))?;
+    // At once, so that nobody reads half of it.
+    let text = format!("{} {}\n", us.pid, us.start_time);
+    File::from(file)
+        .write_all(text.as_bytes())
+        .with_context(|| format!("write({RUNNING:?})"))
 }
 
 impl Drop for Kept {
@@ -365,11 +366,6 @@ pub(crate) fn open_same(
         "somebody has put another directory in the place of {path:?}"
     );
     Ok(again)
-}
-
-/// The name of an open file: here it is its number. See proc(5).
-pub(crate) fn by_number(file: &impl AsFd) -> PathBuf {
-    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
 }
 
 fn stat(file: &File) -> anyhow::Result<fs::Metadata> {

@@ -1,15 +1,18 @@
 //! The directories that become one root file system.
 
 use std::{
-    fs,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, ensure};
-use common::{rootfs::open_past_links, xattr};
+use common::{
+    files::{by_number, path_of},
+    rootfs::open_past_links,
+    xattr,
+};
 
-use crate::kept::{Kept, attach, by_number, open_same};
+use crate::kept::{Kept, attach, open_same};
 
 /// The kernel stacks no more lower layers: OVL_MAX_STACK in its sources.
 const LOWER_MAX: usize = 500;
@@ -120,14 +123,10 @@ impl OpenLayers {
 impl Lower {
     fn find(given: &Path) -> anyhow::Result<Lower> {
         let directory = open_past_links(given)?;
-        let here = by_number(&directory);
-        let path = fs::read_link(&here)
-            .with_context(|| format!("readlink({here:?})"))?;
-        let is_detached = false;
         Ok(Lower {
+            path: path_of(&directory)?,
             directory,
-            path,
-            is_detached,
+            is_detached: false,
         })
     }
 

@@ -21,6 +21,7 @@ use std::{
 
 use anyhow::{Context, anyhow, ensure};
 use common::{
+    files::by_number,
     machine, report,
     rootfs::{self, open_directory},
     xattr,
@@ -39,7 +40,7 @@ pub use diff::{Diff, diff};
 pub use kept::Kept;
 pub use layers::{Layers, OpenLayers};
 
-use kept::{UPPER, WORK, by_number, make_inside};
+use kept::{UPPER, WORK, make_inside};
 
 /// mount(2) reads one page of options, the NUL at its end included, and cuts
 /// off the rest without a word.

@@ -11,6 +11,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::Context;
+use common::files::file_type;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{FileStat, Mode, SFlag, makedev, mknod};
@@ -34,7 +35,7 @@ const DEVICES: [(&str, u64, u64); 6] = [
 /// Whether this is one of the devices that each container has.
 pub(crate) fn is_harmless(file: &FileStat) -> bool {
     let device = |(_, major, minor)| makedev(major, minor);
-    SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
+    file_type(file) == SFlag::S_IFCHR
         && DEVICES.map(device).contains(&file.st_rdev)
 }
 

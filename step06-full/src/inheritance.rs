@@ -11,6 +11,7 @@ use std::path::Path;
 use std::{env, ffi::c_char, fs, ptr, slice};
 
 use anyhow::{Context, bail};
+use common::files::file_type;
 use nix::errno::Errno;
 use nix::sys::personality::{self, Persona};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -73,8 +74,7 @@ fn refuse_directories() -> anyhow::Result<()> {
         // were closed at the start, Rust's runtime opened /dev/null on them.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         let stat = fstat(fd).with_context(|| format!("fstat({number})"))?;
-        let file_type = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-        if file_type == SFlag::S_IFDIR {
+        if file_type(&stat) == SFlag::S_IFDIR {
             bail!("{name} is a directory of the host, a way out of any root");
         }
     }

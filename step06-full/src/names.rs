@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Context;
-use common::rootfs::open_directory;
+use common::{files::file_type, rootfs::open_directory};
 use nix::errno::Errno;
 use nix::fcntl::ResolveFlag;
 use nix::sys::stat::{Mode, SFlag, fstat, mknodat};
@@ -68,7 +68,8 @@ fn cover(
         target = find(root, &path)?;
     }
     let Some(target) = target else { return Ok(()) };
-    if is_directory(&target)? {
+    let status = fstat(&target).context("fstat(O_PATH)")?;
+    if file_type(&status) == SFlag::S_IFDIR {
         return Ok(());
     }
 
@@ -86,12 +87,6 @@ fn cover(
     mount_api::move_mount(&mount, &target, Path::new(""))
         .with_context(|| format!("move_mount({file:?}, {path:?})"))?;
     unlink(&file).with_context(|| format!("unlink({file:?})"))
-}
-
-fn is_directory(file: &OwnedFd) -> anyhow::Result<bool> {
-    let stat = fstat(file).context("fstat(O_PATH)")?;
-    let file_type = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-    Ok(file_type == SFlag::S_IFDIR)
 }
 
 /// Makes an empty file in `/etc`, unless there is something of that name, such

@@ -13,16 +13,12 @@
 //! fcntl(2), "File Sealing", and execveat(2).
 
 use std::{
-    arch::global_asm,
-    fs::File,
-    io::Write,
-    mem::offset_of,
-    os::fd::{AsRawFd, OwnedFd},
+    arch::global_asm, fs::File, io::Write, mem::offset_of, os::fd::OwnedFd,
     slice,
 };
 
 use anyhow::Context;
-use common::memfd;
+use common::{files::by_number, memfd};
 use libc::{Elf64_Ehdr, Elf64_Phdr};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 
@@ -140,7 +136,7 @@ fn make_file() -> anyhow::Result<OwnedFd> {
         .context("fcntl(memfd, F_ADD_SEALS)")?;
 
     // A file that is open for writing is not executed (ETXTBSY).
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let path = by_number(&file);
     let readable =
         File::open(&path).with_context(|| format!("open({path:?})"))?;
     Ok(readable.into())
@@ -219,14 +215,10 @@ mod tests {
 
     use super::*;
 
-    fn path(file: &OwnedFd) -> String {
-        format!("/proc/self/fd/{}", file.as_raw_fd())
-    }
-
     #[test]
     fn it_executes_its_first_argument_with_the_others() {
         let stub = make().expect("a stub");
-        let output = Command::new(path(&stub))
+        let output = Command::new(by_number(&stub))
             .arg0("/bin/sh")
             .args(["sh", "-c", "echo \"$0 $*\"", "first", "second"])
             .output()
@@ -237,14 +229,14 @@ mod tests {
     #[test]
     fn it_ends_when_there_is_no_such_program() {
         let stub = make().expect("a stub");
-        let status = Command::new(path(&stub)).arg0("/no/such").status();
+        let status = Command::new(by_number(&stub)).arg0("/no/such").status();
         assert_eq!(status.expect("it runs").code(), Some(127));
     }
 
     #[test]
     fn nobody_can_change_it() {
         let stub = make().expect("a stub");
-        let writable = File::options().write(true).open(path(&stub));
+        let writable = File::options().write(true).open(by_number(&stub));
         let written = writable.and_then(|mut file| file.write(b"x"));
         assert_eq!(
             written.expect_err("it is sealed").raw_os_error(),

@@ -9,16 +9,19 @@
 //! open_tree(2) and move_mount(2).
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use common::rootfs::open_directory;
+use common::{
+    files::{file_type, path_of},
+    rootfs::open_directory,
+};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlink};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat, stat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat, stat};
 
 use crate::{devices, mount_api};
 
@@ -190,10 +193,6 @@ impl OpenVolume {
     }
 }
 
-fn file_type(file: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT
-}
-
 /// Copies the mount at `source` and all below it. In a user namespace leaving
 /// those out would be `EINVAL`: they may have been mounted to hide something.
 fn clone_source(source: &Path) -> anyhow::Result<OwnedFd> {
@@ -305,10 +304,8 @@ fn open_or_create(
 
 /// Where below `root` the descriptor `file` is, as a path from there.
 fn place_in(root: &Path, file: &OwnedFd) -> anyhow::Result<PathBuf> {
-    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let path =
-        readlink(&*link).with_context(|| format!("readlink({link:?})"))?;
-    let below = Path::new(&path).strip_prefix(root);
+    let path = path_of(file)?;
+    let below = path.strip_prefix(root);
     let below =
         below.with_context(|| format!("{path:?} is not in {root:?}"))?;
     Ok(Path::new("/").join(below))

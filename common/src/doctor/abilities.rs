@@ -35,6 +35,7 @@ use super::{
     in_a_child,
 };
 use crate::{
+    files::by_number,
     machine, memfd,
     process::{self, Placeholder},
     rootfs, rootless,
@@ -363,11 +364,6 @@ fn new_directory(parent: &Path, name: &str) -> anyhow::Result<OwnedFd> {
         .with_context(|| format!("open({path:?}, O_PATH|O_NOFOLLOW)"))
 }
 
-/// The name of an open file: here it is its number. See proc(5).
-fn by_number(file: &OwnedFd) -> PathBuf {
-    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
-}
-
 /// Shows files with other ids, as step 6 does with the image for root.
 fn id_mapped_image() -> anyhow::Result<()> {
     id_mapped(&image_directory()?).map(drop)
@@ -432,9 +428,9 @@ fn attach(
     name: &str,
 ) -> anyhow::Result<OwnedFd> {
     new_directory(parent, name)?;
-    let source = format!("/proc/self/fd/{}", detached.as_raw_fd());
+    let source = by_number(&detached);
     let (target, flags) = (parent.join(name), MsFlags::MS_MOVE);
-    mount(Some(&*source), &target, None::<&str>, flags, None::<&str>)
+    mount(Some(&source), &target, None::<&str>, flags, None::<&str>)
         .with_context(|| format!("mount({source:?}, {target:?}, MS_MOVE)"))?;
     Ok(detached)
 }

@@ -33,7 +33,7 @@ use nix::{
     unistd::{Pid, dup2_stderr, gethostname, getpid, mkdtemp, setsid},
 };
 
-use crate::{memfd, process::Stat, rootfs};
+use crate::{files::by_number, memfd, process::Stat, rootfs};
 
 /// Set in the environment of the container's parent.
 pub(super) const VARIABLE: &str = "PROBE_OUTSIDE";
@@ -68,7 +68,7 @@ pub(super) struct Host {
     pub(super) leader: Cell<Pid>,
     /// A copy of this program, to be executed where there are no files.
     pub(super) program: OwnedFd,
-    /// Takes both away in the end.
+    /// Has made the directory and the shared memory.
     janitor: Janitor,
 }
 
@@ -148,22 +148,19 @@ impl Host {
     /// Whether other users of the host can execute what the agent has left: on
     /// the host itself, in the image, or in what the container keeps.
     pub(super) fn others_have_what_is_left(&self) -> bool {
-        let image = rootfs::default_dir().ok();
-        // The cache itself may be where others can't go, and so may we.
-        let cache = image.as_ref().and_then(|it| it.parent()?.parent());
-        let kept = self.kept().join("upper");
-        let places = [
-            (Some(self.directory.as_path()), Some(self.left_file())),
-            (cache, in_image(&self.directory).map(|it| it.join(LEFT))),
-            (
-                Some(self.directory.as_path()),
-                below(&kept, &self.directory).map(|it| it.join(LEFT)),
-            ),
-        ];
-        places.into_iter().any(|place| match place {
-            (Some(from), Some(file)) => others_can_execute(from, &file),
-            _ => false,
-        })
+        let can_execute = |from: &Path, root: &Path| {
+            below(root, &self.left_file())
+                .is_some_and(|file| others_can_execute(from, &file))
+        };
+        let in_image = rootfs::default_dir().is_ok_and(|image| {
+            // The cache itself may be where others can't go, and so may we.
+            let cache = image.ancestors().nth(2);
+            cache.is_some_and(|cache| can_execute(cache, &image))
+        });
+        let on_the_host =
+            others_can_execute(&self.directory, &self.left_file());
+        let kept = can_execute(&self.directory, &self.kept().join("upper"));
+        on_the_host || in_image || kept
     }
 }
 
@@ -188,9 +185,9 @@ fn in_image(directory: &Path) -> Option<PathBuf> {
     below(&rootfs::default_dir().ok()?, directory)
 }
 
-/// Where `directory` is if `root` is the root.
-fn below(root: &Path, directory: &Path) -> Option<PathBuf> {
-    Some(root.join(directory.strip_prefix("/").ok()?))
+/// Where `path` is if `root` is the root.
+fn below(root: &Path, path: &Path) -> Option<PathBuf> {
+    Some(root.join(path.strip_prefix("/").ok()?))
 }
 
 /// Nobody hears this process's errors any more.
@@ -335,7 +332,7 @@ fn copy_of_this_program() -> anyhow::Result<OwnedFd> {
     io::copy(&mut source, &mut copy).context("write(memfd)")?;
     copy.flush().context("write(memfd)")?;
     // Opened anew for reading: a file that is open for writing is ETXTBSY.
-    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    let path = by_number(&copy);
     let readable =
         File::open(&path).with_context(|| format!("open({path:?})"))?;
     Ok(readable.into())

@@ -105,46 +105,46 @@ fn fill(
     let host = Host::new()?;
     let controls: Vec<_> =
         rows::all().map(|row| (row.control)(&host)).collect();
-    let in_another =
-        |row: &Row| keeps && matches!(row.attempt, Attempt::Keeping(_));
 
-    let with_defaults = |workload: &Workload| run(&[], workload);
-    let mut board = in_container(&host, with_defaults, |line| {
-        let waived = line.hello()?;
-        let reason = |name| waived.iter().find(|(what, _)| what == name);
-        let mut board = Vec::new();
-        for (index, row) in rows::all().enumerate() {
-            let verdict = match (reason(row.name), &controls[index]) {
-                (Some((_, reason)), _) | (None, Err(reason)) => {
-                    Verdict::NotTried(reason.clone())
-                }
-                _ if in_another(row) => Verdict::NotTried(String::new()),
-                (None, Ok(())) => judge(row, &host, line.ask(index)?),
-            };
-            board.push((row.name, verdict));
-        }
-        Ok(board)
-    })?;
-
+    // Before the other one, whose parent the rows ask for.
     let options = [format!("--{KEEP}").into(), host.kept().into()];
     let keeping = |workload: &Workload| {
         // Where it fails, the row says so.
         host::silence()?;
         run(&options, workload)
     };
-    for (index, row) in rows::all().enumerate() {
-        if in_another(row) {
+    let kept = rows::all().enumerate().map(|(index, row)| {
+        let in_another = keeps && matches!(row.attempt, Attempt::Keeping(_));
+        in_another.then(|| {
             let answer = in_container(&host, keeping, |line| {
                 line.hello()?;
                 line.ask(index)
             });
-            board[index].1 = match answer {
+            match answer {
                 Ok(answer) => judge(row, &host, answer),
                 Err(_) => Verdict::NotTried("it can keep nothing here".into()),
+            }
+        })
+    });
+    let kept: Vec<Option<Verdict>> = kept.collect();
+
+    let with_defaults = |workload: &Workload| run(&[], workload);
+    in_container(&host, with_defaults, |line| {
+        let waived = line.hello()?;
+        let reason = |name| waived.iter().find(|(what, _)| what == name);
+        let mut board = Vec::new();
+        for ((index, row), kept) in rows::all().enumerate().zip(kept) {
+            let verdict = match (reason(row.name), &controls[index], kept) {
+                (Some((_, reason)), ..) | (None, Err(reason), _) => {
+                    Verdict::NotTried(reason.clone())
+                }
+                (None, Ok(()), Some(verdict)) => verdict,
+                (None, Ok(()), None) => judge(row, &host, line.ask(index)?),
             };
+            board.push((row.name, verdict));
         }
-    }
-    Ok(board)
+        Ok(board)
+    })
 }
 
 /// Starts a container by `run`, and asks the agent in it.

@@ -24,8 +24,8 @@ use std::{
 
 use anyhow::Context;
 use nix::{
-    fcntl::{AT_FDCWD, AtFlags, OFlag, open},
-    sys::stat::{Mode, fstatat},
+    fcntl::{AT_FDCWD, AtFlags},
+    sys::stat::fstatat,
 };
 
 /// The first line. To be raised when the code below builds something else out
@@ -133,10 +133,8 @@ fn line_is_true<'a>(
         return false;
     };
     if directory.as_ref().is_none_or(|(path, _)| *path != parent) {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        *directory = open(parent, flags, Mode::empty())
-            .ok()
-            .map(|opened| (parent, opened));
+        let opened = super::open_directory(parent).ok();
+        *directory = opened.map(|opened| (parent, opened));
     }
     let description = match directory {
         Some((_, parent)) => describe(parent, Path::new(name)),

@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fmt::Debug,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -20,34 +20,89 @@ use nix::{
     unistd::geteuid,
 };
 
+use crate::files::file_type;
+
 /// As many symbolic links as the kernel follows: MAXSYMLINKS in its sources.
 const LINKS_MAX: u32 = 40;
 
-/// Goes to the directory `path`, which is absolute, step by step, and returns it
-/// without symbolic links. Each directory on the way, and each link, is opened
-/// and looked at, so that nobody can exchange it in between; and when all are in
-/// order, nobody can later.
+/// Finds the way to the directory `path`, which is absolute, and returns it
+/// without symbolic links. Each directory on the way, and each link, is looked
+/// at: when all are in order, nobody can exchange a part of it later.
 ///
 /// They must belong to us, to root, or to whoever has `/` (in a user namespace
 /// without root, that is how root looks). Others may not write to them; they may
 /// where the sticky bit is set, as in `/tmp`, since there they can neither rename
-/// nor remove what is not theirs. See path_resolution(7) and inode(7).
+/// nor remove what is not theirs. See inode(7).
 ///
 /// # Errors
 /// Somebody else could exchange a part of the path; or that of the call that
 /// failed.
 pub(super) fn way_to(path: &Path) -> anyhow::Result<PathBuf> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let root = open("/", flags, Mode::empty())
-        .context(r#"open("/", O_PATH|O_NOFOLLOW)"#)?;
-    let top = status(&root, "/")?;
-    let owners = [top.st_uid, 0, geteuid().as_raw()];
-    check(&top, &owners, Path::new("/"))?;
+    let mut owners = vec![0, geteuid().as_raw()];
+    let (_, way) = walk(path, |status, place| {
+        if place == Path::new("/") {
+            owners.push(status.st_uid);
+        }
+        if file_type(status) != SFlag::S_IFLNK {
+            return check(status, &owners, place);
+        }
+        ensure!(
+            owners.contains(&status.st_uid),
+            "{place:?} on the way is a symbolic link of user {}",
+            status.st_uid
+        );
+        Ok(())
+    })?;
+    Ok(way)
+}
 
-    let (mut here, mut so_far) = (root, PathBuf::from("/"));
+/// Opens the directory `path`, and follows no other links to it than root's and
+/// our own: those of somebody else could lead anywhere, and be exchanged at any
+/// time. A relative path begins where we are.
+///
+/// # Errors
+/// A part of the path is the link of another user; or that of the call that
+/// failed.
+pub fn open_past_links(path: &Path) -> anyhow::Result<OwnedFd> {
+    // Where there is no link, it is one call.
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    if let Ok(opened) = openat2(AT_FDCWD, path, how) {
+        return Ok(opened);
+    }
+    let (opened, _) = walk(path, |status, place| {
+        let name = place.file_name().unwrap_or_default();
+        ensure!(
+            file_type(status) != SFlag::S_IFLNK
+                || [0, geteuid().as_raw()].contains(&status.st_uid),
+            "{name:?} in it is a symbolic link of user {}, not of {}",
+            status.st_uid,
+            geteuid()
+        );
+        Ok(())
+    })?;
+    Ok(opened)
+}
+
+/// Goes to the directory `path` step by step, and returns it, open, and its path
+/// without symbolic links. Each directory on the way, and each link, is opened
+/// and shown to `look`, with its path, so that nobody can exchange it in between.
+/// See path_resolution(7).
+fn walk(
+    path: &Path,
+    mut look: impl FnMut(&FileStat, &Path) -> anyhow::Result<()>,
+) -> anyhow::Result<(OwnedFd, PathBuf)> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let start = if path.is_absolute() { "/" } else { "." };
+    // The first name of an absolute path is "/".
+    let names = path.iter().skip(usize::from(path.is_absolute()));
+    let mut here = open(start, flags, Mode::empty())
+        .with_context(|| format!("open({start:?}, O_PATH|O_NOFOLLOW)"))?;
+    let mut so_far = PathBuf::from(start);
+    look(&status(&here, start)?, &so_far)?;
+
     let mut links = 0;
-    // The first one is "/".
-    let names = path.iter().skip(1);
     let mut names: VecDeque<OsString> = names.map(Into::into).collect();
     while let Some(name) = names.pop_front() {
         // A link may begin with "/": back to the top.
@@ -60,36 +115,36 @@ pub(super) fn way_to(path: &Path) -> anyhow::Result<PathBuf> {
             _ => so_far.join(&name),
         };
         let status = status(&next, &place)?;
-        if kind(&status) != SFlag::S_IFLNK {
-            check(&status, &owners, &place)?;
-            (here, so_far) = (next, place);
-            continue;
-        }
-        ensure!(
-            owners.contains(&status.st_uid),
-            "{place:?} on the way is a symbolic link of user {}",
-            status.st_uid
-        );
-        links += 1;
-        if links > LINKS_MAX {
-            return Err(Errno::ELOOP).context(format!("open({path:?})"));
-        }
-        let target = readlinkat(&next, "")
-            .with_context(|| format!("readlink({place:?})"))?;
-        for name in Path::new(&target).iter().rev() {
-            names.push_front(name.to_owned());
+        match file_type(&status) {
+            SFlag::S_IFDIR => {
+                look(&status, &place)?;
+                (here, so_far) = (next, place);
+            }
+            SFlag::S_IFLNK => {
+                look(&status, &place)?;
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(Errno::ELOOP)
+                        .context(format!("open({path:?})"));
+                }
+                let target = readlinkat(&next, "")
+                    .with_context(|| format!("readlink({place:?})"))?;
+                for name in Path::new(&target).iter().rev() {
+                    names.push_front(name.to_owned());
+                }
+            }
+            _ => {
+                return Err(Errno::ENOTDIR)
+                    .context(format!("open({place:?}, O_DIRECTORY)"));
+            }
         }
     }
-    Ok(so_far)
+    Ok((here, so_far))
 }
 
 /// Checks that nobody but the `owners` can exchange what is in the directory
 /// `path`.
 fn check(status: &FileStat, owners: &[u32], path: &Path) -> anyhow::Result<()> {
-    if kind(status) != SFlag::S_IFDIR {
-        return Err(Errno::ENOTDIR)
-            .context(format!("open({path:?}, O_DIRECTORY)"));
-    }
     let (uid, mode) = (status.st_uid, status.st_mode & 0o7777);
     if !owners.contains(&uid) {
         bail!(
@@ -104,77 +159,6 @@ fn check(status: &FileStat, owners: &[u32], path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens the directory `path` step by step, to follow no other links than
-/// root's and our own: those of somebody else could lead anywhere, and be
-/// exchanged at any time. A relative path begins where we are.
-///
-/// # Errors
-/// A part of the path is the link of another user; or that of the call that
-/// failed.
-pub fn open_past_links(path: &Path) -> anyhow::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let directory = flags | OFlag::O_DIRECTORY;
-    // Where there is no link, it is one call.
-    let how = OpenHow::new()
-        .flags(directory)
-        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    if let Ok(opened) = openat2(AT_FDCWD, path, how) {
-        return Ok(opened);
-    }
-    let start = if path.is_absolute() { "/" } else { "." };
-    let mut here = open(start, directory, Mode::empty())
-        .with_context(|| format!("open({start:?}, O_PATH|O_DIRECTORY)"))?;
-
-    let mut links = 0;
-    let mut names: Vec<OsString> = reversed(path);
-    while let Some(name) = names.pop() {
-        let next = openat(&here, name.as_os_str(), directory, Mode::empty());
-        match next {
-            Ok(next) => {
-                here = next;
-                continue;
-            }
-            // What is no directory may be a link to one.
-            Err(Errno::ENOTDIR) => {}
-            Err(errno) => {
-                return Err(errno).with_context(|| {
-                    format!("openat({name:?}, O_PATH|O_DIRECTORY|O_NOFOLLOW)")
-                });
-            }
-        }
-        let link = openat(&here, name.as_os_str(), flags, Mode::empty())
-            .with_context(|| format!("openat({name:?}, O_PATH|O_NOFOLLOW)"))?;
-        let status = fstat(&link).context("fstat(link)")?;
-        if kind(&status) != SFlag::S_IFLNK {
-            return Err(Errno::ENOTDIR)
-                .with_context(|| format!("openat({name:?}, O_DIRECTORY)"));
-        }
-        ensure!(
-            [0, geteuid().as_raw()].contains(&status.st_uid),
-            "{name:?} in it is a symbolic link of user {}, not of {}",
-            status.st_uid,
-            geteuid()
-        );
-        links += 1;
-        if links > LINKS_MAX {
-            return Err(Errno::ELOOP).context(format!("open({path:?})"));
-        }
-        let target = readlinkat(&link, "").context("readlinkat(link)")?;
-        // An absolute one begins with the name "/", and so at the root.
-        names.extend(reversed(Path::new(&target)));
-    }
-    Ok(here)
-}
-
-/// The names that `path` is made of, the first one last.
-fn reversed(path: &Path) -> Vec<OsString> {
-    path.iter().rev().map(OsStr::to_owned).collect()
-}
-
 fn status(file: &OwnedFd, name: impl Debug) -> anyhow::Result<FileStat> {
     fstat(file).with_context(|| format!("fstat({name:?})"))
-}
-
-fn kind(status: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
 }

@@ -8,15 +8,16 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use common::xattr;
+use common::{
+    files::{by_number, file_type},
+    xattr,
+};
 use nix::{
     errno::Errno,
     fcntl::{AtFlags, OFlag, openat},
     libc::{dev_t, ino_t},
     sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
 };
-
-use crate::kept::by_number;
 
 /// A layer. It has one descriptor, however deep it goes: on the way down that
 /// of the next directory takes its place, on the way up that of `..`.
@@ -90,17 +91,13 @@ pub(super) struct Found(FileStat);
 
 impl Found {
     pub(super) fn is_directory(&self) -> bool {
-        self.kind() == SFlag::S_IFDIR
+        file_type(&self.0) == SFlag::S_IFDIR
     }
 
     /// The mark of a deleted file: a character device of which both numbers
     /// are 0.
     pub(super) fn is_whiteout(&self) -> bool {
-        self.kind() == SFlag::S_IFCHR && self.0.st_rdev == 0
-    }
-
-    fn kind(&self) -> SFlag {
-        SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT
+        file_type(&self.0) == SFlag::S_IFCHR && self.0.st_rdev == 0
     }
 }
 

@@ -1,0 +1,32 @@
+//! Files that are open: what they are, and how to name them.
+
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd},
+    path::PathBuf,
+};
+
+use anyhow::Context;
+use nix::sys::stat::{FileStat, SFlag};
+
+/// A path that leads to the open file `file`, whatever its name is by now: here
+/// the name is its number. Works while the host's `/proc` is in its place. See
+/// proc(5).
+pub fn by_number(file: &impl AsFd) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
+}
+
+/// Where the open file `file` is: an absolute path without symbolic links. What
+/// is there a moment later may be another file.
+///
+/// # Errors
+/// That of readlink(2).
+pub fn path_of(file: &impl AsFd) -> anyhow::Result<PathBuf> {
+    let link = by_number(file);
+    fs::read_link(&link).with_context(|| format!("readlink({link:?})"))
+}
+
+/// What kind of file it is: `S_IFREG`, `S_IFDIR` and so on. See inode(7).
+pub fn file_type(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
+}
