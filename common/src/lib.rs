@@ -1,66 +1,29 @@
-//! The plumbing under every step. It isolates nothing.
+//! The plumbing under every step. It isolates nothing: everything that makes a
+//! container a container is in the libraries of the steps.
 //!
-//! Everything that makes a container a container is in the libraries of the
-//! steps. What is left for this crate is what no step wants to show twice: the
-//! command line ([`Program`]), creating a process and holding it until its
-//! parent is ready ([`NewProcess`]), the command that runs inside
-//! ([`Workload`]), signals, the terminal, becoming root without being root
-//! ([`rootless`]), a root file system to start with ([`rootfs`]), where the
-//! cgroups are ([`cgroups`]), the scoreboard ([`probe`]), the doctor, and errors
-//! that say what to do ([`report`]).
+//! It has eight rooms, and each uses only rooms below it:
+//!
+//! - `program`: what a `main.rs` calls, the command line of a step;
+//! - [`probe`]: the scoreboard, what is isolated in a step, decided by trying;
+//! - `workload`: what runs inside, a command or a function;
+//! - [`process`]: a process from its birth to its exit code, with the gate that
+//!   holds it, its signals and its terminal;
+//! - [`rootfs`]: a root file system to start with;
+//! - [`errors`]: how errors and warnings are printed, and what to do about them;
+//! - [`host`]: what is asked of the machine;
+//! - [`sys`]: the system calls themselves.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-    sync::OnceLock,
-};
-
-pub mod cgroups;
-mod cli;
 mod doctor;
-pub mod files;
-mod gate;
-mod hints;
-pub mod machine;
-pub mod memfd;
-pub mod passwd;
+pub mod errors;
+pub mod host;
 pub mod probe;
 pub mod process;
-pub mod report;
+mod program;
 pub mod rootfs;
-pub mod rootless;
-pub mod signals;
-mod startup;
-pub mod subid;
-mod terminal;
+pub mod sys;
 mod workload;
-pub mod xattr;
 
-pub use cli::Program;
+pub use host::rootless;
 pub use process::{Child, NewProcess};
+pub use program::Program;
 pub use workload::Workload;
-
-/// The project's name: in cache directories and in the names of cgroups.
-pub const PROJECT: &str = "container-in-six-steps";
-
-/// The name under which this program was started, without directories:
-/// `step03-mount`. It begins every message.
-pub fn program_name() -> &'static str {
-    static NAME: OnceLock<String> = OnceLock::new();
-    NAME.get_or_init(|| {
-        let argv0 = std::env::args_os().next().unwrap_or_default();
-        let name = Path::new(&argv0).file_name().unwrap_or_default();
-        name.to_string_lossy().into_owned()
-    })
-}
-
-/// Reads a file below `/proc` or `/sys`.
-///
-/// The kernel writes such a file anew for each read(2), and says that its size
-/// is 0, so that fs::read would begin with 32 bytes at a time.
-pub fn read_kernel_file(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(16 * 1024);
-    File::open(path)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}

@@ -19,19 +19,15 @@ mod image;
 mod old;
 mod sources;
 mod tools;
-mod trusted;
 
 use std::{
     env,
     ffi::OsStr,
     fs::{self, DirBuilder, File, Permissions},
     io::ErrorKind,
-    os::{
-        fd::OwnedFd,
-        unix::{
-            ffi::OsStrExt,
-            fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
-        },
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -40,24 +36,25 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use nix::{
-    errno::Errno,
-    fcntl::{OFlag, open},
-    sys::stat::Mode,
-    unistd::geteuid,
+use nix::{errno::Errno, unistd::geteuid};
+
+use crate::{
+    errors::PREPARING,
+    host::{
+        PROJECT,
+        files::path_of,
+        paths::{self, open_past_links},
+        program_name,
+    },
 };
-
 use sources::Sources;
-pub use trusted::open_past_links;
-
-use crate::files::path_of;
 
 /// Returns the directory given by `--rootfs`, or else the default root file
 /// system, which is built if it does not exist or its sources have changed.
 ///
 /// The path is absolute and has no symbolic links in it. Whether there is a
 /// shell in the directory is not looked at: `execve` will say so. Call it
-/// before [`become_root`](crate::rootless::become_root), and while the process
+/// before [`become_root`](crate::host::rootless::become_root), and while the process
 /// has one thread only: it starts the dynamic loader to ask it for libraries.
 ///
 /// # Errors
@@ -75,9 +72,6 @@ pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
         }
     }
 }
-
-/// The aim of all that [`find`] does for the default root file system.
-pub(crate) const PREPARING: &str = "preparing the default root file system";
 
 /// The default root file system, once [`find`] has returned it.
 static DEFAULT_IN_USE: OnceLock<Image> = OnceLock::new();
@@ -121,17 +115,14 @@ pub(crate) fn what_hides_tools() -> Option<&'static str> {
 /// Neither of the two variables holds an absolute path. See the XDG Base
 /// Directory Specification.
 pub fn default_dir() -> anyhow::Result<PathBuf> {
-    Ok(cache()?
-        .join(crate::PROJECT)
-        .join(program_file())
-        .join("rootfs"))
+    Ok(cache()?.join(PROJECT).join(program_file()).join("rootfs"))
 }
 
 /// The name of the file that this program is in, whatever it was started as.
 fn program_file() -> PathBuf {
     let path = fs::read_link("/proc/self/exe").unwrap_or_default();
     let Some(name) = path.file_name() else {
-        return crate::program_name().into();
+        return program_name().into();
     };
     // So the kernel marks one that was built anew meanwhile. See proc(5).
     let name = name.as_bytes();
@@ -161,23 +152,15 @@ fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
     path_of(&open_past_links(dir)?)
 }
 
-/// Opens the directory `dir`, only to name it by the descriptor: O_PATH needs
-/// no permission on the directory itself. See open(2).
-pub fn open_directory(dir: &Path) -> anyhow::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    open(dir, flags, Mode::empty())
-        .with_context(|| format!("open({dir:?}, O_PATH|O_DIRECTORY)"))
-}
-
 /// Returns the default root file system `dir`, after building it if that is
 /// needed.
 fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
     let home = dir.parent().context("it has no parent directory")?;
     // Before anything is read or written there.
-    let way = match trusted::way_to(home) {
+    let way = match paths::way_to(home) {
         Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => {
             make_home(home)?;
-            trusted::way_to(home)?
+            paths::way_to(home)?
         }
         way => way?,
     };
@@ -202,7 +185,7 @@ fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
 pub(crate) fn try_default() -> anyhow::Result<()> {
     let dir = default_dir()?;
     let home = dir.parent().context("it has no parent directory")?;
-    let there = match trusted::way_to(home) {
+    let there = match paths::way_to(home) {
         Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => {
             let mut there = home.ancestors().filter(|dir| dir.exists());
             there.next().context("there is no directory at all")?

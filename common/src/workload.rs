@@ -1,10 +1,12 @@
-//! What runs inside the container.
+//! What runs inside the container: a command, or a function of this program's.
+//!
+//! What the function is for is not known here; the probe hands itself in as one.
 
 use std::{
     convert::Infallible,
     ffi::{CString, OsStr, OsString},
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
@@ -19,21 +21,24 @@ use nix::{
 };
 
 use crate::{
-    hints, machine,
-    probe::Agent,
-    process::{self, Command},
-    report::{CannotRun, Hint},
-    rootfs, signals,
+    errors::{CannotRun, Hint, hints},
+    host::machine,
+    process::{self, signals},
+    rootfs,
 };
+
+mod command;
+
+use command::Command;
 
 /// Where commands are looked for when nothing else is said.
 const DEFAULT_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What runs inside the container: a command, or the probe.
+/// What runs inside the container: a command, or a function.
 #[derive(Clone)]
 pub struct Workload {
-    /// The command and its arguments; never empty.
+    /// The command and its arguments; empty only for a function.
     command: Vec<OsString>,
     /// The whole environment, later settings last.
     environment: Vec<(OsString, OsString)>,
@@ -41,11 +46,23 @@ pub struct Workload {
     asked_for: usize,
     /// The working directory of the command, seen from inside.
     workdir: Option<PathBuf>,
-    /// The probe runs in place of a command.
-    probe: Option<Agent>,
+    /// It runs in place of the command.
+    function: Option<Function>,
     /// The program that starts the command.
     launcher: Option<Rc<OwnedFd>>,
 }
+
+/// A function that runs in place of a command.
+#[derive(Clone)]
+struct Function {
+    /// What it needs open.
+    kept: Vec<RawFd>,
+    call: Rc<Call>,
+}
+
+/// It gets the environment that a command would have, and returns only if it
+/// fails.
+type Call = dyn Fn(&[CString]) -> anyhow::Result<Infallible>;
 
 impl Workload {
     /// A command with the environment that we have, and `extra` in it.
@@ -61,17 +78,23 @@ impl Workload {
             environment,
             asked_for,
             workdir,
-            probe: None,
+            function: None,
             launcher: None,
         }
     }
 
-    /// The probe, in place of a command.
-    pub(crate) fn probe(agent: Agent) -> Workload {
-        let command = vec!["probe".into()];
-        let mut workload = Workload::new(command, Vec::new(), None);
-        workload.probe = Some(agent);
-        workload
+    /// A function of this program's, in place of a command. It gets the
+    /// environment that a command would have, and uses the open files `kept`;
+    /// it returns only if it fails.
+    pub(crate) fn function(
+        kept: Vec<RawFd>,
+        call: impl Fn(&[CString]) -> anyhow::Result<Infallible> + 'static,
+    ) -> Workload {
+        let call = Rc::new(call);
+        Workload {
+            function: Some(Function { kept, call }),
+            ..Workload::new(Vec::new(), Vec::new(), None)
+        }
     }
 
     /// The same workload with an environment that has nothing of ours: only
@@ -115,9 +138,9 @@ impl Workload {
     /// As [`Workload::exec`].
     pub fn spawn(&self) -> anyhow::Result<Pid> {
         self.leave_the_host()?;
-        if let Some(agent) = &self.probe {
+        if let Some(function) = &self.function {
             // It needs memory of its own: it does not exec, it stays.
-            return process::fork(|| self.run_probe(agent));
+            return process::fork(|| self.call(function));
         }
         let command = self.prepare()?;
         let child = match &self.launcher {
@@ -135,16 +158,16 @@ impl Workload {
     /// executed (126).
     pub fn exec(&self) -> anyhow::Result<Infallible> {
         self.leave_the_host()?;
-        if let Some(agent) = &self.probe {
-            return self.run_probe(agent);
+        if let Some(function) = &self.function {
+            return self.call(function);
         }
         let command = self.prepare()?;
         Err(self.cannot_run(&command.file, command.exec()))
     }
 
-    fn run_probe(&self, agent: &Agent) -> anyhow::Result<Infallible> {
+    fn call(&self, function: &Function) -> anyhow::Result<Infallible> {
         signals::unblock()?;
-        agent.run(&self.environment())
+        (function.call)(&self.environment())
     }
 
     /// Closes what our program has open of the host, and only then looks at a
@@ -155,7 +178,8 @@ impl Workload {
     /// close-on-exec is not enough: this is before the exec (CVE-2024-21626 of
     /// runc).
     fn leave_the_host(&self) -> anyhow::Result<()> {
-        let mut kept = self.probe.as_ref().map_or(vec![], Agent::descriptors);
+        let function = self.function.as_ref();
+        let mut kept = function.map_or(vec![], |it| it.kept.clone());
         kept.extend(self.launcher.iter().map(|it| it.as_raw_fd()));
         process::close_own_descriptors(&kept)?;
         self.workdir

@@ -15,8 +15,10 @@ use std::convert::Infallible;
 
 use common::{
     Workload,
-    process::{self, Change, News},
-    signals::{self, Event},
+    process::{
+        self, Change, News,
+        signals::{self, Event},
+    },
 };
 
 /// Is the init: starts the command as its child, reaps orphans, passes on

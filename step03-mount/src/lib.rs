@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use common::rootfs::open_directory;
+use common::host::paths::open_directory;
 use nix::{
     errno::Errno,
     fcntl::{OFlag, openat},

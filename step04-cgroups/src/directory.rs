@@ -8,8 +8,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Context;
-use common::cgroups::{Hierarchy, Version};
-use common::report;
+use common::errors;
+use common::host::cgroups::{Hierarchy, Version};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 
@@ -46,7 +46,7 @@ impl Directory {
             Version::V2 => v2::place(&hierarchy, name)?,
         };
         let path = parent.join(&name.full);
-        make(&path).map_err(|error| match report::errno(&error) {
+        make(&path).map_err(|error| match errors::errno(&error) {
             Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
                 error.context("no delegated cgroup")
             }
@@ -106,7 +106,7 @@ pub(crate) fn remove(path: &Path) {
             }
             Err(error) => {
                 let error = anyhow::Error::from(error);
-                report::warning(&error.context(format!("rmdir({path:?})")));
+                errors::warning(&error.context(format!("rmdir({path:?})")));
                 return;
             }
             Ok(()) => return,
@@ -114,7 +114,7 @@ pub(crate) fn remove(path: &Path) {
     }
     let busy = anyhow::Error::from(Errno::EBUSY);
     let busy = busy.context(format!("rmdir({path:?})"));
-    report::warning(&busy.context("processes are left in the cgroup"));
+    errors::warning(&busy.context("processes are left in the cgroup"));
 }
 
 /// Writes `value` to an existing file of the kernel, in one write(2).

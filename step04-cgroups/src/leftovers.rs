@@ -11,7 +11,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use common::{PROJECT, process::Stat, report};
+use common::errors;
+use common::host::PROJECT;
+use common::process::Stat;
 use nix::unistd::{Pid, getpid};
 
 /// The ending that tells the leaf of a run from the cgroup of its container.
@@ -77,7 +79,7 @@ impl Name {
                 _ => {
                     let error = anyhow::Error::from(error);
                     let call = format!("rmdir({path:?})");
-                    report::warning(&error.context(call));
+                    errors::warning(&error.context(call));
                 }
             }
         }

@@ -25,8 +25,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use common::cgroups::{Hierarchy, Layout, Version};
-use common::report;
+use common::host::cgroups::{Hierarchy, Layout, Version};
+use common::{errors, probe};
 use directory::Directory;
 use leftovers::Name;
 use limits::Limit;
@@ -130,7 +130,7 @@ fn warn_of(waived: &[(&'static str, anyhow::Error)]) {
         return;
     }
     for (what, error) in waived {
-        report::waive(what, &in_words(error));
+        probe::waive(what, &in_words(error));
     }
     let reasons: Vec<String> =
         waived.iter().map(|(_, error)| reason(error)).collect();
@@ -144,13 +144,13 @@ fn warn_of(waived: &[(&'static str, anyhow::Error)]) {
             .collect();
         each.join("; ")
     };
-    report::warning(&anyhow!("not limited: {text}"));
+    errors::warning(&anyhow!("not limited: {text}"));
 }
 
 /// What the outermost context says, and the errno. The calls between the two
 /// are about another directory for each limit.
 fn reason(error: &anyhow::Error) -> String {
-    match report::errno(error) {
+    match errors::errno(error) {
         Some(errno) => format!("{error}: {errno}"),
         None => error.to_string(),
     }
@@ -159,7 +159,7 @@ fn reason(error: &anyhow::Error) -> String {
 /// The reason for the scoreboard, which is the same in each run: a call, with
 /// the name of this run's cgroup in it, is left out.
 fn in_words(error: &anyhow::Error) -> String {
-    match report::errno(error) {
+    match errors::errno(error) {
         Some(errno) if error.chain().count() == 2 => errno.to_string(),
         _ => error.to_string(),
     }

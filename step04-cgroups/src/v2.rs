@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context, bail, ensure};
-use common::cgroups::Hierarchy;
-use common::report;
+use common::errors;
+use common::host::cgroups::Hierarchy;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
@@ -123,7 +123,7 @@ fn hand_out(
     }
     let enabled = write(&subtree_control, &format!("+{controller}"));
     enabled.map_err(|error| {
-        let missing = match report::errno(&error) {
+        let missing = match errors::errno(&error) {
             // The "no internal processes" rule.
             Some(Errno::EBUSY) => format!("other processes are in {cgroup:?}"),
             _ => format!("the {controller} controller is not delegated"),
@@ -209,7 +209,7 @@ impl Drop for Leaf {
             Ok(()) => remove(&self.path),
             Err(error) => {
                 let aim = format!("leaving the leaf {:?}", self.path);
-                report::warning(&error.context(aim));
+                errors::warning(&error.context(aim));
             }
         }
     }

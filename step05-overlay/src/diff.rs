@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context;
-use common::rootfs;
+use common::{host::paths, rootfs};
 use nix::fcntl::OFlag;
 
 use crate::{
@@ -57,7 +57,7 @@ pub fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
     let upper = upper(dir).with_context(|| format!("reading {dir:?}"))?;
     let mut below = Vec::new();
     for lower in &args.lower {
-        let layer = rootfs::open_directory(lower)
+        let layer = paths::open_directory(lower)
             .and_then(check_dialect)
             .and_then(|()| open(lower));
         below.push(
@@ -91,7 +91,7 @@ fn open(dir: &Path) -> anyhow::Result<Layer> {
 
 fn open_directory(dir: &Path) -> anyhow::Result<File> {
     // It says ENOTDIR for a file.
-    rootfs::open_directory(dir)?;
+    paths::open_directory(dir)?;
     File::open(dir).with_context(|| format!("open({dir:?}, O_RDONLY)"))
 }
 

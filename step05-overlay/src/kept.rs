@@ -26,10 +26,12 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use common::{
-    files::{by_number, path_of},
+    errors,
+    host::{
+        files::{by_number, path_of},
+        paths::{open_directory, open_past_links},
+    },
     process::Stat,
-    report,
-    rootfs::{open_directory, open_past_links},
 };
 use nix::{
     errno::Errno,
@@ -140,7 +142,7 @@ impl Drop for Kept {
         let _ = unlinkat(&self.directory, RUNNING, UnlinkatFlags::NoRemoveDir);
         if let Err(error) = clean_workdir(&self.directory) {
             let aim = format!("cleaning the work directory in {:?}", self.path);
-            report::warning(&error.context(aim));
+            errors::warning(&error.context(aim));
         }
     }
 }

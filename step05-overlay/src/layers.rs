@@ -7,9 +7,11 @@ use std::{
 
 use anyhow::{Context, ensure};
 use common::{
-    files::{by_number, path_of},
-    rootfs::open_past_links,
-    xattr,
+    host::{
+        files::{by_number, path_of},
+        paths::open_past_links,
+    },
+    sys::xattr,
 };
 
 use crate::kept::{Kept, attach, open_same};

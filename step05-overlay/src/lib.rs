@@ -21,10 +21,10 @@ use std::{
 
 use anyhow::{Context, anyhow, ensure};
 use common::{
-    files::by_number,
-    machine, report,
-    rootfs::{self, open_directory},
-    xattr,
+    errors,
+    host::{files::by_number, machine, paths::open_directory},
+    rootfs,
+    sys::xattr,
 };
 use nix::{
     fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
@@ -148,7 +148,7 @@ fn dialect(
         return Ok("redirect_dir=off");
     }
     if !supported {
-        report::warning(&anyhow!(
+        errors::warning(&anyhow!(
             "the container can't delete or rename directories of its image \
              (EIO): what it writes is on a file system without attributes \
              user.*, such as a tmpfs before Linux 6.6; name a directory on a \

@@ -12,7 +12,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::Context;
-use common::cgroups::Version;
+use common::host::cgroups::Version;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount as mount_at};
 use nix::sys::stat::{Mode, SFlag, mknod};

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::{env, ffi::c_char, fs, ptr, slice};
 
 use anyhow::{Context, bail};
-use common::files::file_type;
+use common::host::files::file_type;
 use nix::errno::Errno;
 use nix::sys::personality::{self, Persona};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -222,7 +222,7 @@ fn join_new_session_keyring() -> anyhow::Result<()> {
 /// arguments were: `--env PASSWORD=...`, paths of the host. Its environment needs
 /// no such care: it is shown only to who may trace the process. See proc(5).
 fn hide_command_line() -> anyhow::Result<()> {
-    let name = common::program_name().as_bytes();
+    let name = common::host::program_name().as_bytes();
     // One behind the other, each with a NUL at its end. See execve(2).
     let size = env::args_os().map(|argument| argument.len() + 1).sum();
     // SAFETY: the C library has set it before `main`, and nobody changes it.

@@ -13,7 +13,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use anyhow::Context;
-use common::rootfs::open_directory;
+use common::host::paths::open_directory;
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Context;
-use common::{files::file_type, rootfs::open_directory};
+use common::host::{files::file_type, paths::open_directory};
 use nix::errno::Errno;
 use nix::fcntl::ResolveFlag;
 use nix::sys::stat::{Mode, SFlag, fstat, mknodat};

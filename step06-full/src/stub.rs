@@ -18,7 +18,7 @@ use std::{
 };
 
 use anyhow::Context;
-use common::{files::by_number, memfd};
+use common::{host::files::by_number, sys::memfd};
 use libc::{Elf64_Ehdr, Elf64_Phdr};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 

@@ -24,8 +24,9 @@ use std::{
 
 use anyhow::{Context, Error};
 use common::{
-    process, report,
-    subid::{self, Granted, Range},
+    errors,
+    host::subid::{self, Granted, Range},
+    process,
 };
 use nix::{
     errno::Errno,
@@ -89,7 +90,7 @@ impl Ids {
         if options.root_is_root_outside {
             return Ok(Ids::Same);
         }
-        let (users, groups) = subid::of_root(|error| report::warning(&error))?;
+        let (users, groups) = subid::of_root(|error| errors::warning(&error))?;
         layers.take_mounts(|path| {
             // One mount is enough: overlay sees nothing of those below it.
             mount_api::open_tree(path, 0).with_context(|| {
@@ -200,7 +201,7 @@ fn map_volumes(volumes: &[OpenVolume], namespace: &File) {
             let error = Error::from(errno).context(call).context(format!(
                 "files in {source:?} belong to nobody in the container"
             ));
-            report::warning(&error);
+            errors::warning(&error);
         }
     }
 }
@@ -276,7 +277,7 @@ fn write_own_user(child: Pid) -> anyhow::Result<()> {
 
 /// Nothing is less isolated then: the container is as if nothing were granted.
 fn say_alone(error: Error) {
-    report::warning(&error.context("root is the only user in the container"));
+    errors::warning(&error.context("root is the only user in the container"));
 }
 
 /// Leaves the groups of the caller, who may be in more than the one that is in

@@ -15,9 +15,9 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use common::{
+use common::host::{
     files::{file_type, path_of},
-    rootfs::open_directory,
+    paths::open_directory,
 };
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};

@@ -255,7 +255,7 @@ fn each_link_leads_somewhere() {
 
 /// What the steps say when they fail.
 fn each_hint_names_a_page() {
-    let hints = workspace().join("common/src/hints.rs");
+    let hints = workspace().join("common/src/errors/hints.rs");
     let hints = fs::read_to_string(hints).expect("it is a source");
     let pages = hints.split('"').filter(|text| text.ends_with(".md"));
     let pages: Vec<&str> = pages.collect();

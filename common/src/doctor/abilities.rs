@@ -35,12 +35,15 @@ use super::{
     in_a_child,
 };
 use crate::{
-    files::by_number,
-    machine, memfd,
+    errors,
+    host::{
+        files::by_number,
+        machine, rootless,
+        subid::{self, Granted},
+    },
     process::{self, Placeholder},
-    rootfs, rootless,
-    subid::{self, Granted},
-    xattr,
+    rootfs,
+    sys::{memfd, xattr},
 };
 
 /// In the order in which the steps come to need them.
@@ -176,7 +179,7 @@ fn as_process_1(
     let child = process::fork(|| match attempt() {
         Ok(()) => process::exit(0),
         Err(error) => {
-            let errno = crate::report::errno(&error);
+            let errno = errors::errno(&error);
             process::exit(errno.map_or(u8::MAX, |errno| errno as u8))
         }
     })?;
@@ -256,7 +259,7 @@ fn image_directory() -> anyhow::Result<PathBuf> {
 }
 
 fn image_place() -> anyhow::Result<()> {
-    rootfs::try_default().context(rootfs::PREPARING)?;
+    rootfs::try_default().context(errors::PREPARING)?;
     let directory = image_directory()?;
     ensure!(
         !machine::is_noexec(&directory),

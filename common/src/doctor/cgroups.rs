@@ -16,7 +16,7 @@ use nix::{
     unistd::{AccessFlags, access, getppid},
 };
 
-use crate::cgroups::{Hierarchy, Layout, Version};
+use crate::host::cgroups::{Hierarchy, Layout, Version};
 
 /// Whether a limit that `controller` enforces can be set.
 pub(super) fn limit(controller: &str) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use std::{env, fmt::Write};
 use serde_json::{Value, json};
 
 use super::{ABILITIES, Advice, Answer, Diagnosis, Failure, Need, cgroups};
-use crate::machine;
+use crate::host::machine;
 
 /// The names of the steps, by their numbers.
 const STEPS: [&str; 6] = [

@@ -24,7 +24,7 @@ use nix::{
 };
 
 use super::{Attempt, Host, rows};
-use crate::{process, report};
+use crate::process;
 
 /// Longer than any message on the line.
 const MESSAGE_MAX: usize = 64 * 1024;
@@ -138,7 +138,7 @@ impl Line {
 
 /// The agent: runs inside the container in place of a command.
 #[derive(Clone)]
-pub(crate) struct Agent {
+pub(super) struct Agent {
     host: Rc<Host>,
     line: Rc<OwnedFd>,
 }
@@ -152,7 +152,7 @@ impl Agent {
     }
 
     /// What the attempts need open.
-    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+    pub(super) fn descriptors(&self) -> Vec<RawFd> {
         vec![
             self.line.as_raw_fd(),
             self.host.program.as_raw_fd(),
@@ -161,11 +161,11 @@ impl Agent {
     }
 
     /// Tries what the probe asks for, until it hangs up.
-    pub(crate) fn run(
+    pub(super) fn run(
         &self,
         environment: &[CString],
     ) -> anyhow::Result<Infallible> {
-        let waived = report::waived();
+        let waived = super::waived::waived();
         let lines = waived.iter().map(|(what, why)| format!("{what}\t{why}\n"));
         self.say(Outcome::Worked, &lines.collect::<String>())?;
         loop {

@@ -33,7 +33,7 @@ use nix::{
     unistd::{Pid, dup2_stderr, gethostname, getpid, mkdtemp, setsid},
 };
 
-use crate::{files::by_number, memfd, process::Stat, rootfs};
+use crate::{host::files::by_number, process::Stat, rootfs, sys::memfd};
 
 /// Set in the environment of the container's parent.
 pub(super) const VARIABLE: &str = "PROBE_OUTSIDE";
@@ -268,7 +268,7 @@ fn clear_away(directory: &Path) {
     let _ = fs::set_permissions(closed, fs::Permissions::from_mode(0o700));
     if let Err(error) = fs::remove_dir_all(directory) {
         let call = format!("rmdir({directory:?})");
-        crate::report::warning(&anyhow::Error::from(error).context(call));
+        crate::errors::warning(&anyhow::Error::from(error).context(call));
     }
 }
 
@@ -281,7 +281,7 @@ impl Drop for Host {
         }
         self.janitor.alive.take();
         if let Err(error) = crate::process::wait(self.janitor.pid) {
-            crate::report::warning(&error);
+            crate::errors::warning(&error);
         }
     }
 }

@@ -10,13 +10,14 @@ use nix::{
     unistd::{Pid, getpid},
 };
 
-use super::{Change, End, News, end, pass_on, reap};
-use crate::{
+use super::{
+    Change, End, News, end,
     gate::Gate,
-    report,
+    pass_on, reap,
     signals::{self, Event},
     terminal::Terminal,
 };
+use crate::errors;
 
 /// The container's process, seen from the parent.
 ///
@@ -234,7 +235,7 @@ pub(crate) fn end_as_the_command(code: ExitCode) -> ExitCode {
         signals::give_in_to(Signal::SIGINT)
     };
     if let Err(error) = interrupt() {
-        report::warning(&error.context("ending by SIGINT"));
+        errors::warning(&error.context("ending by SIGINT"));
     }
     // Whoever has started us may have us ignore it.
     code

@@ -14,8 +14,7 @@ use nix::{
     unistd::{ForkResult, Pid, write},
 };
 
-use super::{Child, run_to_end};
-use crate::{gate, signals, terminal::Terminal};
+use super::{Child, fork::run_to_end, gate, signals, terminal::Terminal};
 
 /// From <linux/sched.h>. The flags of clone3(2) have 64 bits, and the crate
 /// `libc` declares this one too narrow.

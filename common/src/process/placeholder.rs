@@ -6,7 +6,7 @@ use nix::{
     unistd::{ForkResult, Pid, getpid, getppid, pause},
 };
 
-use super::{end, exit, new_process::clone};
+use super::{exit, new_process::clone, status::end};
 
 /// A process that does nothing: a namespace exists as long as a process is in
 /// it, and this one is in the new ones that it was created with.

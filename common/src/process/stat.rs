@@ -2,7 +2,7 @@
 
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
-use crate::read_kernel_file;
+use crate::host::files::read_kernel_file;
 
 /// Fields of `/proc/PID/stat`. The number and the start time together mean one
 /// process for ever; a pid alone is used again. See proc(5).

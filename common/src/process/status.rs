@@ -1,7 +1,12 @@
 //! What has become of a child.
 
+use anyhow::Context;
 use libc::c_int;
-use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 /// What has happened to a child.
 pub enum Change {
@@ -34,12 +39,42 @@ impl End {
     }
 }
 
+/// Takes note of one child that has ended or stopped: `child`, or any. Returns
+/// `None` when there is none at the moment.
+///
+/// A child that has ended stays in the process table, as a zombie, until its
+/// parent does this. See wait(2).
+pub fn reap(child: Option<Pid>) -> anyhow::Result<Option<(Pid, Change)>> {
+    match wait4(child, libc::WNOHANG | libc::WUNTRACED) {
+        // Other children of init may all be gone.
+        Err(Errno::ECHILD) => Ok(None),
+        change => change.context("wait4(WNOHANG|WUNTRACED)"),
+    }
+}
+
+/// Waits until `child` has ended, and returns its exit code; 128+n says that
+/// signal n killed it.
+pub(crate) fn wait(child: Pid) -> anyhow::Result<u8> {
+    let change = wait4(Some(child), 0);
+    match change.with_context(|| format!("wait4({child})"))? {
+        Some((_, Change::Ended(end))) => Ok(end.code()),
+        _ => unreachable!("without flags only an end is told"),
+    }
+}
+
+/// Kills `child` and waits for its end, if it is still there.
+pub(crate) fn end(child: Pid) {
+    // Both fail only if the process is gone already.
+    let _ = kill(child, Signal::SIGKILL);
+    let _ = wait4(Some(child), 0);
+}
+
 /// Asks for a change of `child`, or of any child. Returns `None` when there is
 /// none, which WNOHANG makes possible.
 ///
 /// nix has the same, but refuses the signals of real time, for which it has no
 /// names, when the zombie is gone already. See wait(2).
-pub(super) fn wait4(
+fn wait4(
     child: Option<Pid>,
     flags: c_int,
 ) -> nix::Result<Option<(Pid, Change)>> {

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, anyhow};
 
 use super::{image::make_dir, remove_tree, rename};
-use crate::report;
+use crate::errors;
 
 /// Whether there are some in `home`. This is asked at each start.
 pub(super) fn exist(home: &Path) -> bool {
@@ -74,7 +74,7 @@ fn keep(image: &Path, home: &Path) -> anyhow::Result<()> {
     }
     let place = free(|number| home.join(format!("rootfs.before-{number}")));
     rename(image, &place)?;
-    report::warning(&anyhow!(
+    errors::warning(&anyhow!(
         "the tools of this machine have changed, so the image was made anew; \
          the old one was written to, and is kept as {place:?}"
     ));

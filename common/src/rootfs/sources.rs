@@ -133,7 +133,7 @@ fn line_is_true<'a>(
         return false;
     };
     if directory.as_ref().is_none_or(|(path, _)| *path != parent) {
-        let opened = super::open_directory(parent).ok();
+        let opened = crate::host::paths::open_directory(parent).ok();
         *directory = opened.map(|opened| (parent, opened));
     }
     let description = match directory {

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 use common::{
-    files::{by_number, file_type},
-    xattr,
+    host::files::{by_number, file_type},
+    sys::xattr,
 };
 use nix::{
     errno::Errno,

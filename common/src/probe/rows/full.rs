@@ -19,8 +19,8 @@ use nix::{
 
 use super::{Attempt, Row, always, if_it_worked, in_a_child, refused};
 use crate::{
+    host::rootless,
     probe::host::{DESCRIPTOR, IGNORED, VARIABLE},
-    rootless,
 };
 
 /// Written with the value that it has.

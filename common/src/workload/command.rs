@@ -18,8 +18,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{vfork, wait};
-use crate::signals;
+use crate::process::{signals, vfork, wait};
 
 /// Where a launcher writes its errno.
 const REPORT: RawFd = 3;

@@ -19,10 +19,10 @@ use nix::{
         },
         time::TimeSpec,
     },
-    unistd::{Pid, getpid},
+    unistd::{Pid, getpgid, getpid},
 };
 
-use crate::{gate, process::News};
+use super::gate::{self, News};
 
 /// What [`next`] has received.
 pub enum Event {
@@ -202,6 +202,30 @@ pub(crate) fn queue_for_group(signal: c_int, init: Pid) -> nix::Result<()> {
     // SAFETY: the call takes three numbers; nobody follows the pointer.
     let result = unsafe { libc::sigqueue(init.as_raw(), signal, mark) };
     Errno::result(result).map(drop)
+}
+
+/// Sends `signal` to the process `pid`; that it has ended is no error.
+pub fn pass_on(signal: c_int, pid: Pid) -> anyhow::Result<()> {
+    // SAFETY: the call takes two integers. nix has it only for the signals that
+    // have names.
+    match Errno::result(unsafe { libc::kill(pid.as_raw(), signal) }) {
+        Err(Errno::ESRCH) => Ok(()),
+        result => result
+            .map(drop)
+            .with_context(|| format!("kill({pid}, {})", name(signal))),
+    }
+}
+
+/// Sends `signal` to all processes of the group that `member` is in: what the
+/// terminal does on Ctrl-C.
+pub fn pass_on_to_group(signal: c_int, member: Pid) -> anyhow::Result<()> {
+    match getpgid(Some(member)) {
+        Err(Errno::ESRCH) => Ok(()),
+        group => {
+            let group = group.with_context(|| format!("getpgid({member})"))?;
+            pass_on(signal, Pid::from_raw(-group.as_raw()))
+        }
+    }
 }
 
 /// All signals, also those of real time, but for the few that are left alone;

@@ -17,12 +17,20 @@
 use std::{
     fmt,
     io::{self, Write},
-    sync::Mutex,
 };
 
 use nix::errno::Errno;
 
-use crate::{hints, program_name};
+use crate::host::program_name;
+
+mod errno;
+pub mod hints;
+
+pub use errno::errno;
+
+/// The aim of all that is done for the default root file system. The table of
+/// hints knows it by this name.
+pub(crate) const PREPARING: &str = "preparing the default root file system";
 
 /// The exit code for "the tool failed", as with Docker; 126 and 127 say that
 /// the command could not be run, 128+n that signal n killed it.
@@ -111,26 +119,6 @@ pub fn escaped(text: &str) -> String {
     line
 }
 
-/// Remembers that `what` is not enforced in this run, and why. The scoreboard
-/// then shows the row of that name as "not tried".
-///
-/// Must be called before the container's process is created: what it shall
-/// know it inherits. Printing the warning is the caller's business.
-pub fn waive(what: &'static str, reason: &str) {
-    let mut waived = WAIVED.lock().unwrap_or_else(|poison| poison.into_inner());
-    waived.push((what, escaped(reason)));
-}
-
-/// What [`waive`] has collected so far.
-pub(crate) fn waived() -> Vec<(&'static str, String)> {
-    WAIVED
-        .lock()
-        .unwrap_or_else(|poison| poison.into_inner())
-        .clone()
-}
-
-static WAIVED: Mutex<Vec<(&'static str, String)>> = Mutex::new(Vec::new());
-
 /// Prints `lines` behind the program's name, in one write, so that two
 /// processes that share a terminal do not mix their lines.
 fn say(lines: &[String]) {
@@ -153,15 +141,6 @@ fn describe(link: &(dyn std::error::Error + 'static)) -> String {
         Some(number) => Errno::from_raw(number).to_string(),
         None => link.to_string(),
     }
-}
-
-/// The errno at the end of an error's chain.
-pub fn errno(error: &anyhow::Error) -> Option<Errno> {
-    let root = error.root_cause();
-    if let Some(error) = root.downcast_ref::<io::Error>() {
-        return error.raw_os_error().map(Errno::from_raw);
-    }
-    root.downcast_ref::<Errno>().copied()
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! Files that are open: what they are, and how to name them.
+//! Files: what they are, how to name them, and those that the kernel writes.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Read},
     os::fd::{AsFd, AsRawFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context;
@@ -29,4 +30,14 @@ pub fn path_of(file: &impl AsFd) -> anyhow::Result<PathBuf> {
 /// What kind of file it is: `S_IFREG`, `S_IFDIR` and so on. See inode(7).
 pub fn file_type(status: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
+}
+
+/// Reads a file below `/proc` or `/sys`.
+///
+/// The kernel writes such a file anew for each read(2), and says that its size
+/// is 0, so that fs::read would begin with 32 bytes at a time.
+pub fn read_kernel_file(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(16 * 1024);
+    File::open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

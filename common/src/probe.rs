@@ -18,15 +18,17 @@ use std::{
 
 use anyhow::Context;
 
-use crate::{Workload, process};
+use crate::{Workload, host::program_name, process};
 
 mod agent;
 mod host;
 mod rows;
+mod waived;
 
-pub(crate) use agent::{Agent, row_to_try};
-use agent::{Answer, Line, Outcome};
+pub(crate) use agent::row_to_try;
+use agent::{Agent, Answer, Line, Outcome};
 use host::Host;
+pub use waived::waive;
 
 /// One thing that a container should keep from the host.
 struct Row {
@@ -163,7 +165,11 @@ fn in_container<T>(
         let _ = host::lead_a_session();
         let parent = process::fork(|| {
             host.lay_traces()?;
-            run(&Workload::probe(Agent::new(host, agents_end.clone())))?;
+            let agent = Agent::new(host, agents_end.clone());
+            run(&Workload::function(
+                agent.descriptors(),
+                move |environment| agent.run(environment),
+            ))?;
             process::exit(0)
         })?;
         process::exit(process::wait(parent)?)
@@ -226,7 +232,7 @@ fn as_json(board: &Scoreboard) -> String {
         })
         .collect();
     let board = serde_json::json!({
-        "step": crate::program_name(), "rows": rows,
+        "step": program_name(), "rows": rows,
     });
     format!("{board:#}\n")
 }

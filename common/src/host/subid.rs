@@ -9,7 +9,7 @@ use nix::{
     unistd::{Pid, getegid, geteuid},
 };
 
-use crate::passwd::User;
+use super::passwd::User;
 
 /// How many ids a container of root gets: what programs expect to exist.
 pub const COUNT: u32 = 65536;

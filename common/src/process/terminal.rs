@@ -26,19 +26,17 @@ use nix::{
     },
 };
 
-use crate::{
-    files::by_number,
-    gate,
-    process::{self, Stat},
-    report, signals,
+use super::{
+    Stat, close_own_descriptors, exit, fork::fork, gate, signals, status::end,
 };
+use crate::{errors, host::files::by_number};
 
 /// The controlling terminal of our session, if it is our standard input, output
 /// or error, and so comes into the container with it.
 ///
 /// When this is dropped, the terminal is ours, in the state that it had: a
 /// shell that was killed leaves it without echo.
-pub(crate) struct Terminal {
+pub(super) struct Terminal {
     file: OwnedFd,
     state: State,
     /// The container gets the terminal, and has it until it ends.
@@ -63,7 +61,7 @@ struct State {
 
 impl Terminal {
     /// Looks for it. To be called before the container's process exists.
-    pub(crate) fn find() -> anyhow::Result<Option<Terminal>> {
+    pub(super) fn find() -> anyhow::Result<Option<Terminal>> {
         // SAFETY: nothing in this program closes these three, and where they
         // were closed at the start, Rust's runtime opened /dev/null on them.
         let files = [0, 1, 2].map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
@@ -109,7 +107,7 @@ impl Terminal {
     /// PID namespaces do not part sessions and process groups: `kill(0)` would
     /// reach the whole group of whoever has started us, and `/dev/tty` would be
     /// their terminal. See setsid(2).
-    pub(crate) fn part(terminal: &Option<Terminal>) -> anyhow::Result<()> {
+    pub(super) fn part(terminal: &Option<Terminal>) -> anyhow::Result<()> {
         if terminal.as_ref().is_some_and(|terminal| terminal.shared) {
             return Ok(());
         }
@@ -121,7 +119,7 @@ impl Terminal {
     /// Puts `child`, which waits at its gate, into a process group of its own,
     /// and gives that group the terminal, if we have it. Does nothing for a
     /// child in a session of its own.
-    pub(crate) fn share_with(&self, child: Pid) -> anyhow::Result<()> {
+    pub(super) fn share_with(&self, child: Pid) -> anyhow::Result<()> {
         if !self.shared {
             return Ok(());
         }
@@ -131,18 +129,18 @@ impl Terminal {
 
     /// Whether the container shares it: then a container that stops is a job
     /// that stops.
-    pub(crate) fn is_shared(&self) -> bool {
+    pub(super) fn is_shared(&self) -> bool {
         self.shared
     }
 
     /// Whether our own process group has it.
-    pub(crate) fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         tcgetpgrp(&self.file) == Ok(getpgrp())
     }
 
     /// Gives the terminal, if it is ours, to the process group in the container
     /// that had it before, or else to that of `child`.
-    pub(crate) fn give_to(&self, child: Pid) -> anyhow::Result<()> {
+    pub(super) fn give_to(&self, child: Pid) -> anyhow::Result<()> {
         if !self.shared || !self.is_ours() {
             return Ok(());
         }
@@ -159,7 +157,7 @@ impl Terminal {
 
     /// Takes the terminal back, if the container has it, in the state that it
     /// had.
-    pub(crate) fn take_back(&self) -> anyhow::Result<()> {
+    pub(super) fn take_back(&self) -> anyhow::Result<()> {
         // It may have been closed meanwhile.
         let holder = tcgetpgrp(&self.file).ok();
         // A shell may have taken it, as we were stopped, or have lost our own.
@@ -240,16 +238,16 @@ impl Relay {
     fn start() -> anyhow::Result<Relay> {
         let (reader, writer) = io::pipe().context("pipe2(O_CLOEXEC)")?;
         let us = getpid();
-        let relay = process::fork(|| {
+        let relay = fork(|| {
             gate::die_with_parent()?;
             if getppid() != us {
-                process::exit(report::FAILED);
+                exit(errors::FAILED);
             }
-            process::close_own_descriptors(&[writer.as_raw_fd()])?;
+            close_own_descriptors(&[writer.as_raw_fd()])?;
             signals::block_all_but_stops()?;
             // It ends with the terminal, or with the container.
             let _ = io::copy(&mut stdin().lock(), &mut &writer);
-            process::exit(0)
+            exit(0)
         })?;
         let relay = Relay(relay);
         replace(stdin(), reader.into())?;
@@ -259,7 +257,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        process::end(self.0);
+        end(self.0);
     }
 }
 
@@ -280,7 +278,7 @@ fn close_to_reading(file: impl AsFd + IsTerminal) -> anyhow::Result<()> {
             let error = anyhow::Error::from(errno)
                 .context(format!("open({path:?}, O_WRONLY)"))
                 .context("the container can read what is typed here");
-            report::warning(&error);
+            errors::warning(&error);
             return Ok(());
         }
     };
@@ -301,7 +299,7 @@ fn replace(standard: impl AsFd, other: OwnedFd) -> anyhow::Result<()> {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if let Err(error) = self.take_back() {
-            report::warning(&error.context("taking the terminal back"));
+            errors::warning(&error.context("taking the terminal back"));
         }
     }
 }

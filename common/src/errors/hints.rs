@@ -12,7 +12,8 @@
 
 use nix::errno::Errno::{self, *};
 
-use crate::{machine, report};
+use super::errno;
+use crate::host::machine;
 
 /// A row of the table.
 pub(crate) struct Hint {
@@ -126,7 +127,7 @@ const CACHE_ELSEWHERE: &str = "name a root file system by --rootfs; or, as a \
                                plain user, another cache by XDG_CACHE_HOME";
 
 /// The aim of the calls that make the default root file system.
-const CACHE: &[&str] = &[crate::rootfs::PREPARING];
+const CACHE: &[&str] = &[super::PREPARING];
 
 const HINTS: &[Hint] = &[
     // User namespaces. In a chroot and under a sysctl the errno is the same.
@@ -853,7 +854,7 @@ const HINTS: &[Hint] = &[
 
 /// The row for `error`, when one cause is usual.
 pub(crate) fn find(error: &anyhow::Error) -> Option<&'static Hint> {
-    let errno = report::errno(error);
+    let errno = errno(error);
     let links: Vec<String> = error.chain().map(ToString::to_string).collect();
     let is_of = |call: &&str| {
         let (beginning, part) = call.split_once('*').unwrap_or((call, ""));

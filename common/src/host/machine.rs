@@ -2,7 +2,7 @@
 //! fails that works elsewhere.
 //!
 //! An errno alone is not a cause: `EPERM` has a dozen. Each function here looks
-//! at one circumstance, when a hint asks for it ([`crate::hints`]).
+//! at one circumstance, when a hint asks for it (those of [`crate::errors`]).
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -14,7 +14,7 @@ use nix::{
     unistd::geteuid,
 };
 
-use crate::cgroups::Mount;
+use super::mountinfo::Mount;
 
 /// The inode number of the first user namespace, PROC_USER_INIT_INO in the
 /// kernel's sources. It is the same on every machine.
@@ -201,8 +201,7 @@ pub(crate) fn sys_is_masked() -> bool {
     })
 }
 
-/// Where something is mounted, and the type of the file system. See
-/// proc_pid_mountinfo(5).
+/// Where something is mounted, and the type of the file system.
 fn mounts() -> Vec<(String, String)> {
     let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

@@ -27,7 +27,8 @@ use nix::{
     },
 };
 
-use crate::process;
+use super::exit;
+use crate::errors::FAILED;
 
 /// What the child tells the parent, each by one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +43,14 @@ pub enum News {
 }
 
 /// The parent's end.
-pub(crate) struct Gate(UnixStream);
+pub(super) struct Gate(UnixStream);
 
 /// The child's end; set once, in the child.
 static CHILDS_END: OnceLock<UnixStream> = OnceLock::new();
 
 /// Makes a closed gate: the parent's end and the child's. Both are closed on
 /// exec.
-pub(crate) fn new() -> anyhow::Result<(Gate, UnixStream)> {
+pub(super) fn new() -> anyhow::Result<(Gate, UnixStream)> {
     let (parent, child) =
         UnixStream::pair().context("socketpair(AF_UNIX, SOCK_STREAM)")?;
     Ok((Gate(parent), child))
@@ -57,12 +58,12 @@ pub(crate) fn new() -> anyhow::Result<(Gate, UnixStream)> {
 
 impl Gate {
     /// Lets the child go on.
-    pub(crate) fn open(&self) -> anyhow::Result<()> {
+    pub(super) fn open(&self) -> anyhow::Result<()> {
         (&self.0).write_all(b"!").context("write(gate)")
     }
 
     /// Asks for a SIGIO whenever the child says something ([`tell`]).
-    pub(crate) fn listen(&self) -> anyhow::Result<()> {
+    pub(super) fn listen(&self) -> anyhow::Result<()> {
         let us = std::process::id();
         // SAFETY: F_SETOWN takes an int and changes only our own descriptor.
         let result = unsafe {
@@ -77,7 +78,7 @@ impl Gate {
 
     /// Takes what the child has said. Each of the news is there once, however
     /// often it was told.
-    pub(crate) fn news(&self) -> Vec<News> {
+    pub(super) fn news(&self) -> Vec<News> {
         let mut said = Vec::new();
         let mut bytes = [0; 64];
         // It ends with EAGAIN, or with the child's end.
@@ -91,23 +92,22 @@ impl Gate {
 }
 
 /// In the child: waits until the parent opens the gate.
-pub(crate) fn wait(childs_end: UnixStream) -> anyhow::Result<()> {
+pub(super) fn wait(childs_end: UnixStream) -> anyhow::Result<()> {
     let end = CHILDS_END.get_or_init(|| childs_end);
     die_with_parent()?;
     let mut byte = [0];
     // Nothing to read means that the parent has given up or is dead. It has
     // said why, so there is nothing to add.
     if { end }.read(&mut byte).context("read(gate)")? == 0 {
-        process::exit(crate::report::FAILED);
+        exit(FAILED);
     }
     Ok(())
 }
 
-/// In the child: has the kernel kill this process when its parent dies.
-///
-/// To be called again after each change of user or group ids: the kernel takes
-/// it back then. See PR_SET_PDEATHSIG(2const).
-pub(crate) fn die_with_parent() -> anyhow::Result<()> {
+/// Has the kernel kill this process when its parent dies. To be called again
+/// after each change of user or group ids, which takes it back. See prctl(2),
+/// PR_SET_PDEATHSIG.
+pub fn die_with_parent() -> anyhow::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)
         .context("prctl(PR_SET_PDEATHSIG, SIGKILL)")?;
 
@@ -120,24 +120,25 @@ pub(crate) fn die_with_parent() -> anyhow::Result<()> {
     poll(&mut ends, PollTimeout::ZERO).context("poll(gate)")?;
     let seen = ends[0].revents().unwrap_or(PollFlags::empty());
     if seen.contains(PollFlags::POLLHUP) {
-        process::exit(crate::report::FAILED);
+        exit(FAILED);
     }
     Ok(())
 }
 
 /// The number of the child's end, in the child.
-pub(crate) fn childs_end() -> Option<RawFd> {
+pub(super) fn childs_end() -> Option<RawFd> {
     CHILDS_END.get().map(|end| end.as_raw_fd())
 }
 
 /// Whether we are the child, and have passed the gate.
-pub(crate) fn is_behind_us() -> bool {
+pub(super) fn is_behind_us() -> bool {
     CHILDS_END.get().is_some()
 }
 
-/// In the child: tells the parent. Nobody waits for it: if the parent does not
-/// listen, or not any more, the news is lost.
-pub(crate) fn tell(news: News) -> anyhow::Result<()> {
+/// For init: tells the parent outside what it can't see itself, since it is the
+/// parent of number 1 and not of the command. Nobody waits for it: if the parent
+/// does not listen, or not any more, the news is lost.
+pub fn tell(news: News) -> anyhow::Result<()> {
     let Some(end) = CHILDS_END.get() else {
         return Ok(());
     };

@@ -2,7 +2,7 @@
 //!
 //! It tries each [`Ability`] that the steps need, by one small call, in a child
 //! that ends with it: nothing of it is left. What fails is explained by the
-//! same table as the errors of `run` ([`crate::hints`]).
+//! same table as the errors of `run` ([`crate::errors::hints`]).
 
 use std::{
     env, fmt,
@@ -18,7 +18,11 @@ use nix::{
     },
 };
 
-use crate::{hints, passwd::User, process, report, rootless};
+use crate::{
+    errors::{self, hints},
+    host::{passwd::User, rootless},
+    process,
+};
 
 mod abilities;
 mod cgroups;
@@ -312,7 +316,7 @@ fn tell(mut parent: PipeWriter, error: &anyhow::Error) -> anyhow::Result<()> {
             page: hint.page.into(),
         }),
     };
-    let mut text = report::one_line(error);
+    let mut text = errors::one_line(error);
     if let Some(Advice { cause, fix, page }) = hint {
         text += &format!("\n{cause}\n{fix}\n{page}");
     }

@@ -1,4 +1,6 @@
-//! The command line that all steps have in common.
+//! What a `main.rs` calls: the command line that all steps have in common.
+//!
+//! What the commands do is elsewhere: the step's own `run`, and the scoreboard.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -14,7 +16,15 @@ use clap::{
     value_parser,
 };
 
-use crate::{Workload, doctor, probe, process, program_name, report, signals};
+use crate::{
+    Workload, doctor,
+    errors::{self, escaped},
+    host::program_name,
+    probe,
+    process::{self, signals},
+};
+
+mod startup;
 
 /// What a step does with its options and a workload: the whole container, from
 /// the parent's view.
@@ -69,7 +79,7 @@ impl<A: Args> Program<A> {
             Ok(code) => process::end_as_the_command(code),
             Err(error) => match error.downcast::<Error>() {
                 Ok(usage) => self.explain(usage),
-                Err(error) => report::failure(&error).into(),
+                Err(error) => errors::failure(&error).into(),
             },
         }
     }
@@ -112,20 +122,20 @@ impl<A: Args> Program<A> {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     let error = anyhow::Error::from(error).context("write(1)");
-                    report::failure(&error).into()
+                    errors::failure(&error).into()
                 }
             },
             kind if kind == help => {
                 let _ = usage.print();
-                report::FAILED.into()
+                errors::FAILED.into()
             }
-            _ => report::failure(&in_one_line(usage, &self.command_line()))
+            _ => errors::failure(&in_one_line(usage, &self.command_line()))
                 .into(),
         }
     }
 
     fn command_line(&self) -> Command {
-        let printable = report::escaped(program_name());
+        let printable = escaped(program_name());
         Command::new(program_name())
             .bin_name(&printable)
             .display_name(&printable)
@@ -260,7 +270,7 @@ fn in_one_line(mut usage: Error, program: &Command) -> anyhow::Error {
     let typed: Vec<(ContextKind, String)> = usage
         .context()
         .filter_map(|(kind, value)| match value {
-            ContextValue::String(text) => Some((kind, report::escaped(text))),
+            ContextValue::String(text) => Some((kind, escaped(text))),
             _ => None,
         })
         .collect();
@@ -300,5 +310,5 @@ fn in_one_line(mut usage: Error, program: &Command) -> anyhow::Error {
         advice += &format!("the commands are {}; ", names.join(", "));
     }
     advice += "see --help";
-    anyhow::Error::msg(wrong).context(report::Hint { advice, page: None })
+    anyhow::Error::msg(wrong).context(errors::Hint { advice, page: None })
 }

@@ -1,5 +1,4 @@
-//! The way to a directory whose programs will run with our privileges: who else
-//! could have put something there?
+//! The way to a file: who else could have put something there?
 
 use std::{
     collections::VecDeque,
@@ -20,7 +19,7 @@ use nix::{
     unistd::geteuid,
 };
 
-use crate::files::file_type;
+use super::files::file_type;
 
 /// As many symbolic links as the kernel follows: MAXSYMLINKS in its sources.
 const LINKS_MAX: u32 = 40;
@@ -37,7 +36,7 @@ const LINKS_MAX: u32 = 40;
 /// # Errors
 /// Somebody else could exchange a part of the path; or that of the call that
 /// failed.
-pub(super) fn way_to(path: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn way_to(path: &Path) -> anyhow::Result<PathBuf> {
     let mut owners = vec![0, geteuid().as_raw()];
     let (_, way) = walk(path, |status, place| {
         if place == Path::new("/") {
@@ -54,6 +53,14 @@ pub(super) fn way_to(path: &Path) -> anyhow::Result<PathBuf> {
         Ok(())
     })?;
     Ok(way)
+}
+
+/// Opens the directory `dir`, only to name it by the descriptor: O_PATH needs
+/// no permission on the directory itself. See open(2).
+pub fn open_directory(dir: &Path) -> anyhow::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(dir, flags, Mode::empty())
+        .with_context(|| format!("open({dir:?}, O_PATH|O_DIRECTORY)"))
 }
 
 /// Opens the directory `path`, and follows no other links to it than root's and

@@ -5,13 +5,14 @@
 //! (hybrid), but a controller is in one tree only. Where the trees are mounted
 //! is the distribution's choice, so nothing here assumes `/sys/fs/cgroup`.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
-use crate::read_kernel_file;
+use super::{
+    files::read_kernel_file,
+    mountinfo::{Mount, unescape},
+};
 
 /// A tree of cgroups, as far as it is mounted where we can see it.
 #[derive(Debug, PartialEq)]
@@ -119,33 +120,7 @@ impl Layout {
     }
 }
 
-/// A line of `/proc/self/mountinfo`.
-pub(crate) struct Mount<'a> {
-    /// Which directory of the file system is at the mount point. It is not `/`
-    /// in a container that sees only its part of the tree.
-    root: &'a str,
-    pub(crate) mount_point: &'a str,
-    pub(crate) file_system: &'a str,
-    /// The options of the file system, not of this mount of it: on version 1,
-    /// the controllers are among them.
-    super_options: &'a str,
-}
-
 impl Mount<'_> {
-    /// The fields are separated by spaces, in this order:
-    /// `35 31 0:32 / /sys/fs/cgroup/memory rw … - cgroup cgroup rw,memory`
-    pub(crate) fn parse(line: &str) -> Option<Mount<'_>> {
-        let (before, after) = line.split_once(" - ")?;
-        let mut before = before.split(' ').skip(3);
-        let mut after = after.split(' ');
-        Some(Mount {
-            root: before.next()?,
-            mount_point: before.next()?,
-            file_system: after.next()?,
-            super_options: after.nth(1)?,
-        })
-    }
-
     fn has_v1(&self, controller: &str) -> bool {
         self.file_system == "cgroup"
             && self.super_options.split(',').any(|name| name == controller)
@@ -165,23 +140,6 @@ impl Mount<'_> {
         directory.extend(below_root);
         Some(directory)
     }
-}
-
-/// Undoes the kernel's escapes: a space is `\040` in mountinfo, a backslash
-/// `\134`.
-fn unescape(field: &str) -> PathBuf {
-    let mut parts = field.split('\\');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        match part.get(..3).map(|code| u8::from_str_radix(code, 8)) {
-            Some(Ok(byte)) => {
-                bytes.push(byte);
-                bytes.extend_from_slice(&part.as_bytes()[3..]);
-            }
-            _ => bytes.extend_from_slice(part.as_bytes()),
-        }
-    }
-    PathBuf::from(OsString::from_vec(bytes))
 }
 
 #[cfg(test)]
