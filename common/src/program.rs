@@ -215,7 +215,8 @@ fn as_with_docker() -> [Arg; 3] {
     };
     [
         accepted("interactive").short('i').help(
-            "Keep standard input open (always so; accepted, as by Docker)",
+            "Keep standard input open (always so, unless it is a terminal \
+             and the output goes elsewhere; accepted, as by Docker)",
         ),
         accepted("tty")
             .short('t')

@@ -32,14 +32,15 @@ pub(crate) const TESTS: &[Test] = tests![
     what_is_only_written_to_cannot_be_read,
     a_run_in_the_background_does_not_take_what_is_typed,
     a_run_in_the_background_has_no_terminal,
-    what_reads_from_the_terminal_reads_nothing_in_the_background,
+    what_is_typed_is_not_for_a_container_whose_output_goes_elsewhere,
+    the_other_end_of_a_pipeline_keeps_the_modes_that_it_has_set,
     a_container_ends_with_the_shell_that_it_was_a_job_of,
     a_terminal_that_is_closed_ends_the_container,
     a_job_that_is_stopped_ends_with_its_terminal,
     the_terminal_comes_back_after_the_run,
     the_terminal_comes_back_in_the_modes_that_it_had,
     the_terminal_works_again_whatever_was_done_to_it,
-    the_modes_come_back_also_to_a_pipeline,
+    the_modes_come_back_also_from_a_session_of_its_own,
     ctrl_z_stops_a_command_and_fg_continues_it,
     a_shell_that_was_stopped_has_the_terminal_again,
     ctrl_z_stops_what_is_in_a_session_of_its_own,
@@ -386,36 +387,34 @@ fn a_run_in_the_background_does_not_take_what_is_typed() {
     }
 }
 
-/// Its standard input is the terminal, and its output is not. It is given what
-/// is typed, and not the terminal, which it could read from whenever it likes.
-fn what_reads_from_the_terminal_reads_nothing_in_the_background() {
+/// Its standard input would be the terminal, and its output is not.
+fn what_is_typed_is_not_for_a_container_whose_output_goes_elsewhere() {
     for step in ALL {
         let mut session = Session::shell();
         let program = program(step);
-        let inside = "test -t 0 || echo no ter''minal; cat";
+        let inside = "cat; echo no in''put; sleep 0.3";
         session.type_line(&format!("{program} run sh -c \"{inside}\" | cat"));
-        session.expect("no terminal");
-        session.type_line("fi''rst");
-        session.expect("fi''rst");
-        session.expect("fi''rst");
-        session.press(CTRL_Z);
-        session.expect("host$ ");
-        session.type_line("bg");
-        wait_until("it to be stopped again", || {
-            session.type_line("jobs");
-            let seen = session.expect("host$ ");
-            seen.contains("Stopped").then_some(())
-        });
+        session.expect("no input");
+        // Ahead, for whom it is when the container has ended.
         session.type_line("echo hea''rd");
         session.expect("heard");
-        session.expect("host$ ");
-        session.type_line("fg");
-        session.expect("cat");
-        session.type_line("sa''id");
-        session.expect("sa''id");
-        session.expect("sa''id");
-        session.press(CTRL_D);
-        session.expect("host$ ");
+    }
+}
+
+/// As `less` does in `run … | less`, which goes on when the container has ended.
+fn the_other_end_of_a_pipeline_keeps_the_modes_that_it_has_set() {
+    for step in ALL {
+        let reader = "read line; stty -echo -icanon </dev/tty; cat; \
+                      echo e\"\"nd; read x </dev/tty";
+        let script = format!(
+            "{} run -- sh -c 'echo; sleep 0.3' | sh -c '{reader}'",
+            program(step)
+        );
+        let mut session = Session::start(["sh", "-c", &script]);
+        session.expect("end");
+        let modes = session.modes().local_flags;
+        let changed = LocalFlags::ECHO | LocalFlags::ICANON;
+        assert!(!modes.intersects(changed), "{}: {modes:?}", step.name);
     }
 }
 
@@ -661,22 +660,20 @@ fn the_terminal_works_again_whatever_was_done_to_it() {
     }
 }
 
-/// Its output goes elsewhere, but its input is the terminal.
-fn the_modes_come_back_also_to_a_pipeline() {
+/// It was not given the terminal, but writes to it.
+fn the_modes_come_back_also_from_a_session_of_its_own() {
     for step in ALL {
-        for files in ["| cat", "2>&1 | cat"] {
-            let inside = "stty -echo -icanon; echo changed";
-            let script = format!(
-                "{} run -- sh -c '{inside}' {files}; echo e\"\"nd; read _",
-                program(step)
-            );
-            let mut session = Session::start(["sh", "-c", &script]);
-            session.expect("changed");
-            session.expect("end");
-            let modes = session.modes().local_flags;
-            let usual = LocalFlags::ECHO | LocalFlags::ICANON;
-            assert!(modes.contains(usual), "{}: {modes:?}", step.name);
-        }
+        let inside = "stty -echo -icanon <&2; echo changed";
+        let script = format!(
+            "{} run -- sh -c '{inside}' </dev/null; echo e\"\"nd; read _",
+            program(step)
+        );
+        let mut session = Session::start(["sh", "-c", &script]);
+        session.expect("changed");
+        session.expect("end");
+        let modes = session.modes().local_flags;
+        let usual = LocalFlags::ECHO | LocalFlags::ICANON;
+        assert!(modes.contains(usual), "{}: {modes:?}", step.name);
     }
 }
 

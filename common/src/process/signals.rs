@@ -108,16 +108,6 @@ pub(crate) fn stop_as_a_job() -> anyhow::Result<bool> {
     Ok(take_one_of(&continued, Some(Duration::ZERO))?.is_some())
 }
 
-/// Blocks all signals but those by which job control stops a process.
-pub(crate) fn block_all_but_stops() -> anyhow::Result<()> {
-    let mut mask = SigSet::all();
-    for stop in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
-        mask.remove(stop);
-    }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)
-        .context("sigprocmask(SIG_SETMASK)")
-}
-
 /// Waits for the next event.
 pub fn next() -> anyhow::Result<Event> {
     loop {

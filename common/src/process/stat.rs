@@ -1,6 +1,12 @@
 //! What `/proc` says of a process.
 
-use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+use std::fs;
+
+use nix::{
+    errno::Errno,
+    sys::signal::kill,
+    unistd::{Pid, getpid},
+};
 
 use crate::host::files::read_kernel_file;
 
@@ -13,6 +19,8 @@ pub struct Stat {
     state: char,
     /// Field 4: its parent.
     parent: Pid,
+    /// Field 5: its process group.
+    group: Pid,
     /// Field 22: when it started, in clock ticks after boot.
     pub start_time: u64,
 }
@@ -57,6 +65,23 @@ impl Stat {
         true
     }
 
+    /// Whether another process is in the process group `group`, but for our
+    /// ancestors: a shell without job control is one, and waits for us.
+    pub(super) fn others_in_group(group: Pid) -> bool {
+        let Ok(entries) = fs::read_dir("/proc") else {
+            return false;
+        };
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let numbers = names.filter_map(|it| it.to_str()?.parse::<i32>().ok());
+        numbers
+            .filter_map(|pid| Stat::read(&pid.to_string()))
+            .any(|it| {
+                it.group == group
+                    && !it.has_ended()
+                    && !Stat::descends(getpid(), it.pid)
+            })
+    }
+
     /// Field 2 is the program's name in parentheses, with whatever the user
     /// has put into it: parentheses and spaces, for example.
     fn parse(text: &str) -> Option<Stat> {
@@ -65,12 +90,13 @@ impl Stat {
         let mut fields = after_name.split(' ');
         let state = fields.next()?.parse().ok()?;
         let parent = fields.next()?.parse().ok()?;
-        let start_time = fields.nth(22 - 5)?.parse().ok()?;
-        let pid = Pid::from_raw(pid);
+        let group = fields.next()?.parse().ok()?;
+        let start_time = fields.nth(22 - 6)?.parse().ok()?;
         Some(Stat {
-            pid,
+            pid: Pid::from_raw(pid),
             state,
             parent: Pid::from_raw(parent),
+            group: Pid::from_raw(group),
             start_time,
         })
     }
@@ -87,6 +113,7 @@ mod tests {
         let stat = Stat::parse(text).expect("22 fields");
         assert_eq!(stat.pid, Pid::from_raw(1234));
         assert_eq!(stat.parent, Pid::from_raw(1));
+        assert_eq!(stat.group, Pid::from_raw(2));
         assert_eq!(stat.start_time, 567_890);
         assert!(!stat.has_ended());
     }

@@ -8,7 +8,7 @@
 use std::{
     cell::Cell,
     fs::File,
-    io::{self, IsTerminal, stderr, stdin, stdout},
+    io::{IsTerminal, stderr, stdin, stdout},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
@@ -21,14 +21,10 @@ use nix::{
         stat::Mode,
         termios::{FlowArg, SetArg, Termios, tcflow, tcgetattr, tcsetattr},
     },
-    unistd::{
-        Pid, getpgrp, getpid, getppid, setpgid, setsid, tcgetpgrp, tcsetpgrp,
-    },
+    unistd::{Pid, getpgrp, setpgid, setsid, tcgetpgrp, tcsetpgrp},
 };
 
-use super::{
-    Stat, close_own_descriptors, exit, fork::fork, gate, signals, status::end,
-};
+use super::Stat;
 use crate::{errors, host::files::by_number};
 
 /// The controlling terminal of our session, if it is our standard input, output
@@ -41,8 +37,6 @@ pub(super) struct Terminal {
     state: State,
     /// The container gets the terminal, and has it until it ends.
     shared: bool,
-    /// Reads from it for a container that does not get it.
-    _relay: Option<Relay>,
     /// The child in the container whose process group has got it.
     given_to: Cell<Option<Pid>>,
     /// The process group in the container that had it when we were stopped.
@@ -75,27 +69,20 @@ impl Terminal {
             file.try_clone_to_owned().context("dup(terminal)")?,
             State::of(file, &files)?,
         );
-        let (mut shared, mut relay) = (false, None);
-        // In the background it is somebody else's. Job control would only stop
-        // a container that reads from it, and not one that takes it: see
-        // tcsetpgrp(3) about those who block SIGTTOU.
-        if stdin().is_terminal() {
-            match (is_ours, stdout().is_terminal()) {
-                (true, true) => shared = true,
-                // In `step01-uts run … | less` it is `less`'s.
-                (true, false) => relay = Some(Relay::start()?),
-                // As shells do for what they put into the background.
-                (false, _) => {
-                    let null = File::open("/dev/null");
-                    replace(stdin(), null.context("open(/dev/null)")?.into())?;
-                }
-            }
+        // Otherwise what is typed is for somebody else: for the shell, if we are
+        // in the background; for `less`, in `step01-uts run … | less`. Job
+        // control would only stop a container that reads from it, and not one
+        // that takes it: see tcsetpgrp(3) about those who block SIGTTOU.
+        let is_typed = stdin().is_terminal();
+        let shared = is_typed && is_ours && stdout().is_terminal();
+        if is_typed && !shared {
+            let null = File::open("/dev/null").context("open(/dev/null)")?;
+            replace(stdin(), null.into())?;
         }
         Ok(Some(Terminal {
             file,
             state,
             shared,
-            _relay: relay,
             given_to: Cell::new(None),
             last: Cell::new(None),
         }))
@@ -155,6 +142,19 @@ impl Terminal {
         Ok(())
     }
 
+    /// Whether somebody else in our process group has probably set its modes.
+    /// While the container shares it, that can only be the container.
+    fn is_in_use(&self) -> anyhow::Result<bool> {
+        // In another line discipline even the question may wait for ever.
+        if self.shared
+            || line_discipline(self.file.as_fd())? != self.state.line_discipline
+        {
+            return Ok(false);
+        }
+        let modes = tcgetattr(&self.file).context("tcgetattr()")?;
+        Ok(modes != self.state.modes && Stat::others_in_group(getpgrp()))
+    }
+
     /// Takes the terminal back, if the container has it, in the state that it
     /// had.
     pub(super) fn take_back(&self) -> anyhow::Result<()> {
@@ -167,11 +167,12 @@ impl Terminal {
             self.last.set(Some(holder));
             tcsetpgrp(&self.file, getpgrp()).context("tcsetpgrp()")?;
         }
-        // Or another job has it, in the state that it needs.
-        if self.is_ours() {
-            self.state.restore(self.file.as_fd())?;
+        // Another job may have it, in the state that it needs; or another
+        // program of our own, such as `less` behind us.
+        if !self.is_ours() || self.is_in_use()? {
+            return Ok(());
         }
-        Ok(())
+        self.state.restore(self.file.as_fd())
     }
 }
 
@@ -224,41 +225,6 @@ fn line_discipline(file: BorrowedFd) -> anyhow::Result<c_int> {
 fn flags(file: impl AsFd) -> anyhow::Result<OFlag> {
     let flags = fcntl(file, FcntlArg::F_GETFL).context("fcntl(F_GETFL)")?;
     Ok(OFlag::from_bits_retain(flags))
-}
-
-/// A process that reads from standard input, which is our terminal, and writes
-/// it into a pipe that is our standard input from then on, and the container's.
-///
-/// It is in our process group, so the kernel's job control holds for it: it
-/// reads nothing when we are stopped, or in the background. In a session of its
-/// own, the container itself could read what is typed for others.
-struct Relay(Pid);
-
-impl Relay {
-    fn start() -> anyhow::Result<Relay> {
-        let (reader, writer) = io::pipe().context("pipe2(O_CLOEXEC)")?;
-        let us = getpid();
-        let relay = fork(|| {
-            gate::die_with_parent()?;
-            if getppid() != us {
-                exit(errors::FAILED);
-            }
-            close_own_descriptors(&[writer.as_raw_fd()])?;
-            signals::block_all_but_stops()?;
-            // It ends with the terminal, or with the container.
-            let _ = io::copy(&mut stdin().lock(), &mut &writer);
-            exit(0)
-        })?;
-        let relay = Relay(relay);
-        replace(stdin(), reader.into())?;
-        Ok(relay)
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        end(self.0);
-    }
 }
 
 /// Opens `file` anew, only to be written to, if it is a terminal: a shell gives
