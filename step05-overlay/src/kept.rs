@@ -118,8 +118,11 @@ impl Kept {
 fn sign(directory: &OwnedFd) -> anyhow::Result<()> {
     // That of the host's /proc, so not number 1.
     let us = Stat::read("self").context("there is no /proc/self/stat")?;
-    // Whatever has the name is of no use any more.
-    let _ = unlinkat(directory, RUNNING, UnlinkatFlags::NoRemoveDir);
+    // Whatever has the name is of no use any more; only a directory stays.
+    match unlinkat(directory, RUNNING, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        result => result.with_context(|| format!("unlinkat({RUNNING:?})"))?,
+    }
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let file = openat(directory, RUNNING, flags | OFlag::O_CLOEXEC, mode)
@@ -228,7 +231,8 @@ fn lock(directory: &File) -> anyhow::Result<()> {
 fn wait_for_the_last(directory: &File) -> anyhow::Result<()> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let running = match openat(directory, RUNNING, flags, Mode::empty()) {
-        Err(Errno::ENOENT) => return Ok(()),
+        // A link is nothing that we have left there.
+        Err(Errno::ENOENT | Errno::ELOOP) => return Ok(()),
         running => running.with_context(|| format!("openat({RUNNING:?})"))?,
     };
     let running = File::from(running);

@@ -409,6 +409,11 @@ fn a_killed_container_has_its_layer_until_it_is_gone() {
             fs::write(&running, text).expect("it is ours");
             keeping(step, &kept).sh("true").ok();
         }
+        symlink("/nowhere", &running).expect("the name is free");
+        keeping(step, &kept).sh("true").ok();
+        fs::create_dir(&running).expect("the name is free");
+        let run = keeping(step, &kept).sh("true");
+        assert_message(&run, 125, &[r#"unlinkat("running"): EISDIR"#]);
     }
 }
 

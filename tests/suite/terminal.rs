@@ -50,7 +50,6 @@ pub(crate) const TESTS: &[Test] = tests![
 ];
 
 const CTRL_C: &str = "\x03";
-const CTRL_D: &str = "\x04";
 const CTRL_Z: &str = "\x1a";
 
 fn program(step: Step) -> String {
