@@ -39,7 +39,7 @@ use anyhow::{Context, bail};
 use nix::{errno::Errno, unistd::geteuid};
 
 use crate::{
-    errors::PREPARING,
+    errors::{PREPARING, errno},
     host::{
         PROJECT,
         files::path_of,
@@ -158,7 +158,7 @@ fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
     let home = dir.parent().context("it has no parent directory")?;
     // Before anything is read or written there.
     let way = match paths::way_to(home) {
-        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => {
+        Err(error) if errno(&error) == Some(Errno::ENOENT) => {
             make_home(home)?;
             paths::way_to(home)?
         }
@@ -186,7 +186,7 @@ pub(crate) fn try_default() -> anyhow::Result<()> {
     let dir = default_dir()?;
     let home = dir.parent().context("it has no parent directory")?;
     let there = match paths::way_to(home) {
-        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => {
+        Err(error) if errno(&error) == Some(Errno::ENOENT) => {
             let mut there = home.ancestors().filter(|dir| dir.exists());
             there.next().context("there is no directory at all")?
         }

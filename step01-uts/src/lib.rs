@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use anyhow::Context;
-use nix::unistd;
+use common::sys;
 
 /// The kernel's limit for a host name, in bytes. See sethostname(2), NOTES.
 const HOST_NAME_MAX: usize = 64;
@@ -18,9 +18,7 @@ const HOST_NAME_MAX: usize = 64;
 /// Must run in a process created with `CLONE_NEWUTS`; otherwise it renames the
 /// host, or fails with `EPERM`. See sethostname(2).
 pub fn set_hostname(name: &str) -> anyhow::Result<()> {
-    unistd::sethostname(name)
-        .with_context(|| format!("sethostname({name:?})"))
-        .context("naming the container")
+    sys::sethostname(name).context("naming the container")
 }
 
 /// Checks a host name from the command line. The kernel would take any bytes,

@@ -11,13 +11,14 @@
 use std::path::Path;
 
 use anyhow::Context;
-use common::host::paths::open_directory;
+use common::{
+    host::paths::open_directory,
+    sys::{self, NULL},
+};
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, openat},
-    mount::{MntFlags, MsFlags, mount, umount2},
-    sys::stat::{Mode, mkdirat},
-    unistd::{chdir, fchdir, pivot_root},
+    fcntl::OFlag,
+    mount::{MntFlags, MsFlags},
 };
 
 /// Makes all mounts private: what is mounted here from now on stays here.
@@ -28,8 +29,7 @@ use nix::{
 /// mount_namespaces(7), "SHARED SUBTREES".
 pub fn make_private() -> anyhow::Result<()> {
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
-        .context(r#"mount(NULL, "/", MS_REC|MS_PRIVATE)"#)
+    sys::mount(NULL, "/", NULL, flags, NULL)
         .context("keeping our mounts to ourselves")
 }
 
@@ -48,8 +48,7 @@ pub fn mount_root(root: &Path) -> anyhow::Result<()> {
 pub fn mount_proc(root: &Path) -> anyhow::Result<()> {
     enter_mount_point(root, "proc")?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("proc"), ".", Some("proc"), flags, None::<&str>)
-        .context(r#"mount("proc", ".", "proc")"#)
+    sys::mount("proc", ".", "proc", flags, NULL)
         .context("mounting a proc file system of its own")
 }
 
@@ -69,17 +68,16 @@ pub fn mount_dev(root: &Path) -> anyhow::Result<()> {
 /// the host's root, or fails with `EINVAL`. See pivot_root(2).
 pub fn enter_root(new_root: &Path) -> anyhow::Result<()> {
     let pivot = || {
-        chdir(new_root).with_context(|| format!("chdir({new_root:?})"))?;
+        sys::chdir(new_root)?;
 
         // With "." twice the old root is stacked on the new one, so that no
         // directory for it (put_old) is needed. See pivot_root(2), NOTES.
-        pivot_root(".", ".").context(r#"pivot_root(".", ".")"#)?;
+        sys::pivot_root(".", ".")?;
 
         // umount2 takes the uppermost mount at ".", the old root. MNT_DETACH
         // takes away all of it, with everything that is mounted in it.
-        umount2(".", MntFlags::MNT_DETACH)
-            .context(r#"umount2(".", MNT_DETACH)"#)?;
-        chdir("/").context(r#"chdir("/")"#)
+        sys::umount2(".", MntFlags::MNT_DETACH)?;
+        sys::chdir("/")
     };
     pivot().with_context(|| format!("making {new_root:?} the root"))
 }
@@ -87,8 +85,7 @@ pub fn enter_root(new_root: &Path) -> anyhow::Result<()> {
 /// Shows the tree at `source` at `target` too, with what is mounted in it.
 fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-    mount(Some(source), target, None::<&str>, flags, None::<&str>)
-        .with_context(|| format!("mount({source:?}, {target:?}, MS_BIND)"))
+    sys::mount(source, target, NULL, flags, NULL)
         .with_context(|| format!("binding {source:?}"))
 }
 
@@ -103,21 +100,13 @@ fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
 pub fn enter_mount_point(root: &Path, name: &str) -> anyhow::Result<()> {
     let enter = || {
         let directory = open_directory(root)?;
-        match mkdirat(&directory, name, Mode::from_bits_truncate(0o755)) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => {
-                return Err(errno).with_context(|| {
-                    format!("mkdirat({root:?}, {name:?}, 0755)")
-                });
-            }
+        match sys::mkdirat(&directory, name, 0o755) {
+            Err(error) if error.errno == Errno::EEXIST => {}
+            made => made?,
         }
-        let mut flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        flags |= OFlag::O_NOFOLLOW;
-        let directory = openat(&directory, name, flags, Mode::empty())
-            .with_context(|| {
-                format!("openat({root:?}, {name:?}, O_DIRECTORY|O_NOFOLLOW)")
-            })?;
-        fchdir(directory).with_context(|| format!("fchdir({name:?})"))
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let directory = sys::openat(&directory, name, flags, 0)?;
+        anyhow::Ok(sys::fchdir(directory)?)
     };
     enter().with_context(|| format!("making a place for /{name}"))
 }

@@ -89,7 +89,8 @@ fn assert_refused(name: &str, runs: impl IntoIterator<Item = Finished>) {
     let temporary = env::temp_dir();
     let temporary = temporary.to_str().expect("it is UTF-8");
     for (pattern, replacement) in [
-        // Directories of a test, cgroups, processes.
+        // Descriptors, directories of a test, cgroups, processes.
+        ("[0-9]+</", "N</"),
         (&*format!("{temporary}/[.]tmp[A-Za-z0-9]+"), "/DIR"),
         (r#""[^"]*/[.]cache/"#, r#""CACHE/"#),
         (r#""/var/cache/"#, r#""CACHE/"#),

@@ -115,7 +115,7 @@ const MOUNTS: &[&str] = &[
 ];
 
 /// The files that say which ids a user namespace has.
-const ID_MAP: &[&str] = &[r#"write("/proc/"#];
+const ID_MAP: &[&str] = &["write(*_map>", "write(*/setgroups>"];
 
 const NO_PROFILE: &str = "AppArmor lets no program without a profile have \
                           rights in a user namespace (Ubuntu 23.10 and later)";

@@ -1,14 +1,18 @@
 //! Files: what they are, how to name them, and those that the kernel writes.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
-use nix::sys::stat::{FileStat, SFlag};
+use nix::{
+    fcntl::OFlag,
+    sys::stat::{FileStat, SFlag},
+};
+
+use crate::sys;
 
 /// A path that leads to the open file `file`, whatever its name is by now: here
 /// the name is its number. Works while the host's `/proc` is in its place. See
@@ -23,13 +27,24 @@ pub fn by_number(file: &impl AsFd) -> PathBuf {
 /// # Errors
 /// That of readlink(2).
 pub fn path_of(file: &impl AsFd) -> anyhow::Result<PathBuf> {
-    let link = by_number(file);
-    fs::read_link(&link).with_context(|| format!("readlink({link:?})"))
+    Ok(sys::readlink(by_number(file))?.into())
 }
 
 /// What kind of file it is: `S_IFREG`, `S_IFDIR` and so on. See inode(7).
 pub fn file_type(status: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
+}
+
+/// Writes `text` to a file below `/proc` or `/sys`, which must exist, in one
+/// write(2): the kernel takes each for the whole.
+///
+/// # Errors
+/// That of open(2) or write(2).
+pub fn write_kernel_file(
+    path: impl AsRef<Path>,
+    text: &str,
+) -> sys::Result<()> {
+    sys::write(sys::open(path, OFlag::O_WRONLY, 0)?, text)
 }
 
 /// Reads a file below `/proc` or `/sys`.

@@ -3,23 +3,20 @@
 use std::{
     collections::VecDeque,
     ffi::OsString,
-    fmt::Debug,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use nix::{
     errno::Errno,
-    fcntl::{
-        AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2,
-        readlinkat,
-    },
-    sys::stat::{FileStat, Mode, SFlag, fstat},
+    fcntl::{AT_FDCWD, OFlag, ResolveFlag},
+    sys::stat::{FileStat, SFlag},
     unistd::geteuid,
 };
 
 use super::files::file_type;
+use crate::sys;
 
 /// As many symbolic links as the kernel follows: MAXSYMLINKS in its sources.
 const LINKS_MAX: u32 = 40;
@@ -58,9 +55,7 @@ pub(crate) fn way_to(path: &Path) -> anyhow::Result<PathBuf> {
 /// Opens the directory `dir`, only to name it by the descriptor: O_PATH needs
 /// no permission on the directory itself. See open(2).
 pub fn open_directory(dir: &Path) -> anyhow::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    open(dir, flags, Mode::empty())
-        .with_context(|| format!("open({dir:?}, O_PATH|O_DIRECTORY)"))
+    Ok(sys::open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?)
 }
 
 /// Opens the directory `path`, and follows no other links to it than root's and
@@ -72,10 +67,9 @@ pub fn open_directory(dir: &Path) -> anyhow::Result<OwnedFd> {
 /// failed.
 pub fn open_past_links(path: &Path) -> anyhow::Result<OwnedFd> {
     // Where there is no link, it is one call.
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    if let Ok(opened) = openat2(AT_FDCWD, path, how) {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let no_links = ResolveFlag::RESOLVE_NO_SYMLINKS;
+    if let Ok(opened) = sys::openat2(AT_FDCWD, path, flags, no_links) {
         return Ok(opened);
     }
     let (opened, _) = walk(path, |status, place| {
@@ -100,28 +94,24 @@ fn walk(
     path: &Path,
     mut look: impl FnMut(&FileStat, &Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<(OwnedFd, PathBuf)> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
     let start = if path.is_absolute() { "/" } else { "." };
     // The first name of an absolute path is "/".
     let names = path.iter().skip(usize::from(path.is_absolute()));
-    let mut here = open(start, flags, Mode::empty())
-        .with_context(|| format!("open({start:?}, O_PATH|O_NOFOLLOW)"))?;
+    let mut here = sys::open(start, flags, 0)?;
     let mut so_far = PathBuf::from(start);
-    look(&status(&here, start)?, &so_far)?;
+    look(&sys::fstat(&here)?, &so_far)?;
 
     let mut links = 0;
     let mut names: VecDeque<OsString> = names.map(Into::into).collect();
     while let Some(name) = names.pop_front() {
         // A link may begin with "/": back to the top.
-        let next = openat(&here, name.as_os_str(), flags, Mode::empty())
-            .with_context(|| {
-                format!("openat({:?}, O_PATH|O_NOFOLLOW)", so_far.join(&name))
-            })?;
+        let next = sys::openat(&here, &name, flags, 0)?;
         let place = match name.as_encoded_bytes() {
             b".." => so_far.parent().unwrap_or(&so_far).to_owned(),
             _ => so_far.join(&name),
         };
-        let status = status(&next, &place)?;
+        let status = sys::fstat(&next)?;
         match file_type(&status) {
             SFlag::S_IFDIR => {
                 look(&status, &place)?;
@@ -131,18 +121,17 @@ fn walk(
                 look(&status, &place)?;
                 links += 1;
                 if links > LINKS_MAX {
-                    return Err(Errno::ELOOP)
-                        .context(format!("open({path:?})"));
+                    let call = format!("open({path:?})");
+                    return Err(sys::Error::new(call, Errno::ELOOP).into());
                 }
-                let target = readlinkat(&next, "")
-                    .with_context(|| format!("readlink({place:?})"))?;
+                let target = sys::readlinkat(&next, "")?;
                 for name in Path::new(&target).iter().rev() {
                     names.push_front(name.to_owned());
                 }
             }
             _ => {
-                return Err(Errno::ENOTDIR)
-                    .context(format!("open({place:?}, O_DIRECTORY)"));
+                let call = format!("open({place:?}, O_DIRECTORY)");
+                return Err(sys::Error::new(call, Errno::ENOTDIR).into());
             }
         }
     }
@@ -164,8 +153,4 @@ fn check(status: &FileStat, owners: &[u32], path: &Path) -> anyhow::Result<()> {
         bail!("{path:?} on the way is writable by others (mode {mode:04o})");
     }
     Ok(())
-}
-
-fn status(file: &OwnedFd, name: impl Debug) -> anyhow::Result<FileStat> {
-    fstat(file).with_context(|| format!("fstat({name:?})"))
 }

@@ -1,12 +1,13 @@
 //! Becoming root without being root.
 
-use std::fs;
-
 use anyhow::Context;
 use nix::{
-    sched::{CloneFlags, unshare},
+    sched::CloneFlags,
     unistd::{getegid, geteuid},
 };
+
+use super::files::write_kernel_file;
+use crate::sys;
 
 /// Gives a plain user the rights that the following calls need, by making this
 /// process root in a user namespace of its own. For root it does nothing.
@@ -27,19 +28,13 @@ pub fn become_root() -> anyhow::Result<()> {
 /// The same for whomever.
 pub(crate) fn enter_user_namespace() -> anyhow::Result<()> {
     let (uid, gid) = (geteuid(), getegid());
-    unshare(CloneFlags::CLONE_NEWUSER)
-        .context("unshare(CLONE_NEWUSER)")
-        .context("becoming root in a user namespace")?;
-
-    // Without "deny" first, an unprivileged gid_map is EPERM: whoever may drop
-    // a group could get at files that deny access to just that group.
-    write("/proc/self/setgroups", "deny")?;
-    write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
-    write("/proc/self/gid_map", &format!("0 {gid} 1"))
-}
-
-fn write(path: &str, text: &str) -> anyhow::Result<()> {
-    fs::write(path, text)
-        .with_context(|| format!("write({path:?}, {text:?})"))
-        .context("becoming root in a user namespace")
+    let become_root = || {
+        sys::unshare(CloneFlags::CLONE_NEWUSER)?;
+        // Without "deny" first, an unprivileged gid_map is EPERM: whoever may
+        // drop a group could get at files that deny access to just that group.
+        write_kernel_file("/proc/self/setgroups", "deny")?;
+        write_kernel_file("/proc/self/uid_map", &format!("0 {uid} 1"))?;
+        write_kernel_file("/proc/self/gid_map", &format!("0 {gid} 1"))
+    };
+    become_root().context("becoming root in a user namespace")
 }
