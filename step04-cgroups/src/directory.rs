@@ -1,81 +1,50 @@
-//! A cgroup in one tree: its directory, from mkdir(2) to rmdir(2).
+//! A cgroup is a directory: made by mkdir(2), set by writing to the files that
+//! the kernel puts into it, removed by rmdir(2).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::Context;
-use common::errors;
-use common::host::cgroups::{Hierarchy, Version};
+use common::host::files::write_kernel_file;
+use common::{errors, sys};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 
-use crate::leftovers::Name;
-use crate::limits::Limit;
-use crate::v2::Leaf;
-use crate::{v1, v2};
-
-/// A directory that we made in a tree of cgroups. Dropping it removes it.
+/// A cgroup that we have made. Dropping it removes it.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    pub(crate) hierarchy: Hierarchy,
     pub(crate) path: PathBuf,
-    /// What a process needs to get in, opened by the parent: the `tasks` file
-    /// on version 1, the directory itself on version 2.
-    pub(crate) entrance: File,
-    /// Only the process that made the directory may remove it: its children
-    /// have a copy of this value.
+    /// Our process number. The container's process gets a copy of this value,
+    /// drops it as well, and must not remove anything.
     creator: u32,
-    /// Where we went ourselves, if we were in the way. Fields are dropped in
-    /// this order after the directory is removed.
-    _leaf: Option<Leaf>,
 }
 
 impl Directory {
-    /// Makes the directory, where `hierarchy` wants it, and sweeps dead ones
-    /// beside it.
-    pub(crate) fn create(
-        hierarchy: Hierarchy,
-        name: &Name,
-    ) -> anyhow::Result<Directory> {
-        let (parent, leaf) = match hierarchy.version {
-            Version::V1 => (hierarchy.own.clone(), None),
-            Version::V2 => v2::place(&hierarchy, name)?,
-        };
-        let path = parent.join(&name.full);
-        make(&path).map_err(|error| match errors::errno(&error) {
-            Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
-                error.context("no delegated cgroup")
-            }
-            _ => error,
-        })?;
-        name.sweep(&parent);
-        let entrance = match hierarchy.version {
-            Version::V1 => v1::open_entrance(&path),
-            Version::V2 => v2::open_entrance(&path),
-        };
-        let entrance = entrance.inspect_err(|_| {
-            remove(&path);
-        })?;
+    /// Makes the cgroup.
+    pub(crate) fn create(path: PathBuf) -> anyhow::Result<Directory> {
+        // Whatever the caller's umask is: the container may look at its own
+        // cgroup, and its root is somebody else outside.
+        let callers = umask(Mode::from_bits_truncate(0o022));
+        let made = sys::mkdir(&path, 0o777);
+        umask(callers);
+        made?;
         let creator = process::id();
-        Ok(Directory {
-            hierarchy,
-            path,
-            entrance,
-            creator,
-            _leaf: leaf,
-        })
+        Ok(Directory { path, creator })
     }
 
-    /// Writes `limit` into the kernel's files for it.
-    pub(crate) fn set(&self, limit: Limit) -> anyhow::Result<()> {
-        match self.hierarchy.version {
-            Version::V1 => v1::set(&self.path, limit),
-            Version::V2 => v2::set(&self.hierarchy, &self.path, limit),
-        }
+    /// Whether the kernel has put a file of this name into it.
+    pub(crate) fn has(&self, file: &str) -> bool {
+        self.path.join(file).exists()
+    }
+
+    /// Writes `value` to the file of this name.
+    pub(crate) fn write(
+        &self,
+        file: &str,
+        value: impl ToString,
+    ) -> anyhow::Result<()> {
+        Ok(write_kernel_file(self.path.join(file), &value.to_string())?)
     }
 }
 
@@ -87,42 +56,25 @@ impl Drop for Directory {
     }
 }
 
-/// Makes the directory with the umask 022, whatever the caller's is: the
-/// container may look at its own cgroup, and its root is somebody else outside.
-fn make(path: &Path) -> anyhow::Result<()> {
-    let callers = umask(Mode::from_bits_truncate(0o022));
-    let made = fs::create_dir(path);
-    umask(callers);
-    made.with_context(|| format!("mkdir({path:?})"))
-}
-
 /// Removes a cgroup whose processes have ended; `EBUSY` means that the kernel
 /// is not done yet with one of them.
 pub(crate) fn remove(path: &Path) {
+    let mut removed = sys::rmdir(path);
     for _ in 0..100 {
-        match fs::remove_dir(path) {
-            Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+        match &removed {
+            Err(error) if error.errno == Errno::EBUSY => {
                 sleep(Duration::from_millis(1));
+                removed = sys::rmdir(path);
             }
-            Err(error) => {
-                let error = anyhow::Error::from(error);
-                errors::warning(&error.context(format!("rmdir({path:?})")));
-                return;
-            }
-            Ok(()) => return,
+            _ => break,
         }
     }
-    let busy = anyhow::Error::from(Errno::EBUSY);
-    let busy = busy.context(format!("rmdir({path:?})"));
-    errors::warning(&busy.context("processes are left in the cgroup"));
-}
-
-/// Writes `value` to an existing file of the kernel, in one write(2).
-pub(crate) fn write(path: &Path, value: &str) -> anyhow::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .open(path)
-        .with_context(|| format!("open({path:?}, O_WRONLY)"))?;
-    file.write_all(value.as_bytes())
-        .with_context(|| format!("write({path:?}, {value:?})"))
+    if let Err(error) = removed {
+        let busy = error.errno == Errno::EBUSY;
+        let error = anyhow::Error::from(error);
+        errors::warning(&match busy {
+            true => error.context("processes are left in the cgroup"),
+            false => error,
+        });
+    }
 }

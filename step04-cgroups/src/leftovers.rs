@@ -6,14 +6,13 @@
 //! The time tells it from a later process with the same number.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
-use common::errors;
+use anyhow::anyhow;
 use common::host::PROJECT;
 use common::process::Stat;
+use common::{errors, sys};
+use nix::errno::Errno;
 use nix::unistd::{Pid, getpid};
 
 /// The ending that tells the leaf of a run from the cgroup of its container.
@@ -36,12 +35,11 @@ impl Name {
     /// identifies our PID namespace.
     pub(crate) fn of_this_process() -> anyhow::Result<Name> {
         let path = "/proc/self/ns/pid";
-        let namespace =
-            fs::metadata(path).with_context(|| format!("stat({path:?})"))?;
+        let namespace = sys::stat(path)?;
         let stat = Stat::read("self")
             .ok_or_else(|| anyhow!("no start time in /proc/self/stat"))?;
 
-        let prefix = format!("{PROJECT}.{}.", namespace.ino());
+        let prefix = format!("{PROJECT}.{}.", namespace.st_ino);
         let full = format!("{prefix}{}.{}", getpid(), stat.start_time);
         let proc_is_ours = stat.pid == getpid();
         Ok(Name {
@@ -67,20 +65,15 @@ impl Name {
                 continue;
             }
             let path = entry.path();
-            let Err(error) = fs::remove_dir(&path) else {
+            let Err(error) = sys::rmdir(&path) else {
                 continue;
             };
-            match error.kind() {
+            match error.errno {
                 // Somebody is in there, somebody else was faster, or it is
                 // somebody else's.
-                ErrorKind::ResourceBusy
-                | ErrorKind::NotFound
-                | ErrorKind::PermissionDenied => {}
-                _ => {
-                    let error = anyhow::Error::from(error);
-                    let call = format!("rmdir({path:?})");
-                    errors::warning(&error.context(call));
+                Errno::EBUSY | Errno::ENOENT | Errno::EACCES | Errno::EPERM => {
                 }
+                _ => errors::warning(&error.into()),
             }
         }
     }

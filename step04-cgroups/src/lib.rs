@@ -12,25 +12,38 @@
 //! container is two or three directories, and the child joins them as its first
 //! act. Which of the two the machine has is the same for this step's `main`. See
 //! cgroups(7).
-
 #![forbid(unsafe_code)]
 
-mod directory;
-mod leftovers;
-mod limits;
-mod v1;
-mod v2;
-
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
+use common::errors;
 use common::host::cgroups::{Hierarchy, Layout, Version};
-use common::{errors, probe};
+use nix::errno::Errno;
+
+// What the kernel does, in reading order: which numbers, in which directory, in
+// which of its files. And around that: where the tree lets us make the directory,
+// what to say when it does not, and what a run that was killed has left.
+mod limits;
+
+mod directory;
+
+mod v2;
+
+mod v1;
+
+mod placement;
+
+mod waived;
+
+mod leftovers;
+
 use directory::Directory;
 use leftovers::Name;
 use limits::Limit;
 pub use limits::Limits;
+use placement::Leaf;
 
 /// The container's cgroup: a directory in each tree that enforces one of its
 /// limits. It is removed when this value is dropped, by the process that
@@ -40,7 +53,20 @@ pub use limits::Limits;
 /// [`Cgroup::create`] in the same place sweeps them.
 #[derive(Debug)]
 pub struct Cgroup {
-    directories: Vec<Directory>,
+    parts: Vec<Part>,
+}
+
+/// The cgroup in one of the trees.
+#[derive(Debug)]
+struct Part {
+    hierarchy: Hierarchy,
+    directory: Directory,
+    /// What a process needs to get in, opened by the parent: the directory on
+    /// version 2, its `tasks` file on version 1.
+    entrance: OwnedFd,
+    /// Where we went ourselves, if we were in the way. It is dropped after the
+    /// directory: fields are dropped in this order.
+    _leaf: Option<Leaf>,
 }
 
 impl Cgroup {
@@ -52,9 +78,7 @@ impl Cgroup {
     pub fn create(limits: &Limits) -> anyhow::Result<Cgroup> {
         let layout = Layout::read().context("finding the cgroups")?;
         let name = Name::of_this_process()?;
-        let mut cgroup = Cgroup {
-            directories: Vec::new(),
-        };
+        let mut cgroup = Cgroup { parts: Vec::new() };
         let mut waived = Vec::new();
         for (limit, asked_for) in limits.list() {
             match cgroup.enforce(limit, &layout, &name) {
@@ -66,7 +90,7 @@ impl Cgroup {
                 Err(error) => waived.push((limit.what(), error)),
             }
         }
-        warn_of(&waived);
+        waived::warn_of(&waived);
         Ok(cgroup)
     }
 
@@ -78,16 +102,15 @@ impl Cgroup {
         name: &Name,
     ) -> anyhow::Result<()> {
         let hierarchy = layout.find(limit.controller())?;
-        let same_tree = |directory: &&Directory| {
-            directory.hierarchy.mount_point == hierarchy.mount_point
-        };
-        if let Some(directory) = self.directories.iter().find(same_tree) {
-            return directory.set(limit);
+        let tree = &hierarchy.mount_point;
+        let mut parts = self.parts.iter();
+        if let Some(part) = parts.find(|it| it.hierarchy.mount_point == *tree) {
+            return part.set(limit);
         }
         // If the limit can't be set, the directory goes with this function.
-        let directory = Directory::create(hierarchy, name)?;
-        directory.set(limit)?;
-        self.directories.push(directory);
+        let part = Part::make(hierarchy, name)?;
+        part.set(limit)?;
+        self.parts.push(part);
         Ok(())
     }
 
@@ -95,17 +118,10 @@ impl Cgroup {
     /// descriptor for `CLONE_INTO_CGROUP`, or `None` on version 1, which has
     /// no such thing. See clone(2).
     pub fn born_in(&self) -> Option<BorrowedFd<'_>> {
-        self.directories
+        self.parts
             .iter()
-            .find(|directory| directory.hierarchy.version == Version::V2)
-            .map(|directory| directory.entrance.as_fd())
-    }
-
-    /// The directories of the cgroup on the host, and the tree of each.
-    pub fn directories(&self) -> impl Iterator<Item = (&Path, &Hierarchy)> {
-        self.directories
-            .iter()
-            .map(|directory| (directory.path.as_path(), &directory.hierarchy))
+            .find(|part| part.hierarchy.version == Version::V2)
+            .map(|part| part.entrance.as_fd())
     }
 
     /// Moves the calling process into the cgroup, as far as it was not born
@@ -115,52 +131,62 @@ impl Cgroup {
     /// from now on is counted. It must have one thread: the others would stay
     /// outside.
     pub fn join(&self) -> anyhow::Result<()> {
-        for directory in &self.directories {
-            if directory.hierarchy.version == Version::V1 {
-                v1::join(directory).context("joining the cgroup")?;
+        for part in &self.parts {
+            if part.hierarchy.version == Version::V1 {
+                v1::join(&part.entrance).context("joining the cgroup")?;
             }
         }
         Ok(())
     }
-}
 
-/// Says in one line which limits the container runs without, and why.
-fn warn_of(waived: &[(&'static str, anyhow::Error)]) {
-    if waived.is_empty() {
-        return;
-    }
-    for (what, error) in waived {
-        probe::waive(what, &in_words(error));
-    }
-    let reasons: Vec<String> =
-        waived.iter().map(|(_, error)| reason(error)).collect();
-    let all = waived.iter().map(|(what, _)| *what);
-    let text = if reasons.iter().all(|other| *other == reasons[0]) {
-        format!("{}: {}", all.collect::<Vec<_>>().join(", "), reasons[0])
-    } else {
-        let each: Vec<String> = all
-            .zip(&reasons)
-            .map(|(what, reason)| format!("{what}: {reason}"))
-            .collect();
-        each.join("; ")
-    };
-    errors::warning(&anyhow!("not limited: {text}"));
-}
-
-/// What the outermost context says, and the errno. The calls between the two
-/// are about another directory for each limit.
-fn reason(error: &anyhow::Error) -> String {
-    match errors::errno(error) {
-        Some(errno) => format!("{error}: {errno}"),
-        None => error.to_string(),
+    /// The directories of the cgroup on the host, and the tree of each.
+    pub fn directories(&self) -> impl Iterator<Item = (&Path, &Hierarchy)> {
+        self.parts
+            .iter()
+            .map(|part| (part.directory.path.as_path(), &part.hierarchy))
     }
 }
 
-/// The reason for the scoreboard, which is the same in each run: a call, with
-/// the name of this run's cgroup in it, is left out.
-fn in_words(error: &anyhow::Error) -> String {
-    match errors::errno(error) {
-        Some(errno) if error.chain().count() == 2 => errno.to_string(),
-        _ => error.to_string(),
+impl Part {
+    /// Makes the directory, where `hierarchy` wants it, and sweeps dead ones
+    /// beside it.
+    fn make(hierarchy: Hierarchy, name: &Name) -> anyhow::Result<Part> {
+        let (parent, leaf) = match hierarchy.version {
+            Version::V2 => placement::find_parent(&hierarchy, name)?,
+            Version::V1 => (hierarchy.own.clone(), None),
+        };
+        let directory = Directory::create(parent.join(&name.full));
+        let directory =
+            directory.map_err(|error| match errors::errno(&error) {
+                Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
+                    error.context("no delegated cgroup")
+                }
+                _ => error,
+            })?;
+        name.sweep(&parent);
+        let entrance = match hierarchy.version {
+            Version::V2 => v2::open_entrance(&directory)?,
+            Version::V1 => v1::open_entrance(&directory)?,
+        };
+        Ok(Part {
+            hierarchy,
+            directory,
+            entrance,
+            _leaf: leaf,
+        })
+    }
+
+    /// Writes `limit` into the kernel's files for it.
+    fn set(&self, limit: Limit) -> anyhow::Result<()> {
+        match self.hierarchy.version {
+            Version::V2 => {
+                let path = &self.directory.path;
+                let parent = path.parent().unwrap_or(path);
+                let controller = limit.controller();
+                placement::enable(controller, &self.hierarchy, parent)?;
+                v2::set(&self.directory, limit)
+            }
+            Version::V1 => v1::set(&self.directory, limit),
+        }
     }
 }

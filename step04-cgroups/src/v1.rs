@@ -1,49 +1,47 @@
-//! Version 1: a tree for each controller.
+//! Version 1: a tree for each controller, or for a few. The files of a cgroup.
+//!
+//! See the kernel's documentation, admin-guide/cgroup-v1.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use anyhow::Context;
+use common::sys;
+use nix::fcntl::OFlag;
 
-use crate::directory::{Directory, write};
+use crate::directory::Directory;
 use crate::limits::Limit;
 
-/// Writes `limit` into the files of the cgroup at `path`.
-///
-/// See the kernel's documentation, admin-guide/cgroup-v1.
-pub(crate) fn set(path: &Path, limit: Limit) -> anyhow::Result<()> {
+/// Writes `limit` into the files of its controller.
+pub(crate) fn set(cgroup: &Directory, limit: Limit) -> anyhow::Result<()> {
     match limit {
         Limit::Memory { bytes } => {
-            write(&path.join("memory.limit_in_bytes"), &bytes.to_string())?;
+            cgroup.write("memory.limit_in_bytes", bytes)?;
             // The buffers of TCP, which are the kernel's memory and grow with
             // what is sent and not read, have a counter of their own.
-            let tcp = path.join("memory.kmem.tcp.limit_in_bytes");
-            if tcp.exists() {
-                write(&tcp, &bytes.to_string())?;
+            if cgroup.has("memory.kmem.tcp.limit_in_bytes") {
+                cgroup.write("memory.kmem.tcp.limit_in_bytes", bytes)?;
             }
             // "memsw" is memory and swap together, and must not be less than
             // memory alone: that is why it comes second. Without this limit
             // a memory hog would not be killed but swapped.
-            let memsw = path.join("memory.memsw.limit_in_bytes");
-            if memsw.exists() {
-                write(&memsw, &bytes.to_string())
+            if cgroup.has("memory.memsw.limit_in_bytes") {
+                cgroup.write("memory.memsw.limit_in_bytes", bytes)
             } else {
                 // This kernel does not count swap, so nothing may go there.
-                write(&path.join("memory.swappiness"), "0")
+                cgroup.write("memory.swappiness", 0)
             }
         }
         Limit::Cpu { quota } => {
             // Its fellow, cpu.cfs_period_us, is PERIOD in a new cgroup.
-            let quota_file = path.join("cpu.cfs_quota_us");
-            write(&quota_file, &quota.to_string()).map_err(|error| {
-                match quota_above(path) {
+            cgroup.write("cpu.cfs_quota_us", quota).map_err(|error| {
+                match quota_above(&cgroup.path) {
                     Some(less) => error.context(less),
                     None => error,
                 }
             })
         }
-        Limit::Pids { max } => write(&path.join("pids.max"), &max.to_string()),
+        Limit::Pids { max } => cgroup.write("pids.max", max),
     }
 }
 
@@ -70,21 +68,15 @@ fn quota_above(path: &Path) -> Option<String> {
 ///
 /// The parent does it, because the kernel checks permissions on opening: after
 /// the child has changed its user, it would get `EACCES`.
-pub(crate) fn open_entrance(path: &Path) -> anyhow::Result<File> {
-    let tasks = path.join("tasks");
-    OpenOptions::new()
-        .write(true)
-        .open(&tasks)
-        .with_context(|| format!("open({tasks:?}, O_WRONLY)"))
+pub(crate) fn open_entrance(cgroup: &Directory) -> anyhow::Result<OwnedFd> {
+    Ok(sys::open(cgroup.path.join("tasks"), OFlag::O_WRONLY, 0)?)
 }
 
-/// Moves the calling thread, "0", into the cgroup.
+/// Moves the calling thread, "0", into the cgroup behind the `entrance`.
 ///
-/// Not `cgroup.procs`, which moves all threads of a process: for that the kernel
-/// keeps others from being created, and first waits until every CPU has noticed
-/// (milliseconds; an RCU grace period).
-pub(crate) fn join(directory: &Directory) -> anyhow::Result<()> {
-    (&directory.entrance).write_all(b"0").with_context(|| {
-        format!(r#"write({:?}, "0")"#, directory.path.join("tasks"))
-    })
+/// Not through `cgroup.procs`, which moves all threads of a process: for that
+/// the kernel keeps others from being created, and first waits until every CPU
+/// has noticed (milliseconds; a grace period of read-copy-update).
+pub(crate) fn join(entrance: &OwnedFd) -> sys::Result<()> {
+    sys::write(entrance, "0")
 }

@@ -99,6 +99,7 @@ fn assert_refused(name: &str, runs: impl IntoIterator<Item = Finished>) {
             r#""CGROUP/$1""#,
         ),
         (r#""/sys/fs/cgroup[^"]*""#, r#""CGROUP""#),
+        ("</sys/fs/cgroup[^>]*/([a-z_]+[.][a-z_]+)>", "<CGROUP/$1>"),
         ("the cgroup /[^ ]*", "the cgroup /PATH"),
         ("/proc/[0-9]+/", "/proc/PID/"),
         ("/proc/self/fd/[0-9]+", "/proc/self/fd/N"),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use nix::{
+    NixPath,
     errno::Errno,
     fcntl::{self, AtFlags, OFlag, OpenHow, ResolveFlag},
     sys::{
@@ -259,9 +260,12 @@ pub fn readlinkat(
 /// See rmdir(2).
 pub fn rmdir(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
-    let removed =
-        unistd::unlinkat(fcntl::AT_FDCWD, path, UnlinkatFlags::RemoveDir);
-    call!(rmdir(path), removed)
+    let removed = path.with_nix_path(|path| {
+        // SAFETY: `path` is NUL-terminated and lives through the call, which
+        // only reads it.
+        unsafe { libc::rmdir(path.as_ptr()) }
+    });
+    call!(rmdir(path), removed.and_then(Errno::result).map(drop))
 }
 
 /// See unlink(2).
