@@ -21,6 +21,7 @@ mod files;
 pub mod memfd;
 mod mounts;
 mod processes;
+pub mod signals;
 pub mod xattr;
 
 pub use argument::{NULL, Null, OrNull};

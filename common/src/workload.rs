@@ -16,15 +16,15 @@ use std::{
 use anyhow::Context;
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
-    unistd::{AccessFlags, Pid, access, fchdir, getcwd},
+    fcntl::{AT_FDCWD, OFlag, ResolveFlag},
+    unistd::{AccessFlags, Pid, access},
 };
 
 use crate::{
     errors::{CannotRun, Hint, hints},
     host::machine,
     process::{self, signals},
-    rootfs,
+    rootfs, sys,
 };
 
 mod command;
@@ -328,14 +328,11 @@ impl Workload {
 /// root is refused (`ENOENT`). See openat2(2), `RESOLVE_NO_MAGICLINKS`, and
 /// getcwd(3).
 fn enter_directory(path: &Path) -> anyhow::Result<()> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let directory = openat2(AT_FDCWD, path, how).with_context(|| {
-        format!("openat2({path:?}, O_DIRECTORY, RESOLVE_NO_MAGICLINKS)")
-    })?;
-    fchdir(directory).with_context(|| format!("fchdir({path:?})"))?;
-    getcwd().context("getcwd()")?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let no_magic_links = ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let directory = sys::openat2(AT_FDCWD, path, flags, no_magic_links)?;
+    sys::fchdir(directory)?;
+    sys::getcwd()?;
     Ok(())
 }
 

@@ -76,7 +76,7 @@ fn a_start_that_fails_leaves_nothing() {
         let nowhere = step.run().options(["--workdir", "/nowhere"]);
         let run = nowhere.sh("echo unreachable");
         assert_eq!((run.code, run.stdout.as_str()), (125, ""), "{run}");
-        let call = r#"openat2("/nowhere", O_DIRECTORY, "#;
+        let call = r#"openat2(AT_FDCWD, "/nowhere", "#;
         let errno = "ENOENT: No such file";
         assert!(run.stderr.contains(call), "{run}");
         assert!(run.stderr.contains(errno), "{run}");

@@ -5,8 +5,7 @@ use std::{cell::Cell, process::ExitCode, sync::OnceLock};
 use anyhow::Context;
 use libc::c_int;
 use nix::{
-    errno::Errno,
-    sys::signal::{Signal, kill},
+    sys::signal::Signal,
     unistd::{Pid, getpid},
 };
 
@@ -17,7 +16,7 @@ use super::{
     signals::{self, Event},
     terminal::Terminal,
 };
-use crate::errors;
+use crate::{errors, sys};
 
 /// The container's process, seen from the parent.
 ///
@@ -123,12 +122,7 @@ impl Child {
         if !self.has_init {
             return pass_on(signal, self.group());
         }
-        match signals::queue_for_group(signal, self.pid) {
-            Err(Errno::ESRCH) => Ok(()),
-            result => result.with_context(|| {
-                format!("sigqueue({}, {})", self.pid, signals::name(signal))
-            }),
-        }
+        signals::queue_for_group(signal, self.pid)
     }
 
     /// What the child says now. All that it has ever said stays in `news`.
@@ -230,7 +224,7 @@ static INTERRUPTED: OnceLock<Pid> = OnceLock::new();
 pub(crate) fn end_as_the_command(code: ExitCode) -> ExitCode {
     let interrupt = || {
         if let Some(whom) = INTERRUPTED.get() {
-            kill(*whom, Signal::SIGINT).context("kill(SIGINT)")?;
+            sys::signals::kill(*whom, libc::SIGINT)?;
         }
         signals::give_in_to(Signal::SIGINT)
     };

@@ -13,7 +13,10 @@ use nix::{
 };
 
 use super::{stack::Stack, status::wait};
-use crate::errors::{self, FAILED};
+use crate::{
+    errors::{self, FAILED},
+    sys,
+};
 
 /// Creates a child that runs `child`, a function that ends in an exec.
 ///
@@ -22,8 +25,8 @@ pub fn fork(
     child: impl FnOnce() -> anyhow::Result<Infallible>,
 ) -> anyhow::Result<Pid> {
     // SAFETY: we have one thread, so the child may do whatever we may.
-    let process = unsafe { nix::unistd::fork() };
-    match process.context("fork()").context("creating a process")? {
+    let process = unsafe { sys::fork() };
+    match process.context("creating a process")? {
         ForkResult::Child => run_to_end(child),
         ForkResult::Parent { child } => Ok(child),
     }

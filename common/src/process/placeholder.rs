@@ -6,7 +6,8 @@ use nix::{
     unistd::{ForkResult, Pid, getpid, getppid, pause},
 };
 
-use super::{exit, new_process::clone, status::end};
+use super::{exit, status::end};
+use crate::sys;
 
 /// A process that does nothing: a namespace exists as long as a process is in
 /// it, and this one is in the new ones that it was created with.
@@ -22,7 +23,8 @@ impl Placeholder {
     /// The caller must have only one thread.
     pub fn new(namespaces: CloneFlags) -> anyhow::Result<Placeholder> {
         let parent = getpid();
-        match clone(namespaces)? {
+        // SAFETY: we have one thread, by our own precondition.
+        match unsafe { sys::clone(namespaces) }? {
             ForkResult::Child => outlive(parent),
             ForkResult::Parent { child } => Ok(Placeholder { pid: child }),
         }

@@ -7,22 +7,20 @@
 //! A signal is a plain number here: those of real time have no name of their
 //! own. See signal(7).
 
-use std::{mem::MaybeUninit, ptr, time::Duration};
+use std::time::Duration;
 
-use anyhow::Context;
 use libc::{c_int, siginfo_t};
 use nix::{
     errno::Errno,
-    sys::{
-        signal::{
-            SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask,
-        },
-        time::TimeSpec,
-    },
-    unistd::{Pid, getpgid, getpid},
+    sys::signal::{SigSet, SigmaskHow, Signal},
+    unistd::{Pid, getpid},
 };
 
 use super::gate::{self, News};
+use crate::sys::{
+    self,
+    signals::{is_ignored, sigprocmask},
+};
 
 /// What [`next`] has received.
 pub enum Event {
@@ -63,10 +61,7 @@ const LEFT_ALONE: [Signal; 9] = [
 /// Both are inherited by the container. See signal(7).
 pub(crate) fn restore_defaults() -> anyhow::Result<()> {
     for name in [Signal::SIGPIPE, Signal::SIGCHLD] {
-        // SAFETY: SIG_DFL is no handler, so there is no code that would have
-        // to be async-signal-safe.
-        unsafe { signal(name, SigHandler::SigDfl) }
-            .with_context(|| format!("signal({name}, SIG_DFL)"))?;
+        sys::signals::signal_default(name)?;
     }
     Ok(())
 }
@@ -76,33 +71,29 @@ pub(crate) fn restore_defaults() -> anyhow::Result<()> {
 pub(crate) fn block() -> anyhow::Result<()> {
     let mut mask = awaited();
     mask.add(Signal::SIGTTOU);
-    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)
-        .context("sigprocmask(SIG_BLOCK)")
+    Ok(sigprocmask(SigmaskHow::SIG_BLOCK, &mask)?)
 }
 
 /// Blocks nothing, as a program expects it when it starts: the mask survives
 /// execve(2).
 pub(crate) fn unblock() -> anyhow::Result<()> {
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
-        .context("sigprocmask(SIG_SETMASK, [])")
+    Ok(sigprocmask(SigmaskHow::SIG_SETMASK, &SigSet::empty())?)
 }
 
 /// If `signal` has come, lets it do to this process what it does by default. If
 /// it was ignored when we were started, that is nothing.
 pub(crate) fn give_in_to(signal: Signal) -> anyhow::Result<()> {
     let mask = SigSet::from(signal);
-    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&mask), None)
-        .with_context(|| format!("sigprocmask(SIG_UNBLOCK, [{signal}])"))?;
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, &mask)?;
     // Stopped, and continued.
-    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)
-        .with_context(|| format!("sigprocmask(SIG_BLOCK, [{signal}])"))
+    Ok(sigprocmask(SigmaskHow::SIG_BLOCK, &mask)?)
 }
 
 /// Stops this process as Ctrl-Z does. Returns whether it was stopped, and has
 /// been continued: that does not happen to one that nobody could continue, or
 /// that was started to ignore it. See credentials(7).
 pub(crate) fn stop_as_a_job() -> anyhow::Result<bool> {
-    raise(Signal::SIGTSTP).context("raise(SIGTSTP)")?;
+    sys::signals::raise(Signal::SIGTSTP)?;
     give_in_to(Signal::SIGTSTP)?;
     let continued = SigSet::from(Signal::SIGCONT);
     Ok(take_one_of(&continued, Some(Duration::ZERO))?.is_some())
@@ -186,35 +177,28 @@ fn is_from_kernel(info: &siginfo_t) -> bool {
 }
 
 /// Sends an init a signal that is meant for a whole group.
-pub(crate) fn queue_for_group(signal: c_int, init: Pid) -> nix::Result<()> {
-    let mark = ptr::without_provenance_mut(FOR_THE_GROUP);
-    let mark = libc::sigval { sival_ptr: mark };
-    // SAFETY: the call takes three numbers; nobody follows the pointer.
-    let result = unsafe { libc::sigqueue(init.as_raw(), signal, mark) };
-    Errno::result(result).map(drop)
+pub(crate) fn queue_for_group(signal: c_int, init: Pid) -> anyhow::Result<()> {
+    but_for_the_dead(sys::signals::sigqueue(init, signal, FOR_THE_GROUP))
 }
 
 /// Sends `signal` to the process `pid`; that it has ended is no error.
 pub fn pass_on(signal: c_int, pid: Pid) -> anyhow::Result<()> {
-    // SAFETY: the call takes two integers. nix has it only for the signals that
-    // have names.
-    match Errno::result(unsafe { libc::kill(pid.as_raw(), signal) }) {
-        Err(Errno::ESRCH) => Ok(()),
-        result => result
-            .map(drop)
-            .with_context(|| format!("kill({pid}, {})", name(signal))),
-    }
+    but_for_the_dead(sys::signals::kill(pid, signal))
 }
 
 /// Sends `signal` to all processes of the group that `member` is in: what the
 /// terminal does on Ctrl-C.
 pub fn pass_on_to_group(signal: c_int, member: Pid) -> anyhow::Result<()> {
-    match getpgid(Some(member)) {
-        Err(Errno::ESRCH) => Ok(()),
-        group => {
-            let group = group.with_context(|| format!("getpgid({member})"))?;
-            pass_on(signal, Pid::from_raw(-group.as_raw()))
-        }
+    match sys::getpgid(member) {
+        Ok(group) => pass_on(signal, Pid::from_raw(-group.as_raw())),
+        Err(error) => but_for_the_dead(Err(error)),
+    }
+}
+
+fn but_for_the_dead(sent: sys::Result<()>) -> anyhow::Result<()> {
+    match sent {
+        Err(error) if error.errno == Errno::ESRCH => Ok(()),
+        sent => Ok(sent?),
     }
 }
 
@@ -239,40 +223,10 @@ fn take_one_of(
     set: &SigSet,
     limit: Option<Duration>,
 ) -> anyhow::Result<Option<siginfo_t>> {
-    let limit = limit.map(TimeSpec::from_duration);
-    let limit = limit.as_ref().map_or(ptr::null(), |limit| limit.as_ref());
-    let mut info = MaybeUninit::uninit();
-    // SAFETY: the pointers are valid for the call, but for a `limit` of null,
-    // which means that there is none; it reads the set, and fills the siginfo.
-    let result =
-        unsafe { libc::sigtimedwait(set.as_ref(), info.as_mut_ptr(), limit) };
-    match Errno::result(result) {
-        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
-        Err(errno) => Err(errno).context("sigtimedwait()"),
-        // SAFETY: sigtimedwait(2) has succeeded, so it has filled `info`.
-        Ok(_) => Ok(Some(unsafe { info.assume_init() })),
-    }
-}
-
-/// Whether this process ignores `signal`. We never ask for that, so whoever has
-/// started us did.
-fn is_ignored(signal: c_int) -> anyhow::Result<bool> {
-    let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action the call only fills the old one.
-    let result =
-        unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
-    Errno::result(result)
-        .with_context(|| format!("sigaction({})", name(signal)))?;
-    // SAFETY: sigaction(2) has succeeded, so it has filled `action`.
-    let action = unsafe { action.assume_init() };
-    Ok(action.sa_sigaction == libc::SIG_IGN)
-}
-
-/// The name of a signal, as strace(1) prints it: `SIGTERM`, `SIGRT_3`.
-pub(crate) fn name(signal: c_int) -> String {
-    match Signal::try_from(signal) {
-        Ok(signal) => signal.to_string(),
-        // The kernel counts from 32 on; the C library, from what it leaves.
-        Err(_) => format!("SIGRT_{}", signal - 32),
+    match sys::signals::sigtimedwait(set, limit) {
+        Err(error) if [Errno::EAGAIN, Errno::EINTR].contains(&error.errno) => {
+            Ok(None)
+        }
+        taken => Ok(Some(taken?)),
     }
 }

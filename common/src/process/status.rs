@@ -1,12 +1,13 @@
 //! What has become of a child.
 
-use anyhow::Context;
 use libc::c_int;
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+use crate::sys;
 
 /// What has happened to a child.
 pub enum Change {
@@ -47,16 +48,15 @@ impl End {
 pub fn reap(child: Option<Pid>) -> anyhow::Result<Option<(Pid, Change)>> {
     match wait4(child, libc::WNOHANG | libc::WUNTRACED) {
         // Other children of init may all be gone.
-        Err(Errno::ECHILD) => Ok(None),
-        change => change.context("wait4(WNOHANG|WUNTRACED)"),
+        Err(error) if error.errno == Errno::ECHILD => Ok(None),
+        change => Ok(change?),
     }
 }
 
 /// Waits until `child` has ended, and returns its exit code; 128+n says that
 /// signal n killed it.
 pub(crate) fn wait(child: Pid) -> anyhow::Result<u8> {
-    let change = wait4(Some(child), 0);
-    match change.with_context(|| format!("wait4({child})"))? {
+    match wait4(Some(child), 0)? {
         Some((_, Change::Ended(end))) => Ok(end.code()),
         _ => unreachable!("without flags only an end is told"),
     }
@@ -71,20 +71,12 @@ pub(crate) fn end(child: Pid) {
 
 /// Asks for a change of `child`, or of any child. Returns `None` when there is
 /// none, which WNOHANG makes possible.
-///
-/// nix has the same, but refuses the signals of real time, for which it has no
-/// names, when the zombie is gone already. See wait(2).
 fn wait4(
     child: Option<Pid>,
-    flags: c_int,
-) -> nix::Result<Option<(Pid, Change)>> {
-    let any = -1;
-    let mut status = 0;
-    // SAFETY: the call fills an integer, and takes no other pointer.
-    let pid = unsafe {
-        libc::waitpid(child.map_or(any, Pid::as_raw), &raw mut status, flags)
-    };
-    let pid = Pid::from_raw(Errno::result(pid)?);
+    options: c_int,
+) -> sys::Result<Option<(Pid, Change)>> {
+    let any = Pid::from_raw(-1);
+    let (pid, status) = sys::wait4(child.unwrap_or(any), options)?;
     let change = if pid.as_raw() == 0 {
         return Ok(None);
     } else if libc::WIFSTOPPED(status) {

@@ -21,11 +21,11 @@ use nix::{
         stat::Mode,
         termios::{FlowArg, SetArg, Termios, tcflow, tcgetattr, tcsetattr},
     },
-    unistd::{Pid, getpgrp, setpgid, setsid, tcgetpgrp, tcsetpgrp},
+    unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp},
 };
 
 use super::Stat;
-use crate::{errors, host::files::by_number};
+use crate::{errors, host::files::by_number, sys};
 
 /// The controlling terminal of our session, if it is our standard input, output
 /// or error, and so comes into the container with it.
@@ -98,7 +98,7 @@ impl Terminal {
         if terminal.as_ref().is_some_and(|terminal| terminal.shared) {
             return Ok(());
         }
-        setsid().context("setsid()")?;
+        sys::setsid()?;
         close_to_reading(stdout())?;
         close_to_reading(stderr())
     }
@@ -110,7 +110,7 @@ impl Terminal {
         if !self.shared {
             return Ok(());
         }
-        setpgid(child, child).context("setpgid(child, child)")?;
+        sys::setpgid(child, child)?;
         self.give_to(child)
     }
 

@@ -55,6 +55,21 @@ fn quote(text: &dyn Debug) -> String {
     format!("{text:?}")
 }
 
+/// An argument that is printed as it stands.
+pub(super) struct Word(pub(super) String);
+
+impl Argument for Word {
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
+impl Argument for Null {
+    fn text(&self) -> String {
+        "NULL".into()
+    }
+}
+
 /// Numbers are decimal.
 macro_rules! decimal {
     ($($number:ty),*) => {

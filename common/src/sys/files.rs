@@ -18,7 +18,11 @@ use nix::{
     unistd::{self, AccessFlags, Gid, Uid, UnlinkatFlags},
 };
 
-use super::{Error, Result, argument::Argument, call};
+use super::{
+    Error, Result,
+    argument::{Argument, Word},
+    call,
+};
 
 /// See open(2). `mode` counts only for a file that is made.
 pub fn open(
@@ -144,15 +148,6 @@ pub fn fchown(
 
 fn or_minus_1(id: Option<impl ToString>) -> Word {
     Word(id.map_or("-1".into(), |id| id.to_string()))
-}
-
-/// An argument that is printed as it stands.
-struct Word(String);
-
-impl Argument for Word {
-    fn text(&self) -> String {
-        self.0.clone()
-    }
 }
 
 /// See fstat(2).

@@ -1,13 +1,22 @@
 //! What a process is: its names, ids, namespaces, rights and limits.
 
-use std::ffi::OsStr;
-
-use nix::{
-    sched::{self, CloneFlags},
-    unistd::{self},
+use std::{
+    ffi::OsStr,
+    os::fd::{AsRawFd, BorrowedFd},
 };
 
-use super::{Result, call};
+use libc::c_int;
+use nix::{
+    errno::Errno,
+    sched::{self, CloneFlags},
+    unistd::{self, ForkResult, Pid},
+};
+
+use super::{
+    Error, Result,
+    argument::{Argument, Word},
+    call,
+};
 
 /// See sethostname(2).
 pub fn sethostname(name: impl AsRef<OsStr>) -> Result<()> {
@@ -16,7 +25,132 @@ pub fn sethostname(name: impl AsRef<OsStr>) -> Result<()> {
     call!(sethostname(name, length), unistd::sethostname(name))
 }
 
+/// See getpgid(2).
+pub fn getpgid(pid: Pid) -> Result<Pid> {
+    call!(getpgid(pid), unistd::getpgid(Some(pid)))
+}
+
+/// See setpgid(2).
+pub fn setpgid(pid: Pid, pgid: Pid) -> Result<()> {
+    call!(setpgid(pid, pgid), unistd::setpgid(pid, pgid))
+}
+
+/// See setsid(2).
+pub fn setsid() -> Result<Pid> {
+    call!(setsid(), unistd::setsid())
+}
+
 /// See unshare(2).
 pub fn unshare(flags: CloneFlags) -> Result<()> {
     call!(unshare(flags), sched::unshare(flags))
+}
+
+/// From <linux/sched.h>. The flags of clone3(2) have 64 bits, and the crate
+/// `libc` declares this one too narrow.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// See clone3(2), since Linux 5.3: without a stack, so that it returns twice,
+/// like fork(2). The child is born in `cgroup`, an open directory of the cgroup
+/// v2 file system, if there is one (since Linux 5.7).
+///
+/// # Safety
+/// The caller has one thread: the others would be missing in the copy of our
+/// memory, perhaps with a lock in hand. `flags` must not have `CLONE_VM`.
+pub unsafe fn clone3(
+    flags: CloneFlags,
+    cgroup: Option<BorrowedFd>,
+) -> Result<ForkResult> {
+    // SAFETY: clone_args is a plain structure, for which zeros are valid and
+    // mean "not used".
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags.bits() as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: the kernel reads as many bytes of `args` as there are. No
+    // CLONE_VM, so the child gets a copy of our memory and needs no stack of
+    // its own; by the caller's promise the copy is consistent.
+    let process = unsafe {
+        libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args))
+    };
+    twice(process).map_err(|errno| {
+        let mut text = format!("flags={}", flags.text());
+        if let Some(cgroup) = cgroup {
+            let cgroup = cgroup.text();
+            text += &format!("|CLONE_INTO_CGROUP, cgroup={cgroup}");
+        }
+        let size = size_of_val(&args);
+        Error::new(format!("clone3({{{text}}}, {size})"), errno)
+    })
+}
+
+/// See clone(2): without a stack, so that it returns twice, like fork(2).
+///
+/// # Safety
+/// As for [`clone3`].
+pub unsafe fn clone(flags: CloneFlags) -> Result<ForkResult> {
+    // The kernel reads longs, and a plain 0 would be passed as an int.
+    let bits = libc::c_long::from(flags.bits() | libc::SIGCHLD);
+    let unused: libc::c_long = 0;
+    // SAFETY: no CLONE_VM, so the child gets a copy of our memory and needs no
+    // stack of its own; by the caller's promise the copy is consistent. The
+    // arguments behind the flags are in another order on each architecture;
+    // zeros mean "not used" on all of them.
+    let process = unsafe {
+        libc::syscall(libc::SYS_clone, bits, unused, unused, unused, unused)
+    };
+    let flags = Word(flags.text() + "|SIGCHLD");
+    call!(clone(flags), twice(process))
+}
+
+/// What a call has returned that returns twice.
+fn twice(result: libc::c_long) -> nix::Result<ForkResult> {
+    Ok(match Errno::result(result)? {
+        0 => ForkResult::Child,
+        pid => ForkResult::Parent {
+            child: Pid::from_raw(pid as i32),
+        },
+    })
+}
+
+/// See fork(2).
+///
+/// # Safety
+/// As for [`clone3`].
+pub unsafe fn fork() -> Result<ForkResult> {
+    // SAFETY: by the caller's promise.
+    let process = unsafe { unistd::fork() };
+    call!(fork(), process)
+}
+
+/// See wait4(2), without the usage of resources: the number of a child, or 0 if
+/// `WNOHANG` is among the `options` and there is nothing to tell, and its
+/// status, for `libc::WIFEXITED` and so on.
+///
+/// nix has the same, but refuses the signals of real time, for which it has no
+/// names, when the zombie is gone already.
+pub fn wait4(pid: Pid, options: c_int) -> Result<(Pid, c_int)> {
+    let mut status = 0;
+    // SAFETY: the call fills an integer, and takes no other pointer.
+    let child =
+        unsafe { libc::waitpid(pid.as_raw(), &raw mut status, options) };
+    let names = [(libc::WNOHANG, "WNOHANG"), (libc::WUNTRACED, "WUNTRACED")];
+    let text = || {
+        let set = names.iter().filter(|(bit, _)| options & bit != 0);
+        let set: Vec<&str> = set.map(|(_, name)| *name).collect();
+        if set.is_empty() {
+            "0".into()
+        } else {
+            set.join("|")
+        }
+    };
+    match Errno::result(child) {
+        Ok(child) => Ok((Pid::from_raw(child), status)),
+        Err(errno) => {
+            let call = format!("wait4({pid}, …, {})", text());
+            Err(Error::new(call, errno))
+        }
+    }
 }
