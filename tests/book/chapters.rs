@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use tests::programs::workspace;
+use harness::programs::workspace;
 
 /// A page of the book.
 pub(crate) struct Chapter {

@@ -12,11 +12,11 @@ use book_preprocessor::{
     Workspace, diff, manual,
     markdown::{self, Part, spans},
 };
-use tests::{ALL, Test, needs, programs::workspace, tests};
+use harness::{ALL, Test, claims, needs, programs::workspace};
 
 use crate::chapters::{self, Chapter, source};
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     each_directive_finds_what_it_shows,
     each_diff_leads_from_one_step_to_the_next,
     each_hunk_is_in_its_place,
@@ -368,7 +368,7 @@ fn the_spelling_is_british() {
         (output.status.success(), unknown)
     };
     if !check("a word\n").0 {
-        tests::skip("needs the dictionary hunspell-en-gb");
+        harness::skip("needs the dictionary hunspell-en-gb");
     }
     let mut wrong = Vec::new();
     for chapter in chapters::all() {

@@ -16,10 +16,10 @@ fn main() -> ExitCode {
     let mut trials: Vec<_> = checks::TESTS
         .iter()
         .copied()
-        .map(tests::trial::of_test)
+        .map(harness::trial::of_test)
         .collect();
     // Directories that are gone when all trials have run.
     let programs = Arc::new(sessions::Programs::new());
     trials.extend(sessions::trials(&programs));
-    tests::trial::run(trials)
+    harness::trial::run(trials)
 }

@@ -12,13 +12,13 @@ use std::{
     sync::OnceLock,
 };
 
-use tempfile::TempDir;
-use tests::{
+use harness::{
     host::MARK,
     needs::is_root,
     programs::{self, workspace},
     pty::Session,
 };
+use tempfile::TempDir;
 
 /// Who types.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +69,7 @@ impl Programs {
     /// Where they are; they are copied when this is called first.
     fn path(&self) -> &Path {
         self.copied.get_or_init(|| {
-            for step in tests::ALL {
+            for step in harness::ALL {
                 let to = self.directory.path().join(step.name);
                 fs::copy(programs::path(step.name), to).expect("it is built");
             }
@@ -222,7 +222,7 @@ impl Reader {
         let output = keeper.0.stdout.take().expect("it is a pipe");
         let _ = BufReader::new(output).read_line(&mut answer);
         if answer.trim() != "ready" {
-            tests::skip("needs namespaces, which this machine refuses");
+            harness::skip("needs namespaces, which this machine refuses");
         }
         keeper
     }
@@ -431,7 +431,7 @@ impl Reader {
         let name = sessions_user().or_else(|| env::var("USER").ok());
         redactions.extend(name.map(|name| (name, YOU.to_owned())));
         if !is_root() {
-            redactions.push((tests::host::hostname(), "host".to_owned()));
+            redactions.push((harness::host::hostname(), "host".to_owned()));
         }
         redactions
     }
@@ -439,7 +439,7 @@ impl Reader {
     /// Closes all terminals, and with them whatever runs there.
     pub(crate) fn leave(mut self) {
         self.shells.clear();
-        tests::host::assert_no_process(&self.mark);
+        harness::host::assert_no_process(&self.mark);
     }
 }
 

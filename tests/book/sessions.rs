@@ -13,8 +13,8 @@ use book_preprocessor::{
     console::{self, Entry, Session},
     markdown::{self, Part},
 };
+use harness::{needs::NEVER, trial::trial};
 use libtest_mimic::Trial;
-use tests::{needs::NEVER, trial::trial};
 
 pub(crate) use crate::reader::Programs;
 use crate::{
@@ -114,7 +114,7 @@ impl Run {
         });
         match &outcomes[index] {
             Outcome::AsShown => {}
-            Outcome::Skipped(reason) => tests::skip(reason),
+            Outcome::Skipped(reason) => harness::skip(reason),
             Outcome::Failed(text) => panic!("{text}"),
         }
     }

@@ -28,9 +28,9 @@ pub struct Test {
     pub function: fn(),
 }
 
-/// A list of tests, from the names of their functions.
+/// A list of tests, from the claims that their functions are named after.
 #[macro_export]
-macro_rules! tests {
+macro_rules! claims {
     ($($function:ident),* $(,)?) => {
         &[$($crate::Test {
             module: module_path!(),

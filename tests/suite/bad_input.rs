@@ -13,12 +13,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use tests::{
+use harness::{
     ALL, CGROUPS, FULL, Finished, MOUNT, OVERLAY, PID, Run, Step, Test, UTS,
-    image::Image, needs, programs, tests,
+    claims, image::Image, needs, programs,
 };
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     a_link_to_a_descriptor_is_no_working_directory,
     a_working_directory_that_is_gone_is_refused,
     a_missing_root_file_system_is_named,

@@ -8,12 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use harness::{MOUNT, Run, Step, Test, claims, needs, programs};
 use tempfile::TempDir;
-use tests::{MOUNT, Run, Step, Test, needs, programs, tests};
 
 use crate::{bad_input::assert_message, refusals::in_namespaces};
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     a_cache_that_others_can_change_is_refused,
     a_way_to_the_cache_that_is_somebody_elses_is_refused,
     nobody_else_can_reach_what_is_written_into_an_image,

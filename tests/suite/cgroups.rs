@@ -2,17 +2,17 @@
 
 use std::{fs, path::PathBuf};
 
-use nix::sys::signal::Signal;
-use tests::{
-    CGROUPS, MOUNT, OVERLAY, Run, Test,
+use harness::{
+    CGROUPS, MOUNT, OVERLAY, Run, Test, claims,
     host::{self, cgroup_of, count_processes},
     image::Image,
-    needs, tests, wait_until,
+    needs, wait_until,
 };
+use nix::sys::signal::Signal;
 
 use crate::bad_input::assert_message;
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     fifty_mebibytes_are_52428800_bytes,
     no_swap_beyond_the_limit,
     the_hog_is_killed_and_the_loop_around_it_goes_on,
@@ -129,7 +129,7 @@ fn the_limit_is_on_the_sum_of_all_processes() {
 fn what_sockets_hold_counts() {
     let image = Image::minimal();
     let fill = ["fill-sockets", "24"];
-    let mebibytes = |run: &tests::Finished| run.ok().parse::<u32>();
+    let mebibytes = |run: &harness::Finished| run.ok().parse::<u32>();
 
     let limited = limited("--memory", "8m").options(["--cpus", "2"]);
     let limited = image.helper_with(limited, CGROUPS, &fill).finish();
@@ -255,7 +255,7 @@ fn more_cpus_than_the_cgroup_above_has_are_explained() {
     let (own, version) = cgroup_of(container.command(), "cpu");
     container.finish().ok();
     if version == 2 {
-        tests::skip("needs the cpu controller on cgroup version 1");
+        harness::skip("needs the cpu controller on cgroup version 1");
     }
     let above = own.join(format!("suite-{}", std::process::id()));
     fs::create_dir(&above).expect("we are root");
@@ -288,7 +288,7 @@ fn more_cpus_than_the_cgroup_above_has_are_explained() {
 fn without_delegation() {
     needs::plain_user();
     if needs::why_no_limits().is_none() {
-        tests::skip("needs a user who may not set limits");
+        harness::skip("needs a user who may not set limits");
     }
 }
 

@@ -5,12 +5,14 @@ use std::{
     os::unix::fs::PermissionsExt,
 };
 
+use harness::{
+    ALL, FULL, Finished, OVERLAY, Run, Step, Test, UTS, claims, needs,
+};
 use serde_json::Value;
-use tests::{ALL, FULL, Finished, OVERLAY, Run, Step, Test, UTS, needs, tests};
 
 use crate::refusals::{filtered, in_namespaces, with_cache_on_tmpfs};
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     the_doctor_knows_which_steps_run,
     each_step_has_the_same_doctor,
     the_text_says_the_same_as_the_json,

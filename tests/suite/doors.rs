@@ -15,6 +15,12 @@ use std::{
     process::Command,
 };
 
+use harness::{
+    FULL, Finished, MOUNT, OVERLAY, Run, Step, Test, claims,
+    host::{only_child, status},
+    image::Image,
+    needs,
+};
 use nix::{
     sys::{
         signal::{Signal, kill},
@@ -23,16 +29,10 @@ use nix::{
     unistd::Pid,
 };
 use tempfile::TempDir;
-use tests::{
-    FULL, Finished, MOUNT, OVERLAY, Run, Step, Test,
-    host::{only_child, status},
-    image::Image,
-    needs, tests,
-};
 
 use crate::refusals::filtered;
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     a_working_directory_is_never_a_descriptor_of_the_host,
     a_command_is_never_found_by_a_descriptor_of_the_host,
     an_interpreter_is_never_the_tool_itself,

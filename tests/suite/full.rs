@@ -9,6 +9,10 @@ use std::{
     process::Command,
 };
 
+use harness::{
+    ALL, CGROUPS, FULL, MOUNT, OVERLAY, Test, claims, host::status,
+    image::Image, needs, programs, skip,
+};
 use nix::{
     errno::Errno,
     sys::{
@@ -17,17 +21,13 @@ use nix::{
     },
     unistd::getuid,
 };
-use tests::{
-    ALL, CGROUPS, FULL, MOUNT, OVERLAY, Test, host::status, image::Image,
-    needs, programs, skip, tests,
-};
 
 use crate::{
     bad_input::assert_message,
     refusals::{in_namespaces, with_cache_on_tmpfs},
 };
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     the_kernel_is_shared,
     root_inside_is_somebody_else_outside,
     files_of_the_image_belong_to_root_inside,
@@ -368,7 +368,7 @@ fn each_read_only_path_is_on_a_read_only_mount() {
 /// Programs size themselves by it.
 fn the_cgroup_shows_the_limits_and_no_other_cgroup() {
     needs::limits();
-    let limits = |step: tests::Step| {
+    let limits = |step: harness::Step| {
         let script = "cd /sys/fs/cgroup; cat memory.max pids.max \
                       memory/memory.limit_in_bytes pids/pids.max 2>/dev/null";
         let options = ["--memory", "64m", "--pids-limit", "99"];
@@ -472,7 +472,7 @@ fn names_go_where_the_image_has_a_file_and_nowhere_else() {
     assert_eq!(fs::read_dir(host.path()).expect("ours").count(), 1);
 }
 
-fn status_line(run: &tests::Finished, name: &str) -> u64 {
+fn status_line(run: &harness::Finished, name: &str) -> u64 {
     let line = run.ok().lines().find_map(|line| line.strip_prefix(name));
     let value = line.expect("the kernel has this line").trim_start();
     let value = value.trim_start_matches(':').trim();
@@ -612,7 +612,7 @@ fn what_was_said_of_the_caller_does_not_hold_inside() {
 }
 
 fn the_environment_is_not_inherited() {
-    let secret = |step: tests::Step| step.run().env("SECRET", "of the host");
+    let secret = |step: harness::Step| step.run().env("SECRET", "of the host");
     let inside = secret(FULL).options(["--env", "ASKED=for"]);
     let inside = inside.command(["env"]);
     let mut names: Vec<&str> = inside

@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use harness::{ALL, Step, Test, claims, programs::workspace};
 use similar::{ChangeTag, TextDiff};
-use tests::{ALL, Step, Test, programs::workspace, tests};
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     no_step_up_to_5_has_unsafe_code,
     each_step_changes_little_of_main,
     every_main_has_the_same_order,

@@ -7,6 +7,10 @@ use std::{
     process::Command,
 };
 
+use harness::{
+    FULL, Finished, MOUNT, OVERLAY, Run, Test, claims, host::children,
+    image::Image, needs, wait_until,
+};
 use nix::{
     fcntl::{AT_FDCWD, RenameFlags, renameat2},
     sys::{
@@ -16,14 +20,10 @@ use nix::{
     },
     time::ClockId,
 };
-use tests::{
-    FULL, Finished, MOUNT, OVERLAY, Run, Test, host::children, image::Image,
-    needs, tests, wait_until,
-};
 
 use crate::{bad_input::assert_message, refusals::in_namespaces};
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     without_id_mapping_there_is_no_container_of_root,
     root_is_root_outside_only_when_asked_for,
     a_container_of_root_has_ids_that_nobody_else_has,
@@ -157,7 +157,7 @@ fn needs_tables() {
     needs::id_mapping();
     for file in ["/etc/subuid", "/etc/subgid"] {
         if !Path::new(file).exists() {
-            tests::skip(&format!("needs a file {file}"));
+            harness::skip(&format!("needs a file {file}"));
         }
     }
 }
@@ -172,7 +172,7 @@ fn ids_are_granted_or_there_is_one_and_the_doctor_knows() {
     }
     let user = nix::unistd::User::from_name("steps-ci");
     let Ok(Some(user)) = user else {
-        tests::skip("needs the user steps-ci");
+        harness::skip("needs the user steps-ci");
     };
     let home = tempfile::tempdir().expect("a temporary directory");
     let path = home.path().to_owned();

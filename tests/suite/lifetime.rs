@@ -6,10 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use harness::{ALL, FULL, MOUNT, Test, UTS, claims, note, wait_until};
 use nix::sys::signal::Signal;
-use tests::{ALL, FULL, MOUNT, Test, UTS, note, tests, wait_until};
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     a_supervisor_that_is_killed_takes_its_container_along,
     a_supervisor_killed_at_any_moment_leaves_nothing,
     a_probe_killed_at_any_moment_leaves_nothing,

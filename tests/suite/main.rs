@@ -21,7 +21,7 @@ mod terminal;
 mod uts;
 
 fn main() -> ExitCode {
-    tests::main(&[
+    harness::main(&[
         uts::TESTS,
         pid::TESTS,
         mount::TESTS,

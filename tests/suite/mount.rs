@@ -2,13 +2,13 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
-use tests::{
-    ALL, CGROUPS, FULL, MOUNT, PID, Test, image::Image, needs, programs, tests,
+use harness::{
+    ALL, CGROUPS, FULL, MOUNT, PID, Test, claims, image::Image, needs, programs,
 };
 
 use crate::bad_input::assert_message;
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     a_container_sees_only_its_image,
     a_file_of_the_host_is_there_up_to_step_2,
     proc_is_mounted_afresh,

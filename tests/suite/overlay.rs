@@ -21,20 +21,20 @@ use std::{
     time::Duration,
 };
 
+use harness::{
+    ALL, CGROUPS, FULL, Finished, OVERLAY, Run, Step, Test, claims,
+    image::Image, needs,
+};
 use nix::{
     fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat2},
     sys::stat::{Mode, mkdirat},
     unistd::mkfifo,
 };
 use tempfile::TempDir;
-use tests::{
-    ALL, CGROUPS, FULL, Finished, OVERLAY, Run, Step, Test, image::Image,
-    needs, tests,
-};
 
 use crate::bad_input::assert_message;
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     four_names_are_merged_and_upper_wins,
     a_deleted_file_leaves_a_whiteout,
     a_modified_file_is_copied_up,

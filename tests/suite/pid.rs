@@ -6,17 +6,17 @@ use std::{
     process::{Child, Command},
 };
 
-use nix::sys::signal::Signal;
-use tests::{
-    ALL, MOUNT, PID, Running, Step, Test, UTS,
+use harness::{
+    ALL, MOUNT, PID, Running, Step, Test, UTS, claims,
     host::{children, is_at_rest, signal, signal_number, state, status},
     image::Image,
     needs, programs,
     pty::Session,
-    tests, wait_until,
+    wait_until,
 };
+use nix::sys::signal::Signal;
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     the_init_is_number_1_and_the_command_number_2,
     outside_the_same_processes_have_larger_numbers,
     proc_shows_the_host_in_step_2_and_the_container_from_step_3_on,

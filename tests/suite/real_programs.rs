@@ -3,9 +3,9 @@
 //! It takes minutes to make and a gigabyte to keep, so that `cargo test` goes
 //! without: rows of the matrix have it. See tests/debian/make.
 
-use tests::{FULL, Run, Test, needs, tests};
+use harness::{FULL, Run, Test, claims, needs};
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     apt_without_a_network_fails_and_says_so,
     gcc_makes_a_program_that_runs,
     python_has_children_workers_and_a_database,

@@ -8,15 +8,15 @@
 
 use std::{env, fs, path::Path, process::Command};
 
-use insta::assert_snapshot;
-use tests::{
-    ALL, CGROUPS, FULL, Finished, MOUNT, OVERLAY, Run, Step, Test, UTS,
-    host::cgroup_of, image::Image, needs, programs, tests,
+use harness::{
+    ALL, CGROUPS, FULL, Finished, MOUNT, OVERLAY, Run, Step, Test, UTS, claims,
+    host::cgroup_of, image::Image, needs, programs,
 };
+use insta::assert_snapshot;
 
 use crate::cgroups::fifty_mebibytes;
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     without_clone3_each_step_runs,
     without_clone3_limits_hold,
     under_docker_s_filter_the_filter_is_named,
@@ -406,7 +406,7 @@ fn with_memory_limit(step: Step) -> Run {
 fn no_delegated_cgroup() {
     needs::plain_user();
     if needs::why_no_limits().is_none() {
-        tests::skip("needs a user who may not set limits");
+        harness::skip("needs a user who may not set limits");
     }
     let run = with_memory_limit(CGROUPS).sh("true");
     assert_refused(&format!("no_delegation_v{}", version()), [run]);
@@ -460,7 +460,7 @@ fn in_the_topmost_cgroup(path: &str, script: &str, command: &str) -> Finished {
     let left = entries.filter(|it| it.path().is_dir()).count();
     let handed_out = fs::read_to_string(cgroup.join("cgroup.subtree_control"));
     let _ = fs::write(ours.join("cgroup.kill"), "1");
-    tests::wait_until("the end of the cgroup", || {
+    harness::wait_until("the end of the cgroup", || {
         let removed = fs::remove_dir(&cgroup).or_else(|error| {
             cgroup
                 .exists()

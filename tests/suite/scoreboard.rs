@@ -2,11 +2,11 @@
 
 use std::sync::Mutex;
 
+use harness::{ALL, CGROUPS, FULL, Finished, Step, Test, UTS, claims, needs};
 use insta::assert_snapshot;
 use serde_json::Value;
-use tests::{ALL, CGROUPS, FULL, Finished, Step, Test, UTS, needs, tests};
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     each_step_turns_rows_from_shared_to_isolated,
     the_json_says_the_same_as_the_table,
 ];

@@ -8,17 +8,17 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::{signal::Signal, termios::LocalFlags};
-use tests::{
-    ALL, MOUNT, PID, Step, Test, UTS,
+use harness::{
+    ALL, MOUNT, PID, Step, Test, UTS, claims,
     host::{children, is_at_rest, only_child, signal, state},
     image::Image,
     needs, note, programs,
     pty::Session,
-    tests, wait_until,
+    wait_until,
 };
+use nix::sys::{signal::Signal, termios::LocalFlags};
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     an_interactive_shell_has_a_prompt_and_an_exit_code,
     an_interactive_shell_has_job_control,
     ctrl_c_arrives_once,

@@ -1,8 +1,8 @@
 //! Step 1: a host name of its own.
 
-use tests::{ALL, Test, UTS, host::hostname, tests};
+use harness::{ALL, Test, UTS, claims, host::hostname};
 
-pub(crate) const TESTS: &[Test] = tests![
+pub(crate) const TESTS: &[Test] = claims![
     a_container_has_its_own_hostname,
     the_host_keeps_its_name,
     the_kernel_takes_a_name_of_64_bytes,

@@ -230,7 +230,7 @@ impl Stage {
         let open = fs::Permissions::from_mode(0o755);
         fs::set_permissions(directory.path(), open)?;
         let output = cargo(checkout())
-            .args(["test", "--no-run", "--package", "tests", "--quiet"])
+            .args(["test", "--no-run", "--package", "harness", "--quiet"])
             .args(["--test", "suite", "--message-format", "json"])
             .output()?;
         ensure!(output.status.success(), "the suite does not compile");

@@ -8,9 +8,9 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use harness::programs;
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::programs;
 
 /// A directory that everybody can read, unlike a checkout in root's home. It is
 /// removed at the end.

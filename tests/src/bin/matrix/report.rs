@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ::tests::needs::NEVER;
+use harness::needs::NEVER;
 
 use crate::rows::Row;
 

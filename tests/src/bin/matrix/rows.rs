@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Error, bail, ensure};
-use tests::{needs, programs};
+use harness::{needs, programs};
 
 use crate::{
     kit::Kit,
