@@ -1,17 +1,14 @@
 //! Runs the checks of a lab on a program.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    lab::{Check, Lab},
+    build::{Build, LIMIT, checkout, target_of},
+    description::{Check, Lab},
     limits, sandbox,
-    workshop::{build, checkout, target_of},
 };
 
 /// For all scripts: `start ARGUMENTS` starts the program in the background, with
@@ -39,28 +36,31 @@ finish() {
 /// So many checks of a program may take too long.
 const PATIENCE: usize = 2;
 
-/// And so many programs of a plan.
-const PROGRAMS: usize = 3;
-
 /// What became of a check.
 #[derive(Clone, Deserialize, Serialize)]
-pub(crate) struct Outcome {
-    pub(crate) verdict: Verdict,
+pub struct Outcome {
+    /// Whether it has passed.
+    pub verdict: Verdict,
     /// For the student: what was expected, what came.
-    pub(crate) says: String,
-    took_too_long: bool,
+    pub says: String,
+    /// It had to be ended.
+    pub took_too_long: bool,
 }
 
+/// Whether a check has passed.
 #[derive(Clone, Copy, Deserialize, PartialEq, Serialize)]
-pub(crate) enum Verdict {
+pub enum Verdict {
+    /// It printed what it should.
     Passed,
+    /// It did not.
     Failed,
     /// This machine can't run it.
     NotRun,
 }
 
 impl Outcome {
-    fn new(verdict: Verdict, says: impl Into<String>) -> Outcome {
+    /// An outcome in time.
+    pub fn new(verdict: Verdict, says: impl Into<String>) -> Outcome {
         Outcome {
             verdict,
             says: says.into(),
@@ -68,28 +68,13 @@ impl Outcome {
         }
     }
 
-    pub(crate) fn failed(says: impl Into<String>) -> Outcome {
+    /// One that has not passed.
+    pub fn failed(says: impl Into<String>) -> Outcome {
         Outcome::new(Verdict::Failed, says)
     }
 
-    /// Takes the outcome of the hole alone, if that says more.
-    ///
-    /// But not its words: that program has the solution in it, which a macro
-    /// around it, or an error in the midst of it, would show to the student.
-    pub(crate) fn or_alone(&mut self, alone: Outcome, hint: &str) {
-        match alone.verdict {
-            Verdict::Failed => {
-                self.says = format!(
-                    "{}\nthe hole alone, with the solution in all others: not \
-                     passed\nhint:     {hint}\n",
-                    self.says.trim_end()
-                );
-            }
-            _ => *self = alone,
-        }
-    }
-
-    pub(crate) fn points(&self, check: &Check) -> u32 {
+    /// What it earns.
+    pub fn points(&self, check: &Check) -> u32 {
         match self.verdict {
             Verdict::Passed => check.points,
             _ => 0,
@@ -97,7 +82,7 @@ impl Outcome {
     }
 
     /// As courses know it: `== claim ==  OK (10/10)`.
-    pub(crate) fn print(&self, check: &Check) {
+    pub fn print(&self, check: &Check) {
         let (name, max) = (&check.name, check.points);
         match self.verdict {
             Verdict::Passed => println!("== {name} ==  OK ({max}/{max})"),
@@ -112,7 +97,7 @@ impl Outcome {
 
 /// What a check's script may use, and what differs from student to student: so
 /// that the transcript of one is not that of another.
-pub(crate) fn values(student: &str) -> Vec<(String, String)> {
+pub fn values(student: &str) -> Vec<(String, String)> {
     // FNV-1a, which every other tool can compute as well.
     let hash = student
         .bytes()
@@ -136,7 +121,7 @@ pub(crate) fn values(student: &str) -> Vec<(String, String)> {
 ///
 /// A program that had to be ended twice is not tried any more: its checks could
 /// take minutes, only to say the same.
-fn try_all<'a>(
+pub fn try_all<'a>(
     program: &'a Path,
     checks: &'a [Check],
     values: &'a [(String, String)],
@@ -223,43 +208,18 @@ fn in_one_line(text: &str) -> String {
     }
 }
 
-/// Programs, and what to check on each: all that a machine needs to know which
-/// has nothing but this and the program `lab`.
-#[derive(Deserialize, Serialize)]
-pub(crate) struct Plan {
-    pub(crate) student: String,
-    pub(crate) jobs: Vec<(PathBuf, Vec<Check>)>,
-}
-
-impl Plan {
-    /// Runs all of it, here.
-    ///
-    /// Where many programs have no end, the reason is in what they have in
-    /// common, and the others are not waited for.
-    pub(crate) fn run(&self) -> Vec<Vec<Outcome>> {
-        let values = values(&self.student);
-        let mut ended = 0;
-        let mut run = |(program, checks): &(PathBuf, Vec<Check>)| {
-            if ended == PROGRAMS {
-                let outcome = Outcome::failed(
-                    "not tried: what has no end is outside of the holes\n",
-                );
-                return vec![outcome; checks.len()];
-            }
-            let outcomes: Vec<_> = try_all(program, checks, &values).collect();
-            ended += usize::from(outcomes.iter().any(|it| it.took_too_long));
-            outcomes
-        };
-        self.jobs.iter().map(&mut run).collect()
-    }
-}
-
 /// The student's command: builds the workspace and prints the score. True for
 /// full marks.
-pub(crate) fn main() -> anyhow::Result<bool> {
+pub fn main() -> anyhow::Result<bool> {
     let lab = Lab::of_student()?;
     let top = checkout();
-    let program = build(top, &lab.step, &target_of(top))?;
+    let build = Build {
+        directory: top,
+        package: &lab.step,
+        target: &target_of(top),
+        limit: LIMIT,
+    };
+    let program = build.run()?;
     let values = values("");
     let (mut score, mut not_run) = (0, 0);
     let outcomes = try_all(&program, &lab.checks, &values);
@@ -288,7 +248,7 @@ pub(crate) fn main() -> anyhow::Result<bool> {
 }
 
 /// Checks again whenever a file of the step is saved.
-pub(crate) fn watch() -> anyhow::Result<bool> {
+pub fn watch() -> anyhow::Result<bool> {
     let lab = Lab::of_student()?;
     let mut seen = None;
     loop {
@@ -326,7 +286,7 @@ fn latest(directory: &Path) -> anyhow::Result<std::time::SystemTime> {
 }
 
 /// Shows one more hint for a hole: the first that is still empty, or `name`.
-pub(crate) fn hint(name: Option<&str>) -> anyhow::Result<bool> {
+pub fn hint(name: Option<&str>) -> anyhow::Result<bool> {
     let lab = Lab::of_student()?;
     let sources = lab.sources(checkout())?;
     let is_empty = |name: &str| {
@@ -341,7 +301,9 @@ pub(crate) fn hint(name: Option<&str>) -> anyhow::Result<bool> {
         None => match holes.find(|hole| is_empty(&hole.name)) {
             Some(hole) => hole,
             None => {
-                println!("No hole is empty; `lab hint HOLE` helps with one.");
+                println!(
+                    "No hole is empty; `cargo lab hint HOLE` helps with one."
+                );
                 return Ok(true);
             }
         },
@@ -365,20 +327,4 @@ pub(crate) fn hint(name: Option<&str>) -> anyhow::Result<bool> {
     }
     std::fs::write(&shown, count.to_string())?;
     Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hole_alone_tells_nothing_of_the_solution_around_it() {
-        let mut outcome = Outcome::failed("got: nothing\n");
-        outcome.or_alone(Outcome::failed("got: the solution"), "a hint");
-        assert!(outcome.says.starts_with("got: nothing\nthe"));
-        assert!(outcome.says.contains("a hint"));
-        assert!(!outcome.says.contains("got: the solution"));
-        outcome.or_alone(Outcome::new(Verdict::Passed, ""), "a hint");
-        assert!(outcome.verdict == Verdict::Passed);
-    }
 }

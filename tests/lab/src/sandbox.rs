@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{Read, Write},
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -17,6 +17,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use ground::processes::{self, Stat};
 use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
@@ -33,8 +34,8 @@ use nix::{
 };
 
 use crate::{
+    build::{checkout, memory_file, target_of, text_of},
     limits::Cgroup,
-    workshop::{checkout, target_of},
 };
 
 /// Who root of a sandbox is outside, when real root has made it: nobody. The
@@ -61,25 +62,27 @@ const PROCESSES: u64 = 250;
 const OUTPUT: u64 = 64 * 1024;
 
 /// What became of a script.
-pub(crate) struct Finished {
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-    /// It had to be ended, or has left something behind.
-    pub(crate) trouble: Option<String>,
-    pub(crate) took_too_long: bool,
+pub struct Finished {
+    /// What it said.
+    pub stdout: String,
+    /// What it said of errors.
+    pub stderr: String,
+    /// Why it had to be ended, or what it has left behind.
+    pub trouble: Option<String>,
+    /// It had to be ended.
+    pub took_too_long: bool,
 }
 
 /// Runs a shell script next to the program that it can call `$STEP`.
 ///
 /// # Errors
 /// This machine refuses the sandbox.
-pub(crate) fn run(
+pub fn run(
     program: &Path,
     script: &str,
     variables: &[(String, String)],
 ) -> anyhow::Result<Finished> {
-    let out = tempfile::NamedTempFile::new()?;
-    let err = tempfile::NamedTempFile::new()?;
+    let (out, err) = (memory_file()?, memory_file()?);
     let owner = match geteuid().is_root() {
         true => (OUTSIDE, OUTSIDE),
         false => (geteuid().as_raw(), getegid().as_raw()),
@@ -103,17 +106,17 @@ pub(crate) fn run(
         )
         .envs(variables.iter().cloned())
         .stdin(Stdio::null())
-        .stdout(out.reopen()?)
-        .stderr(err.reopen()?)
+        .stdout(out.try_clone()?)
+        .stderr(err.try_clone()?)
         .spawn()
         .context("starting a sandbox")?;
     let mut guard = Guard(&mut child);
     let ended = guard.open_gate(owner, cgroup.as_ref())?;
     let (status, ended) = match ended {
-        Some(_) => bail!("{}", text(err.path())?.trim()),
+        Some(_) => bail!("{}", text_of(err, OUTPUT)?.trim()),
         None => guard.wait()?,
     };
-    let stderr = text(err.path())?;
+    let stderr = text_of(err, OUTPUT)?;
     if status.code() == Some(REFUSED) {
         bail!("{}", stderr.trim());
     }
@@ -127,17 +130,11 @@ pub(crate) fn run(
     let cgroups = (!cgroups.is_empty())
         .then(|| format!("it has left {} behind", cgroups.join(", ")));
     Ok(Finished {
-        stdout: text(out.path())?,
+        stdout: text_of(out, OUTPUT)?,
         stderr,
         took_too_long: ended.is_some(),
         trouble: ended.or(trouble).or(cgroups),
     })
-}
-
-fn text(path: &Path) -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(OUTPUT).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The sandbox's process, which is killed with this value.
@@ -215,7 +212,7 @@ impl Drop for Guard<'_> {
 
 /// Ends `pid`, a child of ours, and all that descend from it. The first is
 /// stopped before the others are looked for, so that it starts no more of them.
-pub(crate) fn kill_family(pid: i32) {
+pub fn kill_family(pid: i32) {
     // They fail only for a process that is gone already.
     let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
     for pid in family(pid) {
@@ -225,21 +222,9 @@ pub(crate) fn kill_family(pid: i32) {
 
 /// The process `pid`, and all that descend from it.
 fn family(pid: i32) -> Vec<i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut parents = Vec::new();
-    for entry in entries {
-        let name = entry.file_name();
-        let Some(child) = name.to_str().and_then(|it| it.parse::<i32>().ok())
-        else {
-            continue;
-        };
-        let stat = fs::read_to_string(entry.path().join("stat"));
-        let stat = stat.unwrap_or_default();
-        let parent = stat
-            .rsplit_once(") ")
-            .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
-        parents.extend(parent.map(|parent| (child, parent)));
-    }
+    let parents: Vec<(i32, i32)> = processes::all()
+        .filter_map(|child| Some((child, Stat::of(child)?.parent)))
+        .collect();
     let mut family: Vec<i32> = vec![pid];
     let mut at = 0;
     while at < family.len() {
@@ -259,7 +244,7 @@ const TROUBLE: &str = "\n-- trouble: ";
 
 /// The other side: becomes a sandbox, and runs the script in it. Returns the
 /// exit code.
-pub(crate) fn enter(program: &Path, script: &str) -> i32 {
+pub fn enter(program: &Path, script: &str) -> i32 {
     match make(program, script) {
         Ok(code) => code,
         Err(error) => {

@@ -1,47 +1,30 @@
 //! A copy of the workspace, to be edited and built.
 
 use std::{
-    fmt,
     fs::{self, File},
-    io::{self, BufRead, BufReader, IsTerminal},
+    io,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
-    thread,
-    time::{Duration, Instant},
 };
 
-use anyhow::{Context, anyhow, bail, ensure};
-use nix::sys::resource::{Resource, setrlimit};
+use anyhow::{Context, ensure};
+use ground::STEPS;
+use lab::{
+    build::{
+        Build, LIMIT, ToText, cargo, checkout, target_of, without_surrounding,
+    },
+    files::{mirror, read, write_if_other},
+};
 use serde_json::Value;
 
-use crate::{
-    confine::{self, Readable},
-    sandbox,
-};
-
-/// The packages of the steps, in order.
-pub(crate) const STEPS: [&str; 6] = [
-    "step01-uts",
-    "step02-pid",
-    "step03-mount",
-    "step04-cgroups",
-    "step05-overlay",
-    "step06-full",
-];
-
-/// The top of the checkout that this program was built in.
-pub(crate) fn checkout() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here)
-}
+use crate::confine::{self, Readable};
 
 /// A copy of `common` and the steps. There is one for all purposes, and one user
 /// of it at a time: Cargo takes two workspaces that look alike for the same, and
 /// goes by the times of their files.
-pub(crate) struct Workshop {
-    pub(crate) directory: PathBuf,
+pub struct Workshop {
+    /// Where it is.
+    pub directory: PathBuf,
     target: PathBuf,
     /// Locked as long as it is open.
     _lock: File,
@@ -49,7 +32,7 @@ pub(crate) struct Workshop {
 
 impl Workshop {
     /// Makes the copy, or brings it up to date; waits until nobody uses it.
-    pub(crate) fn open() -> anyhow::Result<Workshop> {
+    pub fn open() -> anyhow::Result<Workshop> {
         let place = target_of(checkout()).join("lab");
         fs::create_dir_all(&place)
             .with_context(|| format!("mkdir({place:?})"))?;
@@ -69,12 +52,12 @@ impl Workshop {
     }
 
     /// The text of a file, as it is in the source.
-    pub(crate) fn original(&self, file: &str) -> anyhow::Result<String> {
+    pub fn original(&self, file: &str) -> anyhow::Result<String> {
         read(&checkout().join(file))
     }
 
     /// Gives a file of the copy another text.
-    pub(crate) fn write(&self, file: &str, text: &str) -> anyhow::Result<()> {
+    pub fn write(&self, file: &str, text: &str) -> anyhow::Result<()> {
         write_if_other(&self.directory.join(file), text.as_bytes())
     }
 
@@ -82,8 +65,8 @@ impl Workshop {
     ///
     /// # Errors
     /// What the compiler says.
-    pub(crate) fn build(&self, package: &str) -> anyhow::Result<PathBuf> {
-        build(&self.directory, package, &self.target)
+    pub fn build(&self, package: &str) -> anyhow::Result<PathBuf> {
+        self.order(package).run()
     }
 
     /// Builds a program whose sources are a student's: nothing gets into it, or
@@ -92,10 +75,7 @@ impl Workshop {
     ///
     /// # Errors
     /// What the compiler says; it has read something else.
-    pub(crate) fn build_students(
-        &self,
-        package: &str,
-    ) -> anyhow::Result<PathBuf> {
+    pub fn build_students(&self, package: &str) -> anyhow::Result<PathBuf> {
         let last = STEPS.iter().position(|step| *step == package);
         let last = last.with_context(|| format!("{package} is no step"))?;
         let mut own = vec!["common"];
@@ -109,72 +89,18 @@ impl Workshop {
             .context("running Cargo")?;
         let says = String::from_utf8_lossy(&clean.stderr);
         ensure!(clean.status.success(), "cargo clean: {says}");
-        let order = Order {
+        let order = self.order(package);
+        build_from(&order, &own, readable(&order, &own)?)
+    }
+
+    fn order<'a>(&'a self, package: &'a str) -> Build<'a> {
+        Build {
             directory: &self.directory,
             package,
             target: &self.target,
             limit: LIMIT,
-        };
-        order.build_from(&own, order.readable(&own)?)
+        }
     }
-}
-
-/// How long one package may take to compile: the slowest takes seconds, but
-/// what the compiler computes for a constant may have no end.
-const LIMIT: Duration = Duration::from_secs(120);
-
-/// How many bytes of memory of its own a compiler may have. The greediest needs
-/// a quarter of that.
-const MEMORY: u64 = 2 << 30;
-
-/// A package has taken too long to compile.
-#[derive(Debug)]
-pub(crate) struct TookTooLong(Duration);
-
-impl fmt::Display for TookTooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "it was still being compiled after {:?}: a constant or a macro \
-             without an end",
-            self.0
-        )
-    }
-}
-
-/// Builds the program of `package` in the workspace at `directory`, and returns
-/// its path.
-///
-/// # Errors
-/// What the compiler says; [`TookTooLong`].
-pub(crate) fn build(
-    directory: &Path,
-    package: &str,
-    target: &Path,
-) -> anyhow::Result<PathBuf> {
-    build_within(LIMIT, directory, package, target)
-}
-
-fn build_within(
-    limit: Duration,
-    directory: &Path,
-    package: &str,
-    target: &Path,
-) -> anyhow::Result<PathBuf> {
-    let order = Order {
-        directory,
-        package,
-        target,
-        limit,
-    };
-    order.build(order.cargo(), "json-render-diagnostics", said_by_cargo)
-}
-
-/// What Cargo has said, in JSON and in plain words.
-type ToText = fn(&str, &str) -> String;
-
-fn said_by_cargo(_: &str, stderr: &str) -> String {
-    stderr.to_owned()
 }
 
 /// What the compiler says, in full.
@@ -211,152 +137,77 @@ fn compiler_messages(messages: &str) -> impl Iterator<Item = Value> {
     messages.filter(|message| message["level"] == "error")
 }
 
-/// Something to be built.
-struct Order<'a> {
-    directory: &'a Path,
-    package: &'a str,
-    target: &'a Path,
-    limit: Duration,
+/// What may be read to build from the directories `own` of the workspace;
+/// `None` where the kernel can't tell.
+fn readable(
+    order: &Build<'_>,
+    own: &[&str],
+) -> anyhow::Result<Option<Readable>> {
+    let top = order.directory;
+    let mut readable = confine::toolchain(top)?;
+    // A rule is about what is there.
+    fs::create_dir_all(order.target)
+        .with_context(|| format!("mkdir({:?})", order.target))?;
+    readable.push(order.target.to_owned());
+    readable.push(top.join("Cargo.toml"));
+    readable.push(top.join("Cargo.lock"));
+    for package in STEPS {
+        readable.push(top.join(package).join("Cargo.toml"));
+    }
+    readable.extend(own.iter().map(|package| top.join(package)));
+    Readable::only(&readable)
 }
 
-impl Order<'_> {
-    fn cargo(&self) -> Command {
-        let mut command = cargo(self.directory);
-        let limit_memory =
-            || Ok(setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY)?);
-        // SAFETY: setrlimit(2) is async-signal-safe, and nothing is allocated.
-        unsafe { command.pre_exec(limit_memory) };
-        command
+/// Builds from what the directories `own` have in them, and nothing else.
+fn build_from(
+    order: &Build<'_>,
+    own: &[&str],
+    readable: Option<Readable>,
+) -> anyhow::Result<PathBuf> {
+    let top = order.directory;
+    // The linker reads again what it has written there.
+    let temporary = order.target.join("tmp");
+    fs::create_dir_all(&temporary)
+        .with_context(|| format!("mkdir({temporary:?})"))?;
+    let mut command = order.cargo();
+    command.arg("--offline").env_clear();
+    for (name, value) in std::env::vars_os() {
+        let known = name.to_str().is_some_and(confine::is_for_compilers);
+        if known {
+            command.env(name, value);
+        }
     }
-
-    /// What may be read to build from the directories `own` of the workspace;
-    /// `None` where the kernel can't tell.
-    fn readable(&self, own: &[&str]) -> anyhow::Result<Option<Readable>> {
-        let top = self.directory;
-        let mut readable = confine::toolchain(top)?;
-        // A rule is about what is there.
-        fs::create_dir_all(self.target)
-            .with_context(|| format!("mkdir({:?})", self.target))?;
-        readable.push(self.target.to_owned());
-        readable.push(top.join("Cargo.toml"));
-        readable.push(top.join("Cargo.lock"));
-        for package in STEPS {
-            readable.push(top.join(package).join("Cargo.toml"));
-        }
-        readable.extend(own.iter().map(|package| top.join(package)));
-        Readable::only(&readable)
+    without_surrounding(&mut command).env("TMPDIR", temporary);
+    let to_text = match readable {
+        Some(_) => rendered,
+        None => places as ToText,
+    };
+    if let Some(readable) = readable {
+        let confine = move || readable.confine();
+        // SAFETY: two calls of the kernel, and nothing is allocated.
+        unsafe { command.pre_exec(confine) };
     }
+    let program = order.run_by(command, "json", to_text)?;
 
-    /// Builds from what the directories `own` have in them, and nothing else.
-    fn build_from(
-        &self,
-        own: &[&str],
-        readable: Option<Readable>,
-    ) -> anyhow::Result<PathBuf> {
-        let top = self.directory;
-        // The linker reads again what it has written there.
-        let temporary = self.target.join("tmp");
-        fs::create_dir_all(&temporary)
-            .with_context(|| format!("mkdir({temporary:?})"))?;
-        let mut command = self.cargo();
-        command.arg("--offline").env_clear();
-        for (name, value) in std::env::vars_os() {
-            let known = name.to_str().is_some_and(confine::is_for_compilers);
-            if known {
-                command.env(name, value);
-            }
-        }
-        without_surrounding(&mut command).env("TMPDIR", temporary);
-        let to_text = match readable {
-            Some(_) => rendered,
-            None => places as ToText,
-        };
-        if let Some(readable) = readable {
-            let confine = move || readable.confine();
-            // SAFETY: two calls of the kernel, and nothing is allocated.
-            unsafe { command.pre_exec(confine) };
-        }
-        let program = self.build(command, "json", to_text)?;
-
-        // The kernel may have no Landlock; and what is in the program shall be
-        // the student's even where all may be read, as in `/usr`.
-        let own: Vec<PathBuf> = own
-            .iter()
-            .map(|package| top.join(package).canonicalize())
-            .collect::<io::Result<_>>()?;
-        for file in sources_of(&program)? {
-            let real = top.join(&file).canonicalize();
-            let known = real.is_ok_and(|real| {
-                own.iter().any(|package| real.starts_with(package))
-            });
-            ensure!(
-                known,
-                "{} reads a file that is not its own when it is compiled: \
-                 {file:?}",
-                self.package
-            );
-        }
-        Ok(program)
-    }
-
-    fn build(
-        &self,
-        mut command: Command,
-        format: &str,
-        to_text: ToText,
-    ) -> anyhow::Result<PathBuf> {
-        let (package, limit) = (self.package, self.limit);
-        let errors = tempfile::NamedTempFile::new()?;
-        let mut cargo = command
-            .args(["build", "--quiet", "--locked"])
-            .args(["--package", package, "--bin", package])
-            .args(["--message-format", format])
-            .env("CARGO_TARGET_DIR", self.target)
-            .stdout(Stdio::piped())
-            .stderr(errors.reopen()?)
-            .spawn()
-            .context("running Cargo")?;
-        let stdout = cargo.stdout.take().context("it was piped")?;
-        let (sender, messages) = mpsc::channel();
-        let reader = thread::spawn(move || {
-            let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-            lines.for_each(|line| sender.send(line).unwrap_or_default());
+    // The kernel may have no Landlock; and what is in the program shall be
+    // the student's even where all may be read, as in `/usr`.
+    let own: Vec<PathBuf> = own
+        .iter()
+        .map(|package| top.join(package).canonicalize())
+        .collect::<io::Result<_>>()?;
+    for file in sources_of(&program)? {
+        let real = top.join(&file).canonicalize();
+        let known = real.is_ok_and(|real| {
+            own.iter().any(|package| real.starts_with(package))
         });
-
-        // There is a message for each package that is ready. So the time that
-        // all the libraries take, at first, does not count.
-        let mut said = String::new();
-        let mut progress = Progress::of(package);
-        let end = loop {
-            match messages.recv_timeout(limit) {
-                Ok(message) => {
-                    said += &format!("{message}\n");
-                    progress.show();
-                }
-                Err(end) => break end,
-            }
-        };
-        drop(progress);
-        if end == RecvTimeoutError::Timeout {
-            sandbox::kill_family(cargo.id() as i32);
-        }
-        let status = cargo.wait().context("wait4()")?;
-        // No writer is left, so it comes to its end.
-        let _ = reader.join();
-        if end == RecvTimeoutError::Timeout {
-            let does_not = format!("{package} does not compile");
-            return Err(anyhow!(TookTooLong(limit)).context(does_not));
-        }
-        if !status.success() {
-            let stderr = fs::read(errors.path())?;
-            let says = to_text(&said, &String::from_utf8_lossy(&stderr));
-            bail!("{package} does not compile:\n{}", says.trim_end());
-        }
-        let programs = executables(said.as_bytes());
-        let program = programs.into_iter().next_back();
-        program
-            .with_context(|| format!("Cargo has built no program of {package}"))
+        ensure!(
+            known,
+            "{} reads a file that is not its own when it is compiled: \
+             {file:?}",
+            order.package
+        );
     }
+    Ok(program)
 }
 
 /// The files of the workspace, and others, that a program was compiled from: all
@@ -371,81 +222,8 @@ fn sources_of(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files.collect())
 }
 
-/// Shows at a terminal that Cargo is at work, when that takes long: a dot for
-/// each library, as the first time there are many.
-struct Progress<'a> {
-    package: &'a str,
-    start: Instant,
-    shown: bool,
-}
-
-impl Progress<'_> {
-    fn of(package: &str) -> Progress<'_> {
-        Progress {
-            package,
-            start: Instant::now(),
-            shown: false,
-        }
-    }
-
-    fn show(&mut self) {
-        let long = self.start.elapsed() > Duration::from_secs(1);
-        if !long || !io::stderr().is_terminal() {
-            return;
-        }
-        if !self.shown {
-            eprint!("Cargo compiles {} and its libraries ", self.package);
-            self.shown = true;
-        }
-        eprint!(".");
-    }
-}
-
-impl Drop for Progress<'_> {
-    fn drop(&mut self) {
-        if self.shown {
-            eprintln!();
-        }
-    }
-}
-
-/// The programs that Cargo says it has built, with `--message-format json`.
-pub(crate) fn executables(messages: &[u8]) -> Vec<PathBuf> {
-    let messages = String::from_utf8_lossy(messages);
-    let paths = messages.lines().filter_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        Some(PathBuf::from(message["executable"].as_str()?))
-    });
-    paths.collect()
-}
-
-/// Cargo, without what a surrounding `cargo run` has set.
-pub(crate) fn cargo(directory: &Path) -> Command {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(directory);
-    without_surrounding(&mut cargo);
-    cargo
-}
-
-fn without_surrounding(cargo: &mut Command) -> &mut Command {
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_PKG_") {
-            cargo.env_remove(name);
-        }
-    }
-    cargo.env_remove("CARGO_MANIFEST_DIR")
-}
-
-/// Where the programs of the workspace at `directory` are built.
-pub(crate) fn target_of(directory: &Path) -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(target) => directory.join(target),
-        None => directory.join("target"),
-    }
-}
-
 /// Copies a workspace, but only these packages of it.
-pub(crate) fn copy_packages(
+pub fn copy_packages(
     from: &Path,
     to: &Path,
     packages: &[&str],
@@ -513,59 +291,12 @@ fn manifest(text: &str, packages: &[&str]) -> anyhow::Result<String> {
     Ok(text.replace(lints, &format!("{lints}{unused}")))
 }
 
-/// Makes the directory `to` the same as `from`, and leaves alone what is: Cargo
-/// goes by the times of the files.
-pub(crate) fn mirror(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("mkdir({to:?})"))?;
-    let names = |directory: &Path| -> anyhow::Result<Vec<_>> {
-        let entries = fs::read_dir(directory)
-            .with_context(|| format!("opendir({directory:?})"))?;
-        let names = entries.map(|entry| Ok(entry?.file_name()));
-        names.collect()
-    };
-    let wanted = names(from)?;
-    for name in names(to)? {
-        let path = to.join(&name);
-        if wanted.contains(&name) {
-            continue;
-        }
-        match path.is_dir() {
-            true => fs::remove_dir_all(&path)?,
-            false => fs::remove_file(&path)?,
-        }
-    }
-    for name in wanted {
-        let (from, to) = (from.join(&name), to.join(&name));
-        // Not through a link: it may lead anywhere.
-        let kind = from.symlink_metadata()?.file_type();
-        if kind.is_dir() {
-            mirror(&from, &to)?;
-        } else {
-            ensure!(kind.is_file(), "{from:?} is no regular file");
-            write_if_other(&to, &fs::read(&from)?)?;
-        }
-    }
-    Ok(())
-}
-
-fn write_if_other(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    if fs::read(path).is_ok_and(|old| old == bytes) {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)
-            .with_context(|| format!("mkdir({parent:?})"))?;
-    }
-    fs::write(path, bytes).with_context(|| format!("writing {path:?}"))
-}
-
-/// The text of a file.
-pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("reading {path:?}"))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{thread, time::Duration};
+
+    use lab::build::TookTooLong;
+
     use super::*;
 
     /// Processes that have `text` among their arguments.
@@ -605,10 +336,19 @@ mod tests {
             self.0.path().join("target")
         }
 
+        fn order<'a>(&'a self, target: &'a Path, limit: Duration) -> Build<'a> {
+            Build {
+                directory: self.0.path(),
+                package: "student",
+                target,
+                limit,
+            }
+        }
+
         fn build(&self, main: &str, seconds: u64) -> anyhow::Result<PathBuf> {
             self.write("src/main.rs", main);
             let limit = Duration::from_secs(seconds);
-            build_within(limit, self.0.path(), "student", &self.target())
+            self.order(&self.target(), limit).run()
         }
 
         /// As a submission is built: with Landlock, if there is one, or as if
@@ -619,17 +359,13 @@ mod tests {
             confined: bool,
         ) -> anyhow::Result<PathBuf> {
             self.write("src/main.rs", main);
-            let order = Order {
-                directory: self.0.path(),
-                package: "student",
-                target: &self.target(),
-                limit: Duration::from_secs(60),
-            };
+            let target = self.target();
+            let order = self.order(&target, Duration::from_secs(60));
             let readable = match confined {
-                true => order.readable(&["src"])?,
+                true => readable(&order, &["src"])?,
                 false => None,
             };
-            order.build_from(&["src"], readable)
+            build_from(&order, &["src"], readable)
         }
     }
 

@@ -1,85 +1,34 @@
 //! Makes what a student gets.
 
 use std::{
-    fs, io,
-    path::{Component, Path, PathBuf},
+    fs,
+    path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, ensure};
+use ground::STEPS;
+use lab::{
+    build::checkout,
+    description::Lab,
+    files::{mirror, read},
+};
 
 use crate::{
-    lab::{Lab, description_for_students},
-    workshop::{STEPS, checkout, copy_packages, mirror, read},
+    holes::{description_for_students, starter},
+    new_directory::in_new_directory,
+    workshop::copy_packages,
 };
 
 /// Where the pages of the book are, here and in a student's workspace.
 const BOOK: &str = "book/src";
 
+/// What a workspace has beside the steps and `common`.
+const FOR_STUDENTS: [&str; 2] = ["tests/ground", "tests/lab"];
+
 /// As [`make`], but outside of the repository.
-pub(crate) fn start(number: usize, to: &Path) -> anyhow::Result<()> {
+pub fn start(number: usize, to: &Path) -> anyhow::Result<()> {
     in_new_directory(to, |to| make(number, to))
-}
-
-/// Has the directory `to` filled, which must be empty or not there, and outside
-/// of the repository. If that fails, all is as it was before.
-///
-/// # Errors
-/// `to` is no such directory; that of `fill`.
-pub(crate) fn in_new_directory(
-    to: &Path,
-    fill: impl FnOnce(&Path) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let to = resolve(to)?;
-    let inside = to.starts_with(checkout().canonicalize()?);
-    ensure!(!inside, "{to:?} is in the repository, next to the solution");
-    let empty = fs::read_dir(&to).map_or(true, |mut it| it.next().is_none());
-    ensure!(empty, "{to:?} is not empty");
-    let missing = |path: &&Path| path.symlink_metadata().is_err();
-    let made = to.ancestors().take_while(missing).last();
-    let Err(error) = fill(&to) else {
-        return Ok(());
-    };
-    let removed = match made {
-        Some(made) if made.exists() => fs::remove_dir_all(made),
-        Some(_) => Ok(()),
-        None => remove_contents(&to),
-    };
-    match removed {
-        Ok(()) => Err(error),
-        Err(why) => Err(error.context(format!("{to:?} is half made: {why}"))),
-    }
-}
-
-fn remove_contents(directory: &Path) -> io::Result<()> {
-    // What is no directory has stayed as it was.
-    for entry in fs::read_dir(directory).into_iter().flatten() {
-        let path = entry?.path();
-        match path.symlink_metadata()?.is_dir() {
-            true => fs::remove_dir_all(path)?,
-            false => fs::remove_file(path)?,
-        }
-    }
-    Ok(())
-}
-
-/// Where `path` leads, with all links and `..` followed as far as there is
-/// something to follow. What is to be made need not be there yet.
-fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
-    let mut resolved = PathBuf::new();
-    for component in std::path::absolute(path)?.components() {
-        match component {
-            // No link is left in what stands before it.
-            Component::ParentDir => {
-                resolved.pop();
-            }
-            _ => resolved.push(component),
-        }
-        if let Ok(target) = resolved.canonicalize() {
-            resolved = target;
-        }
-    }
-    Ok(resolved)
 }
 
 /// Makes the workspace of lab `number` at `to`: the steps below complete, the
@@ -89,31 +38,27 @@ pub(crate) fn make(number: usize, to: &Path) -> anyhow::Result<()> {
     let top = checkout();
     fs::create_dir_all(to).with_context(|| format!("mkdir({to:?})"))?;
 
-    let starter = lab.starter(&lab.sources(top)?)?;
+    let starter = starter(&lab, &lab.sources(top)?)?;
     // The packages as a whole first; what was in the holes never gets there.
     let place = tempfile::tempdir()?;
     let clean = place.path();
     let mut packages = vec!["common"];
     packages.extend(&STEPS[..number]);
-    packages.push("tests/lab");
+    packages.extend(FOR_STUDENTS);
     for package in &packages {
-        mirror(&top.join(package), &clean.join(package))?;
+        let (from, to) = (top.join(package), clean.join(package));
+        mirror(&from.join("src"), &to.join("src"))?;
+        fs::copy(from.join("Cargo.toml"), to.join("Cargo.toml"))?;
     }
     for (file, text) in &starter {
         fs::write(clean.join(file), text)?;
     }
-    let labs = clean.join("tests/lab/labs");
-    fs::remove_dir_all(&labs)?;
-    fs::create_dir_all(&labs)?;
-    fs::remove_dir_all(clean.join("tests/lab/gradescope")).ok();
     for file in ["Cargo.toml", "Cargo.lock", "clippy.toml"] {
         fs::copy(top.join(file), clean.join(file))?;
     }
     fs::create_dir(clean.join(".cargo"))?;
-    fs::copy(
-        top.join(".cargo/config.toml"),
-        clean.join(".cargo/config.toml"),
-    )?;
+    let config = read(&top.join(".cargo/config.toml"))?;
+    fs::write(clean.join(".cargo/config.toml"), for_students(&config)?)?;
     copy_packages(clean, to, &packages)?;
 
     let description = description_for_students(number)?;
@@ -131,6 +76,15 @@ pub(crate) fn make(number: usize, to: &Path) -> anyhow::Result<()> {
         fs::write(kept, text)?;
     }
     Ok(())
+}
+
+/// Cargo's settings, with what `cargo lab` is for a student.
+fn for_students(config: &str) -> anyhow::Result<String> {
+    let (head, rest) = config.split_once("[alias]").context("no [alias]")?;
+    let (_, tail) = rest.split_once("\n\n").context("it has no end")?;
+    Ok(format!(
+        "{head}[alias]\nlab = \"run --package lab --\"\n\n{tail}"
+    ))
 }
 
 fn readme(lab: &Lab) -> String {
@@ -199,24 +153,8 @@ fn copy_pages(from: &Path, to: &Path, prefix: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts a student's step back to the beginning, and keeps what was there.
-pub(crate) fn reset() -> anyhow::Result<()> {
-    let lab = Lab::of_student()?;
-    let top = checkout();
-    let place = (1..)
-        .map(|count| top.join(format!(".lab/before/{count}")))
-        .find(|place| !place.exists())
-        .context("no number is free")?;
-    mirror(&top.join(&lab.step).join("src"), &place)?;
-    for file in lab.sources(&top.join(".lab/starter"))?.keys() {
-        fs::copy(top.join(".lab/starter").join(file), top.join(file))?;
-    }
-    println!("What you had is in {}.", place.display());
-    Ok(())
-}
-
 /// Packs the starters of all labs, each in an archive of its own.
-pub(crate) fn export(to: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub fn export(to: &Path) -> anyhow::Result<Vec<PathBuf>> {
     fs::create_dir_all(to).with_context(|| format!("mkdir({to:?})"))?;
     let place = tempfile::tempdir()?;
     let mut archives = Vec::new();
@@ -240,29 +178,7 @@ pub(crate) fn export(to: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
-    use anyhow::bail;
-
     use super::*;
-
-    #[test]
-    fn a_path_leads_where_its_links_and_dots_lead() {
-        let place = tempfile::tempdir().expect("a temporary directory");
-        let place = place.path().canonicalize().expect("it is there");
-        fs::create_dir(place.join("clone")).expect("it is ours");
-        symlink("clone", place.join("link")).expect("it is ours");
-        for (path, expected) in [
-            ("clone/../lab3", "lab3"),
-            ("clone/new/../../lab3", "lab3"),
-            ("link/lab3", "clone/lab3"),
-            ("link/../lab3", "lab3"),
-            ("lab3/./x", "lab3/x"),
-        ] {
-            let resolved = resolve(&place.join(path)).expect("it has no loop");
-            assert_eq!(resolved, place.join(expected), "{path}");
-        }
-    }
 
     #[test]
     fn no_lab_is_started_in_the_repository() {
@@ -276,31 +192,5 @@ mod tests {
             let error = start(3, &inside).expect_err("beside the solution");
             assert!(error.to_string().contains("next to"), "{error:#}");
         }
-    }
-
-    #[test]
-    fn what_fails_leaves_nothing_behind() {
-        let place = tempfile::tempdir().expect("a temporary directory");
-        let fail = |to: &Path| {
-            in_new_directory(to, |to| {
-                fs::create_dir_all(to.join("half"))?;
-                bail!("no more")
-            })
-            .expect_err("it fails")
-        };
-        let left = || fs::read_dir(place.path()).expect("it is there").count();
-        // A directory that was there stays, and loses what is new in it.
-        let empty = place.path().join("empty");
-        fs::create_dir(&empty).expect("it is ours");
-        for to in [place.path().join("new/directory"), empty.clone()] {
-            assert_eq!(fail(&to).to_string(), "no more");
-            assert_eq!(left(), 1, "{to:?}");
-        }
-        fs::remove_dir(empty).expect("it is empty");
-        // What is no directory is not made, and not removed.
-        let file = place.path().join("file");
-        fs::write(&file, "").expect("it is ours");
-        fail(&file);
-        assert!(file.exists());
     }
 }

@@ -14,14 +14,17 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
+use ground::STEPS;
+use lab::{
+    build::{TookTooLong, checkout},
+    check::{Outcome, Verdict},
+    description::{Check, Lab, Sources},
+    files::{mirror, read},
+};
 use serde_json::json;
 
 use crate::{
-    check::{Outcome, Plan, Verdict},
-    confine::Readable,
-    edit::blank_out,
-    lab::{Check, Lab, Sources},
-    workshop::{STEPS, TookTooLong, Workshop, checkout, mirror, read},
+    confine::Readable, edit::blank_out, holes, plan::Plan, workshop::Workshop,
 };
 
 /// Where checks are run: a command that takes options and a script, like
@@ -92,7 +95,7 @@ impl Grade {
 
 /// Grades the submission at `directory`, prints a table, and writes `json`.
 /// True for full marks.
-pub(crate) fn main(
+pub fn main(
     directory: &Path,
     step: Option<usize>,
     student: &str,
@@ -185,7 +188,9 @@ pub(crate) fn grade(
     let mut versions = Vec::new();
     let mut places = Vec::new();
     for (hole, indices) in failed {
-        match lab.fill(&students, &solution, |other| other.name != hole) {
+        match holes::fill(&lab, &students, &solution, |other| {
+            other.name != hole
+        }) {
             Ok(sources) => {
                 let checks = indices.iter().map(|at| lab.checks[*at].clone());
                 versions.push((sources, checks.collect()));
@@ -202,10 +207,27 @@ pub(crate) fn grade(
     for (found, indices) in job.run(&versions)?.into_iter().zip(places) {
         for (outcome, index) in found.into_iter().zip(indices) {
             let hint = &lab.checks[index].hint;
-            outcomes[index].or_alone(outcome, hint);
+            or_alone(&mut outcomes[index], outcome, hint);
         }
     }
     Ok(Grade { lab, outcomes })
+}
+
+/// Takes the outcome of the hole alone, if that says more.
+///
+/// But not its words: that program has the solution in it, which a macro
+/// around it, or an error in the midst of it, would show to the student.
+fn or_alone(whole: &mut Outcome, alone: Outcome, hint: &str) {
+    match alone.verdict {
+        Verdict::Failed => {
+            whole.says = format!(
+                "{}\nthe hole alone, with the solution in all others: not \
+                 passed\nhint:     {hint}\n",
+                whole.says.trim_end()
+            );
+        }
+        _ => *whole = alone,
+    }
 }
 
 /// What became of checks: of the same sources it is always the same.
@@ -382,7 +404,7 @@ fn run(
 fn run_in_vm(vm: &Path, mut plan: Plan) -> anyhow::Result<Vec<Vec<Outcome>>> {
     let place = tempfile::Builder::new().prefix("lab-vm-").tempdir()?;
     let top = place.path();
-    fs::copy("/proc/self/exe", top.join("lab"))?;
+    fs::copy("/proc/self/exe", top.join("grader"))?;
     for (index, (program, _)) in plan.jobs.iter_mut().enumerate() {
         let name = program.file_name().context("it has no name")?;
         let copy = top.join(index.to_string()).join(name);
@@ -392,7 +414,7 @@ fn run_in_vm(vm: &Path, mut plan: Plan) -> anyhow::Result<Vec<Vec<Outcome>>> {
     }
     fs::write(top.join("plan.json"), serde_json::to_vec(&plan)?)?;
     let script = format!(
-        "mkdir -p /var/cache; LAB_TIME_FACTOR=6 {top}/lab run-plan {top}/plan.json",
+        "mkdir -p /var/cache; LAB_TIME_FACTOR=6 {top}/grader run-plan {top}/plan.json",
         top = top.display()
     );
     let output = Command::new(vm)
@@ -411,7 +433,19 @@ fn run_in_vm(vm: &Path, mut plan: Plan) -> anyhow::Result<Vec<Vec<Outcome>>> {
 }
 
 /// Begins the line with what became of a plan.
-pub(crate) const OUTCOMES: &str = "OUTCOMES ";
+const OUTCOMES: &str = "OUTCOMES ";
+
+/// The side of the virtual machine: runs the plan in a file, and says what became
+/// of it.
+///
+/// # Errors
+/// There is no such plan.
+pub fn run_plan(plan: &Path) -> anyhow::Result<()> {
+    let plan: Plan = serde_json::from_str(&read(plan)?)?;
+    let outcomes = serde_json::to_string(&plan.run())?;
+    println!("\n{OUTCOMES}{outcomes}");
+    Ok(())
+}
 
 #[cfg(test)]
 mod tests {
@@ -448,5 +482,16 @@ mod tests {
         fs::remove_file(&main).expect("it is there");
         symlink("/etc/passwd", &main).expect("it is ours");
         refuse(place.path(), ours.path(), &[]).expect_err("a link");
+    }
+
+    #[test]
+    fn a_hole_alone_tells_nothing_of_the_solution_around_it() {
+        let mut outcome = Outcome::failed("got: nothing\n");
+        or_alone(&mut outcome, Outcome::failed("got: the solution"), "a hint");
+        assert!(outcome.says.starts_with("got: nothing\nthe"));
+        assert!(outcome.says.contains("a hint"));
+        assert!(!outcome.says.contains("got: the solution"));
+        or_alone(&mut outcome, Outcome::new(Verdict::Passed, ""), "a hint");
+        assert!(outcome.verdict == Verdict::Passed);
     }
 }

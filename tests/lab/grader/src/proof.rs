@@ -3,19 +3,24 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
 use anyhow::ensure;
+use ground::STEPS;
+use lab::{
+    build::{cargo, checkout, target_of},
+    description::{Lab, Sources},
+    files::read,
+    sandbox,
+};
 
 use crate::{
     grade::{Memory, grade},
-    lab::{Lab, Sources},
-    sandbox,
+    holes::{all_removed, fill, starter},
     start::make,
-    workshop::{STEPS, cargo, checkout, read, target_of},
 };
 
 /// For each lab: the starter compiles, scores nothing, and has nothing of the
 /// solution in it; each hole, filled alone, earns exactly its points; the
 /// solution earns them all. True if all of that holds.
-pub(crate) fn main(steps: &[usize]) -> anyhow::Result<bool> {
+pub fn main(steps: &[usize]) -> anyhow::Result<bool> {
     let all: Vec<usize> = (1..=STEPS.len()).collect();
     let steps = if steps.is_empty() { &all } else { steps };
     let begin = Instant::now();
@@ -70,6 +75,7 @@ fn prove(step: usize) -> anyhow::Result<String> {
         Ok(grade)
     };
     let starter = lab.sources(&student)?;
+    lab.find_holes(&starter)?;
     let of_starter = grade(&starter)?.score();
     ensure!(of_starter == 0, "the starter scores {of_starter}");
 
@@ -77,7 +83,7 @@ fn prove(step: usize) -> anyhow::Result<String> {
         let own = lab.checks.iter().filter(|it| it.hole == hole.name);
         let points: u32 = own.map(|check| check.points).sum();
         ensure!(points > 0, "the hole {} is worth nothing", hole.name);
-        let one = lab.fill(&starter, &solution, |it| it.name == hole.name)?;
+        let one = fill(&lab, &starter, &solution, |it| it.name == hole.name)?;
         let found = grade(&one)?;
         ensure!(
             found.score() == points && found.score_of(&hole.name) == points,
@@ -138,13 +144,16 @@ fn nothing_to_see() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is complete in a workspace, beside the steps below.
+const OURS: [&str; 3] = ["common", "tests/ground/src", "tests/lab/src"];
+
 /// Looks in all that a student gets for lines that were taken out.
 fn nothing_leaks(
     lab: &Lab,
     solution: &Sources,
     student: &Path,
 ) -> anyhow::Result<()> {
-    let starter = lab.starter(solution)?;
+    let starter = starter(lab, solution)?;
     // What is also elsewhere in the step, or says nothing, gives nothing away.
     let mut elsewhere: Vec<String> = starter.values().cloned().collect();
     search(&checkout().join(&lab.step), &mut |path, text| {
@@ -158,7 +167,7 @@ fn nothing_leaks(
         .iter()
         .flat_map(|text| text.lines().map(str::trim))
         .collect();
-    let removed = lab.all_removed(solution)?;
+    let removed = all_removed(lab, solution)?;
     let telling: Vec<&str> = removed
         .iter()
         .flat_map(|text| text.lines().map(str::trim))
@@ -168,7 +177,7 @@ fn nothing_leaks(
     let below: Vec<String> = STEPS[..lab.number() - 1]
         .iter()
         .map(|step| (*step).to_owned())
-        .chain(["common".to_owned(), "tests/lab/src".to_owned()])
+        .chain(OURS.map(str::to_owned))
         .collect();
     search(student, &mut |path, text| {
         let relative = path.strip_prefix(student).unwrap_or(path);
@@ -186,7 +195,13 @@ fn nothing_leaks(
     for later in &STEPS[lab.number()..] {
         ensure!(!student.join(later).exists(), "it has {later}");
     }
-    for name in [".git", "target", "tests/suite", "tests/mutants"] {
+    for name in [
+        ".git",
+        "target",
+        "tests/lab/grader",
+        "tests/mutants",
+        "tests/suite",
+    ] {
         ensure!(!student.join(name).exists(), "it has {name}");
     }
     Ok(())

@@ -16,7 +16,7 @@ curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
 chmod 700 /autograder/source
 cd /autograder/source/repository
 # Everything is compiled now, so that grading takes seconds and no network.
-cargo build --quiet --package lab
+cargo build --quiet --package grader
 directory=$(mktemp -d)
 for step in 1 2 3 4 5 6; do
     cargo lab start "$step" --to "$directory/$step"

@@ -1,0 +1,75 @@
+//! What a student's workspace has: it builds the step, tries it in a sandbox, and
+//! prints the score.
+//!
+//! The grader stands on it. What only that needs, to take holes out and to fill
+//! them one by one, is in `tests/lab/grader`: students don't build it.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Subcommand;
+
+pub mod build;
+pub mod check;
+pub mod description;
+pub mod files;
+pub mod limits;
+pub mod lines;
+mod reset;
+pub mod sandbox;
+
+/// What students do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// For students: build the step, run its checks, and print the score
+    Check,
+    /// For students: check again whenever a file of the step is saved
+    Watch,
+    /// For students: show one more hint
+    Hint {
+        /// The hole; the first that is still empty, if none is named
+        hole: Option<String>,
+    },
+    /// For students: put the step back to the beginning
+    Reset,
+    /// What [`sandbox::run`] starts.
+    #[command(hide = true)]
+    InSandbox {
+        /// The program to be checked
+        program: PathBuf,
+        /// What to do with it
+        script: String,
+    },
+}
+
+impl Command {
+    /// Does it; true means that all is well.
+    ///
+    /// # Errors
+    /// It can't be done.
+    pub fn act(self) -> anyhow::Result<bool> {
+        match self {
+            Command::Check => check::main(),
+            Command::Watch => check::watch(),
+            Command::Hint { hole } => check::hint(hole.as_deref()),
+            Command::Reset => reset::reset().map(|()| true),
+            Command::InSandbox { program, script } => {
+                let code = sandbox::enter(&program, &script);
+                // Nothing is left to be cleaned up in this process.
+                #[allow(clippy::exit)]
+                std::process::exit(code)
+            }
+        }
+    }
+}
+
+/// What the program `name` ends with, after it has said what went wrong.
+pub fn exit_code(name: &str, result: anyhow::Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
