@@ -7,12 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ground::{
+    cgroups,
+    processes::{self, Stat},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
-use crate::{needs::cgroup_mounts, wait_until};
+use crate::wait_until;
 
 /// The environment variable that marks the processes of one run.
 pub const MARK: &str = "SUITE_RUN";
@@ -116,22 +120,16 @@ pub(crate) fn processes(mark: &str) -> Vec<i32> {
         let environment = fs::read(format!("/proc/{pid}/environ"));
         environment.is_ok_and(|text| contains(&text, mark.as_bytes()))
     };
-    pids().filter(has_mark).collect()
-}
-
-/// All processes that we can see.
-pub fn pids() -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir("/proc").expect("/proc is mounted");
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    processes::all().filter(has_mark).collect()
 }
 
 /// The children of the process `parent`, in the order of their numbers, with
-/// the state of each: `S` sleeping, `Z` zombie, … See proc_pid_stat(5).
+/// the state of each: see [`state`].
 pub fn children(parent: i32) -> Vec<(i32, char)> {
-    let mut children: Vec<(i32, char)> = pids()
+    let mut children: Vec<(i32, char)> = processes::all()
         .filter_map(|pid| {
-            let (state, of) = state_and_parent(pid)?;
-            (of == parent).then_some((pid, state))
+            let stat = Stat::of(pid)?;
+            (stat.parent == parent).then_some((pid, stat.state))
         })
         .collect();
     children.sort();
@@ -162,15 +160,15 @@ pub fn signal(pid: i32, signal: Signal) {
 
 /// The processes of the session `leader`, and it. See setsid(2).
 pub(crate) fn members_of_session(leader: i32) -> Vec<i32> {
-    let is_member = |pid: &i32| {
-        stat(*pid).is_some_and(|stat| stat[6 - 3] == leader.to_string())
-    };
-    pids().filter(is_member).collect()
+    let is_member =
+        |pid: &i32| Stat::of(*pid).is_some_and(|stat| stat.session == leader);
+    processes::all().filter(is_member).collect()
 }
 
-/// The state of a process, as a letter; `None` if there is none.
+/// The state of a process, as a letter: `S` sleeping, `Z` zombie, … `None` if
+/// there is no such process.
 pub fn state(pid: i32) -> Option<char> {
-    state_and_parent(pid).map(|(state, _)| state)
+    Stat::of(pid).map(|stat| stat.state)
 }
 
 /// Whether the process `pid` waits, and has no signals to look at.
@@ -179,78 +177,42 @@ pub fn is_at_rest(pid: i32) -> bool {
     state(pid) == Some('S') && pending.bytes().all(|digit| digit == b'0')
 }
 
-fn state_and_parent(pid: i32) -> Option<(char, i32)> {
-    let stat = stat(pid)?;
-    Some((stat[0].parse().ok()?, stat[1].parse().ok()?))
-}
-
-/// When a process started, in clock ticks after boot.
-pub(crate) fn start_time(pid: i32) -> Option<String> {
-    Some(stat(pid)?[22 - 3].clone())
-}
-
-/// The fields of `/proc/PID/stat` from the third on, which is the state.
-fn stat(pid: i32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    Some(after_name.split(' ').map(String::from).collect())
-}
-
 /// The cgroups that a supervisor made and that still exist. Its number and its
 /// start time are in their name: another one may have had the number before.
-pub(crate) fn cgroups_of(pid: i32, start_time: &str) -> Vec<PathBuf> {
+pub(crate) fn cgroups_of(pid: i32, start_time: u64) -> Vec<PathBuf> {
     let namespace = fs::read_link("/proc/self/ns/pid").expect("/proc");
     let namespace = namespace.to_string_lossy().into_owned();
     let number = namespace.trim_matches(|c: char| !c.is_ascii_digit());
     let name = format!("container-in-six-steps.{number}.{pid}.{start_time}");
     let mut found = Vec::new();
-    for mount in cgroup_mounts() {
-        find_directories(&mount.mount_point, &name, &mut found);
+    for mount in cgroups::mounts().expect("/proc is mounted") {
+        find_cgroups(&mount.mount_point, &name, &mut found);
     }
     found
 }
 
-fn find_directories(parent: &Path, name: &str, found: &mut Vec<PathBuf>) {
-    // What another run removes meanwhile is nothing to complain about.
-    let Ok(entries) = fs::read_dir(parent) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if entry.file_name().to_string_lossy().starts_with(name) {
-                found.push(entry.path());
-            }
-            find_directories(&entry.path(), name, found);
+fn find_cgroups(parent: &Path, name: &str, found: &mut Vec<PathBuf>) {
+    for path in cgroups::children(parent) {
+        let own = path.file_name().unwrap_or_default().to_string_lossy();
+        if own.starts_with(name) {
+            found.push(path.clone());
         }
+        find_cgroups(&path, name, found);
     }
 }
 
 /// The cgroup directory of `controller` in which the process `pid` is, and the
 /// version of cgroups that it belongs to.
 pub fn cgroup_of(pid: i32, controller: &str) -> (PathBuf, u32) {
-    let membership = fs::read_to_string(format!("/proc/{pid}/cgroup"))
-        .expect("the process is there");
-    let path_of = |wanted: &str| {
-        membership.lines().find_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let mut controllers = fields.next()?.split(',');
-            controllers
-                .any(|name| name == wanted)
-                .then(|| fields.next())?
-        })
-    };
-    let (path, version) = match path_of(controller) {
-        Some(path) => (path, 1),
-        None => (path_of("").expect("a cgroup of version 2"), 2),
-    };
-    let mounts = cgroup_mounts().into_iter();
-    let mut directories = mounts
-        .filter(|it| it.version == version)
-        .filter(|it| version == 2 || it.has(controller))
-        .map(|it| it.mount_point.join(path.trim_matches('/')))
-        .filter(|directory| has_process(directory, pid));
-    let directory = directories.next();
-    (directory.expect("its cgroup is mounted somewhere"), version)
+    let of_process = cgroups::of_process(&pid.to_string());
+    let of_process = of_process.expect("the process is there");
+    let cgroup = cgroups::with(&of_process, controller);
+    let cgroup = cgroup.expect("a cgroup of version 2");
+    let mounts = cgroups::mounts().expect("/proc is mounted");
+    let mut directories = cgroup.directories(&mounts);
+    let directory = directories.find(|directory| has_process(directory, pid));
+    let directory = directory.expect("its cgroup is mounted somewhere");
+    (directory, cgroup.version)
 }
 
 fn has_process(cgroup: &Path, pid: i32) -> bool {

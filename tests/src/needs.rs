@@ -4,12 +4,12 @@
 use std::{
     env,
     ffi::CString,
-    fs,
     path::PathBuf,
     process::{Command, Stdio},
     sync::OnceLock,
 };
 
+use ground::cgroups::mounts;
 use nix::{
     sys::statfs::{TMPFS_MAGIC, statfs},
     unistd::geteuid,
@@ -198,48 +198,11 @@ pub fn landlock_version(needed: libc::c_long) {
     }
 }
 
-/// A tree of cgroups that is mounted.
-pub struct CgroupMount {
-    /// The directory of the topmost cgroup.
-    pub mount_point: PathBuf,
-    /// 1 or 2.
-    pub version: u32,
-    /// The options of the file system; on version 1 the controllers are among
-    /// them.
-    options: String,
-}
-
-impl CgroupMount {
-    /// Whether this is the tree of version 1 that has `controller`.
-    pub fn has(&self, controller: &str) -> bool {
-        self.options.split(',').any(|name| name == controller)
-    }
-}
-
-/// The cgroup file systems. See proc_pid_mountinfo(5).
-pub fn cgroup_mounts() -> Vec<CgroupMount> {
-    let mountinfo =
-        fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
-    let mounts = mountinfo.lines().filter_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let mut after = after.split(' ');
-        let version = match after.next()? {
-            "cgroup" => 1,
-            "cgroup2" => 2,
-            _ => return None,
-        };
-        Some(CgroupMount {
-            mount_point: before.split(' ').nth(4)?.into(),
-            version,
-            options: after.nth(1)?.to_owned(),
-        })
-    });
-    mounts.collect()
-}
-
-/// A shell script that runs `command` with each of their mount points.
+/// A shell script that runs `command` with the mount point of each tree of
+/// cgroups.
 pub fn at_each_cgroup_mount(command: &str) -> String {
-    let lines: Vec<String> = cgroup_mounts()
+    let lines: Vec<String> = mounts()
+        .expect("/proc is mounted")
         .iter()
         .map(|mount| format!("{command} {}", mount.mount_point.display()))
         .collect();

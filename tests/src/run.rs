@@ -12,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use ground::processes::Stat;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -151,9 +152,9 @@ impl Run {
             .spawn()
             .expect("the step can be started");
         let stdin = child.stdin.take();
-        let start_time = host::start_time(child.id() as i32);
+        let stat = Stat::of(child.id() as i32);
         Running {
-            start_time: start_time.expect("nobody has waited for it yet"),
+            start_time: stat.expect("nobody has waited for it yet").start_time,
             child,
             stdin,
             command_line,
@@ -204,7 +205,7 @@ impl Run {
 /// it is killed.
 pub struct Running {
     child: Child,
-    start_time: String,
+    start_time: u64,
     stdin: Option<ChildStdin>,
     command_line: String,
     mark: String,
@@ -231,7 +232,7 @@ impl Running {
 
     /// The cgroups that this run made and that still exist.
     pub fn cgroups(&self) -> Vec<PathBuf> {
-        host::cgroups_of(self.supervisor(), &self.start_time)
+        host::cgroups_of(self.supervisor(), self.start_time)
     }
 
     /// What came on standard output so far.

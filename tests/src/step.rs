@@ -1,5 +1,7 @@
 //! The six steps, by name.
 
+use ground::STEPS;
+
 use crate::{Finished, Run, programs};
 
 /// One of the six programs.
@@ -12,40 +14,29 @@ pub struct Step {
 }
 
 /// Step 1: a host name of its own.
-pub const UTS: Step = Step {
-    number: 1,
-    name: "step01-uts",
-};
+pub const UTS: Step = Step::number(1);
 /// Step 2: process numbers of its own.
-pub const PID: Step = Step {
-    number: 2,
-    name: "step02-pid",
-};
+pub const PID: Step = Step::number(2);
 /// Step 3: a file system of its own.
-pub const MOUNT: Step = Step {
-    number: 3,
-    name: "step03-mount",
-};
+pub const MOUNT: Step = Step::number(3);
 /// Step 4: limits.
-pub const CGROUPS: Step = Step {
-    number: 4,
-    name: "step04-cgroups",
-};
+pub const CGROUPS: Step = Step::number(4);
 /// Step 5: layers.
-pub const OVERLAY: Step = Step {
-    number: 5,
-    name: "step05-overlay",
-};
+pub const OVERLAY: Step = Step::number(5);
 /// Step 6: all the rest.
-pub const FULL: Step = Step {
-    number: 6,
-    name: "step06-full",
-};
+pub const FULL: Step = Step::number(6);
 
 /// All steps, in order.
 pub const ALL: [Step; 6] = [UTS, PID, MOUNT, CGROUPS, OVERLAY, FULL];
 
 impl Step {
+    const fn number(number: usize) -> Step {
+        Step {
+            number,
+            name: STEPS[number - 1],
+        }
+    }
+
     /// `stepNN run`, still without options and command.
     pub fn run(self) -> Run {
         self.subcommand("run")

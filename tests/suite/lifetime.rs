@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use ground::Random;
 use harness::{ALL, FULL, MOUNT, Test, UTS, claims, note, wait_until};
 use nix::sys::signal::Signal;
 
@@ -33,7 +34,7 @@ fn a_supervisor_that_is_killed_takes_its_container_along() {
 
 /// Forty kills, most of them while the container is being made.
 fn a_supervisor_killed_at_any_moment_leaves_nothing() {
-    let mut random = Random::new();
+    let mut random = random();
     let mut left_behind = Vec::new();
     for round in 0..40 {
         let step = ALL[round % ALL.len()];
@@ -58,7 +59,7 @@ fn a_probe_killed_at_any_moment_leaves_nothing() {
         };
         list.lines().any(is_left)
     };
-    let mut random = Random::new();
+    let mut random = random();
     for round in 0..12 {
         let step = ALL[round % ALL.len()];
         let probe = step.subcommand("probe").start_bare();
@@ -100,30 +101,16 @@ fn sigterm_ends_a_container() {
     }
 }
 
-/// Random numbers that need not be good (xorshift).
-struct Random(u64);
-
-impl Random {
-    /// A failure shows the seed. `SUITE_SEED` repeats its numbers, though not
-    /// what the machine did at the same time.
-    fn new() -> Random {
-        let seed = match env::var("SUITE_SEED") {
-            Ok(seed) => seed.parse().expect("SUITE_SEED is a number"),
-            Err(_) => {
-                let now =
-                    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-                now.map_or(1, |now| now.as_nanos() as u64)
-            }
-        };
-        note(format!("to repeat it: SUITE_SEED={seed}"));
-        // Zero would stay zero.
-        Random(seed | 1)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
+/// A failure shows the seed. `SUITE_SEED` repeats its numbers, though not what
+/// the machine did at the same time.
+fn random() -> Random {
+    let seed = match env::var("SUITE_SEED") {
+        Ok(seed) => seed.parse().expect("SUITE_SEED is a number"),
+        Err(_) => {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            now.map_or(1, |now| now.as_nanos() as u64)
+        }
+    };
+    note(format!("to repeat it: SUITE_SEED={seed}"));
+    Random::new(seed)
 }

@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use ground::processes::Stat;
 use harness::{
     ALL, CGROUPS, FULL, Finished, OVERLAY, Run, Step, Test, claims,
     image::Image, needs,
@@ -388,9 +389,8 @@ fn a_killed_container_has_its_layer_until_it_is_gone() {
 
         // As if it took longer.
         let mut last = Command::new("sleep").arg("100").spawn().expect("sleep");
-        let stat = fs::read_to_string(format!("/proc/{}/stat", last.id()));
-        let stat = stat.expect("it is there");
-        let start_time = stat.split(' ').nth(22 - 1).expect("22 fields");
+        let stat = Stat::of(last.id() as i32).expect("it is there");
+        let start_time = stat.start_time;
         let running = format!("{} {start_time}\n", last.id());
         fs::write(kept.join("running"), running).expect("it is ours");
         let second = keeping(step, &kept).start(["echo", "started"]);

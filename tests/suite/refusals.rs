@@ -8,6 +8,7 @@
 
 use std::{env, fs, path::Path, process::Command};
 
+use ground::cgroups;
 use harness::{
     ALL, CGROUPS, FULL, Finished, MOUNT, OVERLAY, Run, Step, Test, UTS, claims,
     host::cgroup_of, image::Image, needs, programs,
@@ -443,7 +444,7 @@ fn in_the_topmost_cgroup(path: &str, script: &str, command: &str) -> Finished {
     needs::limits();
     let (own, version) = cgroup_of(std::process::id() as i32, "memory");
     needs::virtual_machine(version == 2);
-    let mounts = needs::cgroup_mounts();
+    let mounts = cgroups::mounts().expect("/proc is mounted");
     let top = &mounts.first().expect("our cgroup is on it").mount_point;
     assert!(own.starts_with(top));
     let ours = top.join(format!("suite-{}", std::process::id()));
@@ -460,16 +461,7 @@ fn in_the_topmost_cgroup(path: &str, script: &str, command: &str) -> Finished {
     let left = entries.filter(|it| it.path().is_dir()).count();
     let handed_out = fs::read_to_string(cgroup.join("cgroup.subtree_control"));
     let _ = fs::write(ours.join("cgroup.kill"), "1");
-    harness::wait_until("the end of the cgroup", || {
-        let removed = fs::remove_dir(&cgroup).or_else(|error| {
-            cgroup
-                .exists()
-                .then_some(())
-                .map_or(Ok(()), |()| Err(error))
-        });
-        let above = !ours.exists() || fs::remove_dir(&ours).is_ok();
-        (removed.is_ok() && above).then_some(())
-    });
+    cgroups::remove_all(&ours).expect("nobody is left in it");
     assert_eq!(left, 0, "cgroups that it has left behind");
     assert_eq!(handed_out.expect("version 2 has it"), "");
     run

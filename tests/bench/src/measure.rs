@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use ground::Random;
 use nix::{
     errno::Errno,
     sys::{
@@ -182,11 +183,11 @@ pub(crate) fn by_turns(
     rounds: usize,
     mut progress: impl FnMut(usize),
 ) -> anyhow::Result<()> {
-    let mut random = Random::default();
+    let mut random = Random::new(SEED);
     let mut order: Vec<usize> = (0..subjects.len()).collect();
     for round in 0..rounds {
         progress(round);
-        random.shuffle(&mut order);
+        shuffle(&mut order, &mut random);
         for &index in &order {
             check_interrupted()?;
             if pace == Pace::Cold {
@@ -206,30 +207,14 @@ pub(crate) fn by_turns(
     Ok(())
 }
 
-/// A small generator of random numbers (xorshift64), with the same numbers in
-/// each run of the benchmark.
-pub(crate) struct Random(u64);
+/// The same in each run of the benchmark.
+const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 
-impl Default for Random {
-    fn default() -> Random {
-        Random(0x9E37_79B9_7F4A_7C15)
-    }
-}
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Fisher and Yates's shuffle.
-    pub(crate) fn shuffle(&mut self, order: &mut [usize]) {
-        for last in (1..order.len()).rev() {
-            let other = self.next() % (last as u64 + 1);
-            order.swap(last, other as usize);
-        }
+/// Fisher and Yates's shuffle.
+fn shuffle(order: &mut [usize], random: &mut Random) {
+    for last in (1..order.len()).rev() {
+        let other = random.below(last as u64 + 1);
+        order.swap(last, other as usize);
     }
 }
 
@@ -240,7 +225,7 @@ mod tests {
     #[test]
     fn a_shuffle_loses_nobody() {
         let mut order: Vec<usize> = (0..30).collect();
-        Random::default().shuffle(&mut order);
+        shuffle(&mut order, &mut Random::new(SEED));
         assert_ne!(order, (0..30).collect::<Vec<_>>());
         order.sort_unstable();
         assert_eq!(order, (0..30).collect::<Vec<_>>());

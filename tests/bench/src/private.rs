@@ -7,13 +7,12 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
-    thread::sleep,
-    time::Duration,
 };
 
 use anyhow::Context;
+use ground::cgroups;
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
@@ -51,11 +50,11 @@ pub(crate) fn enter() -> anyhow::Result<()> {
     }
     // crun refuses to run where both versions of cgroups have controllers.
     // Nobody here needs version 2 where version 1 has those that matter.
-    let mounts = cgroup_mounts()?;
-    if mounts.iter().any(|it| it.version_1) {
-        for mount in mounts.iter().filter(|it| !it.version_1) {
-            umount2(&mount.path, MntFlags::MNT_DETACH)
-                .with_context(|| format!("umount2({:?})", mount.path))?;
+    let mounts = cgroups::mounts()?;
+    if mounts.iter().any(|it| it.version == 1) {
+        for mount in mounts.iter().filter(|it| it.version == 2) {
+            umount2(&mount.mount_point, MntFlags::MNT_DETACH)
+                .with_context(|| format!("umount2({:?})", mount.mount_point))?;
         }
     }
     Ok(())
@@ -81,7 +80,7 @@ impl Drop for Cgroups {
         for cgroup in now.iter().rev().filter(|it| !self.before.contains(*it)) {
             // A tool that hung was killed, but not what it had started.
             kill_all(cgroup);
-            if let Err(error) = remove(cgroup) {
+            if let Err(error) = cgroups::remove(cgroup) {
                 eprintln!("bench: rmdir({cgroup:?}): {error}");
             }
         }
@@ -101,62 +100,20 @@ fn kill_all(cgroup: &Path) {
     }
 }
 
-/// Removes a cgroup; a process that was killed may need a moment to end.
-fn remove(cgroup: &Path) -> io::Result<()> {
-    for _ in 0..100 {
-        match fs::remove_dir(cgroup) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                sleep(Duration::from_millis(10));
-            }
-            result => return result,
-        }
-    }
-    fs::remove_dir(cgroup)
-}
-
 fn left_behind() -> anyhow::Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
-    for mount in cgroup_mounts()? {
-        search(&mount.path, &mut found);
+    for mount in cgroups::mounts()? {
+        search(&mount.mount_point, &mut found);
     }
     Ok(found)
 }
 
 fn search(directory: &Path, found: &mut BTreeSet<PathBuf>) {
-    // A cgroup may vanish while we look.
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|it| it.is_dir()) {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.contains(MARK) || LEFT_BEHIND.contains(&&*name) {
-                found.insert(entry.path());
-            }
-            search(&entry.path(), found);
+    for path in cgroups::children(directory) {
+        search(&path, found);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.contains(MARK) || LEFT_BEHIND.contains(&&*name) {
+            found.insert(path);
         }
     }
-}
-
-struct CgroupMount {
-    path: PathBuf,
-    /// Whether it is of version 1, with a controller.
-    version_1: bool,
-}
-
-fn cgroup_mounts() -> anyhow::Result<Vec<CgroupMount>> {
-    let path = "/proc/self/mounts";
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("open({path:?}, O_RDONLY)"))?;
-    let mounts = text.lines().filter_map(|line| {
-        let mut fields = line.split(' ').skip(1);
-        let (path, kind) = (fields.next()?, fields.next()?);
-        let version_1 = match kind {
-            "cgroup" => true,
-            "cgroup2" => false,
-            _ => return None,
-        };
-        Some(CgroupMount {
-            path: path.into(),
-            version_1,
-        })
-    });
-    Ok(mounts.collect())
 }

@@ -8,16 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-
-/// The steps' programs, by number.
-pub(crate) const STEPS: [&str; 6] = [
-    "step01-uts",
-    "step02-pid",
-    "step03-mount",
-    "step04-cgroups",
-    "step05-overlay",
-    "step06-full",
-];
+use ground::STEPS;
 
 const C_PROGRAMS: [&str; 5] = ["true", "wait", "memory", "limit", "steps"];
 

@@ -3,9 +3,10 @@
 
 use std::{ffi::OsString, path::Path};
 
+use ground::STEPS;
 use serde::{Deserialize, Serialize};
 
-use crate::{place::Place, programs::STEPS};
+use crate::place::Place;
 
 /// What a subject is to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
