@@ -183,7 +183,7 @@ pub(crate) fn cgroups_of(pid: i32, start_time: u64) -> Vec<PathBuf> {
     let namespace = fs::read_link("/proc/self/ns/pid").expect("/proc");
     let namespace = namespace.to_string_lossy().into_owned();
     let number = namespace.trim_matches(|c: char| !c.is_ascii_digit());
-    let name = format!("container-in-six-steps.{number}.{pid}.{start_time}");
+    let name = format!("{}{number}.{pid}.{start_time}", cgroups::OF_CONTAINERS);
     let mut found = Vec::new();
     for mount in cgroups::mounts().expect("/proc is mounted") {
         find_cgroups(&mount.mount_point, &name, &mut found);

@@ -1,18 +1,9 @@
 //! Scoreboards: the snapshots of the test suite, as tables.
 
 use anyhow::{Context, ensure};
+use ground::STEPS;
 
 use crate::{Workspace, directive::Directive, html};
-
-/// The steps, in order: who has a scoreboard.
-const STEPS: [&str; 6] = [
-    "step01-uts",
-    "step02-pid",
-    "step03-mount",
-    "step04-cgroups",
-    "step05-overlay",
-    "step06-full",
-];
 
 /// The rows of a scoreboard, each with its verdict.
 type Rows = Vec<(String, String)>;

@@ -8,6 +8,9 @@ use std::{
     time::Duration,
 };
 
+/// How the names of the cgroups begin that the steps make.
+pub const OF_CONTAINERS: &str = "container-in-six-steps.";
+
 /// A tree of cgroups that is mounted.
 #[derive(Debug)]
 pub struct Mount {

@@ -63,7 +63,7 @@ impl Cgroup {
             for path in cgroups::children(directory) {
                 let name = path.file_name().unwrap_or_default();
                 let name = name.to_string_lossy().into_owned();
-                if name.starts_with("container-in-six-steps.") {
+                if name.starts_with(cgroups::OF_CONTAINERS) {
                     found.push(name);
                 }
             }

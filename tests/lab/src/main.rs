@@ -6,6 +6,7 @@ use clap::Parser;
 
 /// A step as a lab: fill its holes
 #[derive(Parser)]
+#[command(bin_name = "cargo lab")]
 struct Arguments {
     #[command(subcommand)]
     command: lab::Command,

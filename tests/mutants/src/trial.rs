@@ -174,7 +174,7 @@ fn of_containers() -> BTreeSet<PathBuf> {
     let all = places.flat_map(|place| cgroups::children(&place));
     let ours = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("container-in-six-steps.")
+        name.starts_with(cgroups::OF_CONTAINERS)
     };
     all.filter(ours).collect()
 }
