@@ -17,6 +17,7 @@
 use std::{
     fmt,
     io::{self, Write},
+    sync::OnceLock,
 };
 
 use nix::errno::Errno;
@@ -89,12 +90,23 @@ pub fn failure(error: &anyhow::Error) -> u8 {
 
 /// Prints one line of warning: the container runs, but not as it should.
 pub fn warning(error: &anyhow::Error) {
-    say(&[format!("warning: {}", one_line(error))]);
+    match LISTENER.get() {
+        Some(listener) => listener(error),
+        None => say(&[format!("warning: {}", one_line(error))]),
+    }
 }
+
+/// Has this process, and those that it will fork, tell `listener` of a warning
+/// instead of the reader: for who tries only whether there would be one.
+pub fn hand_warnings_to(listener: fn(&anyhow::Error)) {
+    LISTENER.get_or_init(|| listener);
+}
+
+static LISTENER: OnceLock<fn(&anyhow::Error)> = OnceLock::new();
 
 /// The links of an error's chain, from the aim to the errno. A [`Hint`] among
 /// them is for a line of its own.
-pub(crate) fn one_line(error: &anyhow::Error) -> String {
+pub fn one_line(error: &anyhow::Error) -> String {
     let hint = error.downcast_ref::<Hint>().map(Hint::to_string);
     let parts: Vec<String> = error
         .chain()

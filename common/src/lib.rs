@@ -13,7 +13,6 @@
 //! - [`host`]: what is asked of the machine;
 //! - [`sys`]: the system calls themselves.
 
-mod doctor;
 pub mod errors;
 pub mod host;
 pub mod probe;

@@ -17,7 +17,7 @@ use clap::{
 };
 
 use crate::{
-    Workload, doctor,
+    Workload,
     errors::{self, escaped},
     host::program_name,
     probe,
@@ -31,7 +31,7 @@ mod startup;
 type Run<A> = fn(&A, &Workload) -> anyhow::Result<ExitCode>;
 
 /// A step's program. Its `run` starts a container, its `probe` tells what is
-/// isolated in it, its `doctor` what will run on this machine.
+/// isolated in it.
 pub struct Program<A> {
     run: Run<A>,
     commands: Vec<(Command, Action)>,
@@ -101,7 +101,6 @@ impl<A: Args> Program<A> {
                 };
                 probe::main(run, keeps, matches.get_flag("json"))
             }
-            Some(("doctor", matches)) => doctor::main(matches.get_flag("json")),
             Some((name, matches)) => {
                 let mut commands = self.commands.iter();
                 let found = commands.find(|(it, _)| it.get_name() == name);
@@ -149,15 +148,15 @@ impl<A: Args> Program<A> {
                         "Tries from inside a container what reaches the host, \
                          and shows what is isolated",
                     )
-                    .arg(json()),
+                    .arg(
+                        Arg::new("json")
+                            .long("json")
+                            .action(ArgAction::SetTrue)
+                            .help("Print JSON instead of a table"),
+                    ),
             )
-            .subcommand(
-                Command::new("doctor")
-                    .about(
-                        "Tries what the steps need, and shows which of them \
-                         run here and what to change for the others",
-                    )
-                    .arg(json()),
+            .after_help(
+                "Which of the steps run on this machine: step06-full doctor",
             )
             .subcommands(self.commands.iter().map(|(command, _)| command))
     }
@@ -223,13 +222,6 @@ fn as_with_docker() -> [Arg; 3] {
             .help("Use the terminal (always so, if there is one)"),
         accepted("rm").help("Remove the container at its end (always so)"),
     ]
-}
-
-fn json() -> Arg {
-    Arg::new("json")
-        .long("json")
-        .action(ArgAction::SetTrue)
-        .help("Print JSON instead of a table")
 }
 
 fn workload(matches: &ArgMatches) -> Workload {

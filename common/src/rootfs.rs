@@ -182,8 +182,15 @@ fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
 
 /// Whether [`find`] will have a default root file system. If it must be built,
 /// this builds one, and removes it again.
-pub(crate) fn try_default() -> anyhow::Result<()> {
+///
+/// # Errors
+/// Those of [`find`].
+pub fn try_default() -> anyhow::Result<()> {
     let dir = default_dir()?;
+    try_directory(&dir).context(PREPARING)
+}
+
+fn try_directory(dir: &Path) -> anyhow::Result<()> {
     let home = dir.parent().context("it has no parent directory")?;
     let there = match paths::way_to(home) {
         Err(error) if errno(&error) == Some(Errno::ENOENT) => {
@@ -193,13 +200,13 @@ pub(crate) fn try_default() -> anyhow::Result<()> {
         way => {
             way?;
             check_owner(home)?;
-            if current(&dir)?.is_some() {
-                return check_owner(&dir).map(drop);
+            if current(dir)?.is_some() {
+                return check_owner(dir).map(drop);
             }
             home
         }
     };
-    let trial = there.join(format!(".doctor.{}", std::process::id()));
+    let trial = there.join(format!(".trial.{}", std::process::id()));
     let built = image::build(&trial, &mut Sources::default());
     remove_tree(&trial)?;
     built

@@ -32,6 +32,7 @@ pub struct Layers {
 
 /// The layers, found. Keep it until the container has ended: a [`Kept`] layer
 /// is locked for as long, and put in order afterwards.
+#[derive(Default)]
 pub struct OpenLayers {
     /// What is only read, from the top; the last one is the root file system.
     pub(crate) lower: Vec<Lower>,

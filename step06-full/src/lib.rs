@@ -17,10 +17,12 @@
 //!   system calls;
 //! - [`stub`]: the program that executes the command.
 //!
-//! [`mount_api`] has the system calls that the crate `nix` does not wrap.
+//! [`mount_api`] has the system calls that the crate `nix` does not wrap, and the
+//! [`doctor`] tries all of it.
 
 pub mod cgroup_files;
 pub mod devices;
+pub mod doctor;
 pub mod inheritance;
 pub mod kernel_files;
 pub mod landlock;

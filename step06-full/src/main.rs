@@ -5,13 +5,14 @@ use std::{path::PathBuf, process::ExitCode};
 use common::{NewProcess, Program, Workload, rootfs};
 use nix::sched::CloneFlags;
 use step06_full::{
-    cgroup_files, devices, inheritance, kernel_files, landlock, names,
+    cgroup_files, devices, doctor, inheritance, kernel_files, landlock, names,
     namespaces, network, privileges, seccomp, stub, user, volumes,
 };
 
 fn main() -> ExitCode {
     let program = Program::new(run);
     let program = program.subcommand("diff", step05_overlay::diff);
+    let program = program.subcommand("doctor", doctor::main);
     program.main()
 }
 

@@ -2,11 +2,12 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
 };
 
 use harness::{
-    ALL, FULL, Finished, OVERLAY, Run, Step, Test, UTS, claims, needs,
+    ALL, FULL, Finished, MOUNT, OVERLAY, Run, Step, Test, claims, needs,
 };
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use crate::refusals::{filtered, in_namespaces, with_cache_on_tmpfs};
 
 pub(crate) const TESTS: &[Test] = claims![
     the_doctor_knows_which_steps_run,
-    each_step_has_the_same_doctor,
+    each_step_names_the_doctor,
     the_text_says_the_same_as_the_json,
     under_docker_s_filter_it_is_right,
     without_the_newer_calls_it_is_right,
@@ -22,7 +23,9 @@ pub(crate) const TESTS: &[Test] = claims![
     without_a_visible_proc_it_is_right,
     without_writable_cgroups_it_is_right,
     without_a_place_for_the_image_it_is_right,
+    with_an_image_that_cannot_be_executed_it_is_right,
     with_an_image_that_cannot_be_id_mapped_it_is_right,
+    with_tables_of_ids_that_cannot_be_read_it_is_right,
     in_a_directory_closed_to_others_it_is_right,
     on_an_overlay_it_finds_no_place_for_upper,
     in_a_directory_of_any_mode_it_is_right_about_upper,
@@ -67,6 +70,12 @@ fn assert_right(in_situation: impl Fn(Run) -> Run) {
         let says = limits.iter().any(|it| it == limit);
         let warns = run.stderr.contains("not limited: memory");
         assert_eq!(says, warns, "{}: {limit}", step.name);
+        // If nothing was granted, that is no reason for a warning.
+        let warning = "root is the only user in the container";
+        if run.stderr.contains(warning) {
+            let limit = "root is the only user inside";
+            assert!(limits.iter().any(|it| it == limit), "{warning}");
+        }
     }
     assert_eq!(code, i32::from(!all), "exit code");
 }
@@ -87,15 +96,10 @@ fn the_doctor_knows_which_steps_run() {
     assert_right(|run| run);
 }
 
-fn each_step_has_the_same_doctor() {
-    let names = |json: &Value| -> Vec<String> {
-        let abilities = &json["callers"][0]["abilities"];
-        texts(abilities, "name").map(String::from).collect()
-    };
-    let (first, _) = ask(UTS.subcommand("doctor").options(["--json"]));
+fn each_step_names_the_doctor() {
     for step in ALL {
-        let (json, _) = ask(step.subcommand("doctor").options(["--json"]));
-        assert_eq!(names(&json), names(&first), "{}", step.name);
+        let help = step.subcommand("--help").bare();
+        assert!(help.stdout.contains("step06-full doctor"), "{help}");
     }
 }
 
@@ -155,6 +159,28 @@ fn without_a_place_for_the_image_it_is_right() {
     }
 }
 
+/// Steps 3 and 4 execute it where it is, the others through an overlay.
+fn with_an_image_that_cannot_be_executed_it_is_right() {
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let there = |run: Run| match needs::is_root() {
+        true => with_cache_on_tmpfs("noexec,mode=0755", run),
+        false => {
+            let options = "--user --map-current-user --keep-caps --mount";
+            let mount = "mount -t tmpfs -o noexec,mode=0700 none \
+                         \"$XDG_CACHE_HOME\"";
+            let run = run.env("XDG_CACHE_HOME", cache.path());
+            in_namespaces(run, options, mount)
+        }
+    };
+    assert_right(there);
+    let (json, _) = ask(there(FULL.subcommand("doctor").options(["--json"])));
+    let runs = |step: Step| {
+        json["callers"][0]["steps"][step.number - 1]["runs"] == true
+    };
+    assert!(!runs(MOUNT));
+    assert!(runs(OVERLAY));
+}
+
 /// As in a container of Docker whose cache is no volume.
 fn with_an_image_that_cannot_be_id_mapped_it_is_right() {
     needs::root();
@@ -162,6 +188,34 @@ fn with_an_image_that_cannot_be_id_mapped_it_is_right() {
                   mount -t overlay -o lowerdir=/mnt/l,upperdir=/mnt/u,\
                   workdir=/mnt/w none /var/cache";
     assert_right(|run| in_namespaces(run, "--mount", script));
+}
+
+/// A plain user then has one id, and a warning.
+fn with_tables_of_ids_that_cannot_be_read_it_is_right() {
+    needs::root();
+    needs::tool("setpriv");
+    if !Path::new("/etc/subuid").exists() {
+        harness::skip("needs a file /etc/subuid");
+    }
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    chown(cache.path(), Some(65534), Some(65534)).expect("we are root");
+    let there = |run: Run| {
+        let script = "mount -t tmpfs none /mnt && touch /mnt/closed && \
+                      chmod 600 /mnt/closed && \
+                      mount --bind /mnt/closed /etc/subuid && \
+                      exec setpriv --reuid 65534 --regid 65534 --clear-groups \
+                      env XDG_CACHE_HOME=\"$CACHE\" \"$0\" \"$@\"";
+        in_namespaces(run.env("CACHE", cache.path()), "--mount", script)
+    };
+    assert_right(there);
+    let (json, _) = ask(there(FULL.subcommand("doctor").options(["--json"])));
+    let one = "root is the only user inside".to_owned();
+    assert!(limits_of(&json, FULL).contains(&one));
+    let run = there(FULL.run()).sh("true");
+    assert!(
+        run.stderr.contains("read(\"/etc/subuid\"): EACCES"),
+        "{run}"
+    );
 }
 
 /// Not even root of a container may pass through it.

@@ -16,7 +16,7 @@ use super::errno;
 use crate::host::machine;
 
 /// A row of the table.
-pub(crate) struct Hint {
+pub struct Hint {
     /// How the failed call begins, or the context around it, as the error
     /// prints it: one of these. What is behind a `*` comes somewhere later.
     calls: &'static [&'static str],
@@ -24,11 +24,11 @@ pub(crate) struct Hint {
     errno: Option<Errno>,
     when: fn() -> bool,
     /// What is behind it.
-    pub(crate) cause: &'static str,
+    pub cause: &'static str,
     /// What to do about it.
-    pub(crate) fix: &'static str,
+    pub fix: &'static str,
     /// Where the book explains it: see [`page`].
-    pub(crate) page: &'static str,
+    pub page: &'static str,
 }
 
 /// Pages of the book that explain failures, as paths in the workspace.
@@ -493,8 +493,8 @@ const HINTS: &[Hint] = &[
     ),
     hint(
         page::STEP_5,
-        &["fgetxattr("],
-        Some(EOPNOTSUPP),
+        &["the container can't delete or rename"],
+        None,
         "a tmpfs has attributes user.* since Linux 6.6: before, what a \
          container deletes in its image can't be noted there (EIO)",
         "a newer kernel, or --upper DIR on a disk",
@@ -755,7 +755,7 @@ const HINTS: &[Hint] = &[
         page::TROUBLESHOOTING,
         &["*is mounted noexec"],
         None,
-        "no program can be executed on that file system",
+        "the file system that it is on is mounted noexec",
         CACHE_ELSEWHERE,
     ),
     hint(
@@ -853,7 +853,7 @@ const HINTS: &[Hint] = &[
 ];
 
 /// The row for `error`, when one cause is usual.
-pub(crate) fn find(error: &anyhow::Error) -> Option<&'static Hint> {
+pub fn find(error: &anyhow::Error) -> Option<&'static Hint> {
     let errno = errno(error);
     let links: Vec<String> = error.chain().map(ToString::to_string).collect();
     let is_of = |call: &&str| {

@@ -30,7 +30,8 @@ pub fn in_initial_user_namespace() -> bool {
         .is_ok_and(|namespace| namespace.ino() == INITIAL_USER_NAMESPACE)
 }
 
-pub(crate) fn in_user_namespace() -> bool {
+/// In another one: a container, for example.
+pub fn in_user_namespace() -> bool {
     !in_initial_user_namespace()
 }
 
@@ -60,7 +61,7 @@ pub fn unfit_for_upper(path: &Path) -> Option<&'static str> {
 }
 
 /// Whether `path` is on a file system that no program is executed on.
-pub(crate) fn is_noexec(path: &Path) -> bool {
+pub fn is_noexec(path: &Path) -> bool {
     statvfs(path).is_ok_and(|it| it.flags().contains(FsFlags::ST_NOEXEC))
 }
 
@@ -71,7 +72,7 @@ fn setting(path: &str) -> Option<String> {
 }
 
 /// The kernel's version, as uname(2) has it.
-pub(crate) fn release() -> String {
+pub fn release() -> String {
     setting("kernel/osrelease").unwrap_or_default()
 }
 
@@ -114,7 +115,7 @@ pub(crate) fn apparmor_restricts_user_namespaces() -> bool {
 }
 
 /// Under a profile of AppArmor; Docker's is `docker-default`.
-pub(crate) fn apparmor_confines() -> bool {
+pub fn apparmor_confines() -> bool {
     let profile = apparmor_profile();
     !profile.is_empty() && !profile.contains("unconfined")
 }
@@ -129,13 +130,13 @@ fn apparmor_profile() -> String {
 }
 
 /// Under SELinux, where it does not only warn.
-pub(crate) fn selinux_enforces() -> bool {
+pub fn selinux_enforces() -> bool {
     fs::read_to_string("/sys/fs/selinux/enforce")
         .is_ok_and(|text| text.trim() == "1")
 }
 
 /// Under a filter of system calls, as in Docker. See seccomp(2).
-pub(crate) fn seccomp_filters() -> bool {
+pub fn seccomp_filters() -> bool {
     status("Seccomp:").as_deref() == Some("2")
 }
 
@@ -153,14 +154,14 @@ fn status(field: &str) -> Option<String> {
 }
 
 /// In a container of Docker or Podman, which leave a file that says so.
-pub(crate) fn in_container() -> bool {
+pub fn in_container() -> bool {
     ["/.dockerenv", "/run/.containerenv"]
         .into_iter()
         .any(|file| Path::new(file).exists())
 }
 
 /// On Windows, in the virtual machine of WSL.
-pub(crate) fn on_wsl() -> bool {
+pub fn on_wsl() -> bool {
     release().to_lowercase().contains("microsoft")
 }
 
@@ -169,7 +170,7 @@ pub(crate) fn we_are_root() -> bool {
 }
 
 /// In a chroot: none of the mounts that we can see is on our `/`.
-pub(crate) fn in_chroot() -> bool {
+pub fn in_chroot() -> bool {
     let mounts = mounts();
     !mounts.is_empty() && mounts.iter().all(|(place, _)| place != "/")
 }

@@ -2,7 +2,7 @@
 //!
 //! From the file itself: a static program has no name service.
 
-use std::{env, fs};
+use std::fs;
 
 /// A line of `/etc/passwd`, as far as it matters here. See passwd(5).
 pub struct User {
@@ -16,23 +16,7 @@ pub struct User {
     pub home: String,
 }
 
-/// The user that owns nothing, by convention.
-const NOBODY: u32 = 65534;
-
 impl User {
-    /// Who would run the steps without sudo(8), which says whom it has turned
-    /// into root; else nobody.
-    pub(crate) fn without_sudo() -> User {
-        let uid = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
-        let uid = uid.filter(|uid| *uid != 0).unwrap_or(NOBODY);
-        User::find(uid).unwrap_or(User {
-            name: "nobody".into(),
-            uid,
-            gid: uid,
-            home: "/nonexistent".into(),
-        })
-    }
-
     /// The user with that number, if there is one.
     pub fn find(uid: u32) -> Option<User> {
         let passwd = fs::read("/etc/passwd").ok()?;

@@ -19,15 +19,10 @@ use crate::sys;
 ///
 /// The process must have only one thread, or the kernel refuses (`EINVAL`).
 pub fn become_root() -> anyhow::Result<()> {
-    if geteuid().is_root() {
+    let (uid, gid) = (geteuid(), getegid());
+    if uid.is_root() {
         return Ok(());
     }
-    enter_user_namespace()
-}
-
-/// The same for whomever.
-pub(crate) fn enter_user_namespace() -> anyhow::Result<()> {
-    let (uid, gid) = (geteuid(), getegid());
     let become_root = || {
         sys::unshare(CloneFlags::CLONE_NEWUSER)?;
         // Without "deny" first, an unprivileged gid_map is EPERM: whoever may

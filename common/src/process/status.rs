@@ -55,7 +55,7 @@ pub fn reap(child: Option<Pid>) -> anyhow::Result<Option<(Pid, Change)>> {
 
 /// Waits until `child` has ended, and returns its exit code; 128+n says that
 /// signal n killed it.
-pub(crate) fn wait(child: Pid) -> anyhow::Result<u8> {
+pub fn wait(child: Pid) -> anyhow::Result<u8> {
     match wait4(Some(child), 0)? {
         Some((_, Change::Ended(end))) => Ok(end.code()),
         _ => unreachable!("without flags only an end is told"),

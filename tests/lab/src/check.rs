@@ -151,8 +151,9 @@ fn try_one(
         Ok(finished) => finished,
         Err(error) => {
             let says = format!(
-                "{error:#}\n`doctor` says what to change; a virtual machine \
-                 can always run it"
+                "{error:#}\nin the whole workspace, `cargo run -p step06-full \
+                 -- doctor` says what to change; a virtual machine can always \
+                 run it"
             );
             return Outcome::new(Verdict::NotRun, says);
         }

@@ -3,10 +3,14 @@
 
 use std::{env, fmt::Write};
 
+use common::host::machine;
 use serde_json::{Value, json};
 
-use super::{ABILITIES, Advice, Answer, Diagnosis, Failure, Need, cgroups};
-use crate::host::machine;
+use super::{
+    ABILITIES, Answer, Diagnosis, Need,
+    attempt::{Advice, Failure},
+    cgroups,
+};
 
 /// The names of the steps, by their numbers.
 const STEPS: [&str; 6] = [
@@ -141,7 +145,7 @@ struct Notes(Vec<Failure>);
 
 impl Notes {
     fn number(&mut self, failure: &Failure) -> usize {
-        let same = |other: &Failure| match (&failure.hint, &other.hint) {
+        let same = |other: &Failure| match (&failure.advice, &other.advice) {
             (Some(one), Some(other)) => one == other,
             _ => failure == other,
         };
@@ -158,7 +162,7 @@ impl Notes {
         for number in 1..=self.0.len() {
             let failure = self.0[number - 1].clone();
             let _ = write!(text, "\n[{number}] {}\n", failure.message);
-            if let Some(Advice { cause, fix, page }) = &failure.hint {
+            if let Some(Advice { cause, fix, page }) = &failure.advice {
                 let _ = write!(text, "    cause: {cause}\n    do:    {fix}\n");
                 let _ = writeln!(text, "    read:  {page}");
             }
@@ -187,12 +191,12 @@ impl Notes {
 /// `steps`.
 pub(super) fn as_json(diagnoses: &[Diagnosis]) -> String {
     let failure = |failure: &Failure| {
-        let hint = failure.hint.as_ref();
+        let advice = failure.advice.as_ref();
         json!({
             "message": failure.message,
-            "cause": hint.map(|it| &it.cause),
-            "fix": hint.map(|it| &it.fix),
-            "page": hint.map(|it| &it.page),
+            "cause": advice.map(|it| &it.cause),
+            "fix": advice.map(|it| &it.fix),
+            "page": advice.map(|it| &it.page),
         })
     };
     let callers: Vec<Value> = diagnoses

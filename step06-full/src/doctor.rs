@@ -1,57 +1,52 @@
 //! The doctor: which steps will run here, and what to change for the others.
 //!
-//! It tries each [`Ability`] that the steps need, by one small call, in a child
-//! that ends with it: nothing of it is left. What fails is explained by the
-//! same table as the errors of `run` ([`crate::errors::hints`]).
+//! It tries each [`Ability`] that the steps need, by the steps' own functions,
+//! in a child that ends with it: nothing of it is left. So it can't say anything
+//! else than `run`. What fails, and what `run` would only warn of, is explained
+//! by the same table as the errors of `run` ([`common::errors::hints`]).
+
+mod abilities;
+mod attempt;
+mod cgroups;
+mod container;
+mod output;
 
 use std::{
-    env, fmt,
-    io::{self, PipeWriter, Read, Write},
+    env,
+    io::{self, Write},
     process::ExitCode,
 };
 
 use anyhow::Context;
+use common::{errors, host::passwd::User};
 use nix::{
     sys::prctl,
-    unistd::{
-        Gid, Uid, alarm, geteuid, setgroups, setresgid, setresuid, setsid,
-    },
+    unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid},
 };
-
-use crate::{
-    errors::{self, hints},
-    host::{passwd::User, rootless},
-    process,
-};
-
-mod abilities;
-mod cgroups;
-mod output;
 
 use abilities::ABILITIES;
+use attempt::{Failure, in_a_child};
+
+/// Try what the steps need, and show which of them run here and what to change
+/// for the others
+#[derive(clap::Args)]
+pub struct Args {
+    /// Print JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
 
 /// Something that a step must be able to do, and how it is tried.
 struct Ability {
     name: &'static str,
-    /// Tries it; runs in a child, which it may ruin.
+    /// Tries it; runs in a child, which it may ruin, or else here.
     attempt: fn() -> anyhow::Result<()>,
-    /// Who tries it.
-    tried: Tried,
+    /// It is tried by this process itself, and leaves it as it was.
+    is_tried_here: bool,
     /// What root needs it for.
     root: Need,
     /// What a plain user needs it for.
     user: Need,
-}
-
-/// As whom an ability is tried.
-#[derive(Clone, Copy, PartialEq)]
-enum Tried {
-    /// As who one is.
-    AsCaller,
-    /// As root; a plain user is that in a user namespace.
-    AsRoot,
-    /// As root of a user namespace, as in step 6.
-    InUserNamespace,
 }
 
 /// What an ability is needed for.
@@ -63,6 +58,8 @@ enum Need {
     Nice,
     /// Without it, no step from this number on runs.
     From(usize),
+    /// Without it, the steps from the first number to the second don't run.
+    Within(usize, usize),
     /// Without it, the steps from this number on run with this limit.
     Limit(usize, &'static str),
 }
@@ -89,40 +86,18 @@ enum Answer {
     NotTried,
 }
 
-/// Why an ability is missing.
-#[derive(Clone, Debug, PartialEq)]
-struct Failure {
-    /// The failed call and its errno.
-    message: String,
-    /// Where one cause is usual.
-    hint: Option<Advice>,
-}
+/// The user that owns nothing, by convention.
+const NOBODY: u32 = 65534;
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-/// What a row of the table of hints says.
-#[derive(Clone, Debug, PartialEq)]
-struct Advice {
-    cause: String,
-    fix: String,
-    page: String,
-}
-
-/// How long an attempt may take, in seconds. A file system that has lost its
-/// server lets one wait for ever.
-const PATIENCE: u32 = 5;
-
-/// `stepNN doctor`: says what works here and which steps will run.
+/// `step06-full doctor`: says what works here and which steps will run.
 ///
 /// The exit code is 0 if all steps run for whoever calls it, be it with limits,
 /// otherwise 1; 125 is, as always, a failure of the tool.
-pub(crate) fn main(json: bool) -> anyhow::Result<ExitCode> {
+///
+/// # Errors
+/// No child can be made, or the output can't be written.
+pub fn main(args: &Args) -> anyhow::Result<ExitCode> {
+    errors::hand_warnings_to(attempt::note);
     let (callers, unknown) = callers();
     let mut diagnoses = Vec::new();
     for caller in callers {
@@ -132,7 +107,7 @@ pub(crate) fn main(json: bool) -> anyhow::Result<ExitCode> {
             .collect::<anyhow::Result<_>>()?;
         diagnoses.push(Diagnosis { caller, answers });
     }
-    let text = match json {
+    let text = match args.json {
         true => output::as_json(&diagnoses),
         false => output::as_text(&diagnoses, unknown.as_deref()),
     };
@@ -164,10 +139,10 @@ fn callers() -> (Vec<Caller>, Option<String>) {
         is_root: true,
         other: None,
     };
-    let user = User::without_sudo();
+    let user = without_sudo();
     let title = format!("{} (uid {})", user.name, user.uid);
     match in_a_child(|| become_user(&user)) {
-        Ok(Answer::Fails(failure)) => {
+        Ok(Err(failure)) => {
             let reason =
                 format!("{title} could not be tried: {}", failure.message);
             (vec![root], Some(reason))
@@ -181,6 +156,19 @@ fn callers() -> (Vec<Caller>, Option<String>) {
             (vec![root, user], None)
         }
     }
+}
+
+/// Who would run the steps without sudo(8), which says whom it has turned into
+/// root; else nobody.
+fn without_sudo() -> User {
+    let uid = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+    let uid = uid.filter(|uid| *uid != 0).unwrap_or(NOBODY);
+    User::find(uid).unwrap_or(User {
+        name: "nobody".into(),
+        uid,
+        gid: uid,
+        home: "/nonexistent".into(),
+    })
 }
 
 /// Becomes a plain user, without a way back.
@@ -211,16 +199,19 @@ impl Ability {
         if matches!(self.need(caller), Need::Never) {
             return Ok(Answer::NotTried);
         }
-        in_a_child(|| {
-            if let Some(user) = &caller.other {
+        let outcome = match &caller.other {
+            None if self.is_tried_here => {
+                (self.attempt)().map_err(|error| Failure::from(&error))
+            }
+            None => in_a_child(self.attempt)?,
+            Some(user) => in_a_child(|| {
                 become_user(user)?;
-            }
-            match self.tried {
-                Tried::AsCaller => {}
-                Tried::AsRoot => rootless::become_root()?,
-                Tried::InUserNamespace => rootless::enter_user_namespace()?,
-            }
-            (self.attempt)()
+                (self.attempt)()
+            })?,
+        };
+        Ok(match outcome {
+            Ok(()) => Answer::Works,
+            Err(failure) => Answer::Fails(failure),
         })
     }
 }
@@ -247,10 +238,12 @@ impl Diagnosis {
     /// Why it does not.
     fn obstacles(&self, step: usize) -> impl Iterator<Item = &Failure> {
         self.missing()
-            .filter_map(move |(_, need, failure)| match need {
-                Need::From(first) if first <= step => Some(failure),
-                _ => None,
+            .filter(move |(_, need, _)| match need {
+                Need::From(first) => *first <= step,
+                Need::Within(first, last) => (*first..=*last).contains(&step),
+                _ => false,
             })
+            .map(|(_, _, failure)| failure)
     }
 
     /// How it is limited if it runs, and why.
@@ -266,59 +259,4 @@ impl Diagnosis {
                 _ => None,
             })
     }
-}
-
-/// Runs `attempt` in a process of its own, which ends with it.
-fn in_a_child(
-    attempt: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<Answer> {
-    let (mut from_child, to_parent) = io::pipe().context("pipe2()")?;
-    let child = process::fork(|| {
-        // Without a terminal, which is not to be touched.
-        setsid().context("setsid()")?;
-        alarm::set(PATIENCE);
-        match attempt() {
-            Ok(()) => process::exit(0),
-            Err(error) => tell(to_parent, &error)?,
-        }
-        process::exit(1)
-    })?;
-    let mut text = String::new();
-    from_child
-        .read_to_string(&mut text)
-        .context("read(child)")?;
-    let end = process::wait(child)?;
-    if end == 0 {
-        return Ok(Answer::Works);
-    }
-    let mut lines = text.lines().map(String::from);
-    let message = lines.next().unwrap_or_else(|| {
-        format!("the attempt has ended with exit code {end}")
-    });
-    let mut next = || lines.next();
-    let hint = match (next(), next(), next()) {
-        (Some(cause), Some(fix), Some(page)) => {
-            Some(Advice { cause, fix, page })
-        }
-        _ => None,
-    };
-    Ok(Answer::Fails(Failure { message, hint }))
-}
-
-/// In the child: the message in one line; cause, fix and page in three more.
-fn tell(mut parent: PipeWriter, error: &anyhow::Error) -> anyhow::Result<()> {
-    let hint = match error.downcast_ref::<Failure>() {
-        // A child of the child has met it.
-        Some(failure) => failure.hint.clone(),
-        None => hints::find(error).map(|hint| Advice {
-            cause: hint.cause.into(),
-            fix: hint.fix.into(),
-            page: hint.page.into(),
-        }),
-    };
-    let mut text = errors::one_line(error);
-    if let Some(Advice { cause, fix, page }) = hint {
-        text += &format!("\n{cause}\n{fix}\n{page}");
-    }
-    parent.write_all(text.as_bytes()).context("write(parent)")
 }

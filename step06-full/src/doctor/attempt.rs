@@ -1,0 +1,182 @@
+//! Processes that try something, and tell what came of it.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, PipeReader, PipeWriter, Read, Write},
+    os::fd::AsFd,
+    sync::Mutex,
+};
+
+use anyhow::Context;
+use common::{
+    errors::{self, hints},
+    process,
+};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{Signal, kill},
+    unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid},
+};
+
+/// How long an attempt may take, in milliseconds. A file system that has lost
+/// its server lets one wait for ever.
+const PATIENCE: u16 = 5000;
+
+/// How a process begins that tells of a success.
+const WORKS: &str = "works";
+
+/// Why an ability is missing.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Failure {
+    /// The failed call and its errno.
+    pub(super) message: String,
+    /// Where one cause is usual.
+    pub(super) advice: Option<Advice>,
+}
+
+/// What a row of the table of hints says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Advice {
+    pub(super) cause: String,
+    pub(super) fix: String,
+    pub(super) page: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Failure {
+    /// What `error` means *here*: the table of hints looks at the machine as
+    /// this process sees it.
+    pub(super) fn from(error: &anyhow::Error) -> Failure {
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            // A child has met it.
+            return failure.clone();
+        }
+        Failure {
+            message: errors::one_line(error),
+            advice: hints::find(error).map(|hint| Advice {
+                cause: hint.cause.into(),
+                fix: hint.fix.into(),
+                page: hint.page.into(),
+            }),
+        }
+    }
+
+    /// One line, or four.
+    fn to_lines(&self) -> String {
+        match &self.advice {
+            Some(Advice { cause, fix, page }) => {
+                format!("{}\n{cause}\n{fix}\n{page}", self.message)
+            }
+            None => self.message.clone(),
+        }
+    }
+
+    fn parse(text: &str) -> Failure {
+        let mut lines = text.lines().map(String::from);
+        let message = lines.next();
+        let message = message.unwrap_or_else(|| "it said nothing".into());
+        let mut next = || lines.next();
+        let advice = match (next(), next(), next()) {
+            (Some(cause), Some(fix), Some(page)) => {
+                Some(Advice { cause, fix, page })
+            }
+            _ => None,
+        };
+        Failure { message, advice }
+    }
+}
+
+/// What this process was warned of.
+static WARNINGS: Mutex<Vec<Failure>> = Mutex::new(Vec::new());
+
+/// Notes a warning, which an attempt may take for an answer ([`no_warning`]).
+pub(super) fn note(warning: &anyhow::Error) {
+    let mut noted = WARNINGS.lock().unwrap_or_else(|it| it.into_inner());
+    noted.push(Failure::from(warning));
+}
+
+/// Makes an error of the first warning that this process has had.
+pub(super) fn no_warning() -> anyhow::Result<()> {
+    let noted = WARNINGS.lock().unwrap_or_else(|it| it.into_inner());
+    match noted.first() {
+        Some(failure) => Err(failure.clone().into()),
+        None => Ok(()),
+    }
+}
+
+/// Runs `attempt` in a process of its own, which ends with it.
+pub(super) fn in_a_child(
+    attempt: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Result<(), Failure>> {
+    let (from_child, to_parent) = io::pipe().context("pipe2(O_CLOEXEC)")?;
+    let child = process::fork(|| {
+        tell(to_parent, || {
+            let_go_of_the_caller()?;
+            attempt()
+        })
+    })?;
+    let mut ends = [PollFd::new(from_child.as_fd(), PollFlags::POLLIN)];
+    let said = poll(&mut ends, PollTimeout::from(PATIENCE));
+    if said.context("poll(child)")? == 0 {
+        // What it has started goes with it.
+        match kill(child, Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            killed => killed.context("kill(child, SIGKILL)")?,
+        }
+    }
+    let answer = hear(from_child);
+    let end = process::wait(child)?;
+    answer.map(|answer| match answer {
+        Some(answer) => answer,
+        None => Err(Failure {
+            message: format!("the attempt has ended with exit code {end}"),
+            advice: None,
+        }),
+    })
+}
+
+/// Leaves the caller's terminal, and files: a step makes the pipes among them
+/// those of its container.
+fn let_go_of_the_caller() -> anyhow::Result<()> {
+    setsid().context("setsid()")?;
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.context(r#"open("/dev/null", O_RDWR)"#)?;
+    dup2_stdin(&null).context("dup2(null, 0)")?;
+    dup2_stdout(&null).context("dup2(null, 1)")?;
+    dup2_stderr(&null).context("dup2(null, 2)")
+}
+
+/// In a child: runs `attempt`, tells its parent what has come of it, and ends.
+pub(super) fn tell<T>(
+    mut parent: PipeWriter,
+    attempt: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<T> {
+    let text = match attempt() {
+        Ok(()) => WORKS.into(),
+        Err(error) => Failure::from(&error).to_lines(),
+    };
+    parent.write_all(text.as_bytes()).context("write(parent)")?;
+    process::exit(0)
+}
+
+/// What a child has told, if it has.
+pub(super) fn hear(
+    mut child: PipeReader,
+) -> anyhow::Result<Option<Result<(), Failure>>> {
+    let mut text = String::new();
+    child.read_to_string(&mut text).context("read(child)")?;
+    Ok(match &*text {
+        "" => None,
+        WORKS => Some(Ok(())),
+        text => Some(Err(Failure::parse(text))),
+    })
+}
