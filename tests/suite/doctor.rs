@@ -70,6 +70,10 @@ fn assert_right(in_situation: impl Fn(Run) -> Run) {
         let says = limits.iter().any(|it| it == limit);
         let warns = run.stderr.contains("not limited: memory");
         assert_eq!(says, warns, "{}: {limit}", step.name);
+        let limit = "`rm -r` of a directory of the image needs --upper DIR";
+        let says = limits.iter().any(|it| it == limit);
+        let warns = run.stderr.contains("can't delete or rename");
+        assert_eq!(says, warns, "{}: {limit}", step.name);
         // If nothing was granted, that is no reason for a warning.
         let warning = "root is the only user in the container";
         if run.stderr.contains(warning) {

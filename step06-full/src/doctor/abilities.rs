@@ -6,7 +6,6 @@
 
 use std::{
     env, fs,
-    io::ErrorKind,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process,
@@ -23,21 +22,21 @@ use nix::{
     sched::CloneFlags,
     sys::statvfs::{FsFlags, statvfs},
 };
-use step04_cgroups::Limits;
+use step04_cgroups::{Cgroup, Limits};
 use step05_overlay::{Layers, OpenLayers, mount_root};
 
 use super::{
     Ability,
     Need::{self, *},
-    attempt::no_warning,
+    attempt::unwarned,
     cgroups::{NONE, limit},
     container::{
         ANYWHERE, in_namespaces, in_user_namespace, make_directory, run, stage,
     },
 };
 use crate::{
-    devices, inheritance, kernel_files, landlock, names, namespaces, network,
-    privileges, seccomp, stub, user::Ids,
+    cgroup_files, devices, inheritance, kernel_files, landlock, names,
+    namespaces, network, privileges, seccomp, stub, user::Ids,
 };
 
 /// In the order in which the steps come to need them.
@@ -57,9 +56,10 @@ pub(super) const ABILITIES: &[Ability] = &[
     ability("limit on processes", pids, NO_PIDS, NO_PIDS).here(),
     ability("overlay file system", overlay, From(5), From(5)),
     ability("overlay with --upper here", upper_here, NOT_HERE, NOT_HERE),
-    ability("deletions kept in memory", deletions, NO_RM_6, NO_RM_5),
+    ability("deletions kept in memory", deletions, NO_RM_5, NO_RM_5),
     ability("proc in a user namespace", users_proc, From(6), Never),
     ability("overlay in a user namespace", users_overlay, From(6), Never),
+    ability("deletions in such a one", users_deletions, NO_RM_6, Never),
     ability("network namespace", network_namespace, From(6), From(6)),
     ability("IPC namespace", ipc_namespace, From(6), From(6)),
     ability("cgroup namespace", cgroup_namespace, From(6), From(6)),
@@ -164,7 +164,8 @@ fn image_place() -> anyhow::Result<()> {
     rootfs::try_default()
 }
 
-/// Looks where steps 3 and 4 have to execute: on the image's own file system.
+/// Looks at the file system of the image itself, on which steps 3 and 4 execute
+/// its programs. To try it would take an image, and none may be left.
 fn executable() -> anyhow::Result<()> {
     let image = image_directory()?;
     let status =
@@ -248,7 +249,6 @@ fn with_upper_here(
     attempt: impl FnOnce(&Path, OpenLayers) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let place = PathBuf::from(format!(".doctor.{}", process::id()));
-    // As --upper is made, which is the first to be refused then.
     let made = fs::DirBuilder::new().mode(0o700).create(&place);
     made.with_context(|| format!("mkdir({place:?})"))?;
     let root = place.join("image");
@@ -258,12 +258,9 @@ fn with_upper_here(
             let layers = find(&root, Some(place.join("kept")))?;
             attempt(&root, layers)
         });
-    match fs::remove_dir_all(&place) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {place:?}"))
-        }
-        _ => tried,
-    }
+    fs::remove_dir_all(&place)
+        .with_context(|| format!("removing {place:?}"))?;
+    tried
 }
 
 /// An overlay of an image that is itself in memory, in which there is
@@ -276,15 +273,15 @@ fn overlay_in_memory() -> anyhow::Result<PathBuf> {
 }
 
 /// On a tmpfs without attributes there is a warning, and then an errno.
+fn delete_in_memory() -> anyhow::Result<()> {
+    let merged = unwarned(overlay_in_memory)?;
+    let directory = merged.join("directory");
+    fs::remove_dir_all(&directory)
+        .with_context(|| format!("removing {directory:?}"))
+}
+
 fn deletions() -> anyhow::Result<()> {
-    in_user_namespace(MOUNT, OpenLayers::default(), |_| {
-        let merged = overlay_in_memory()?;
-        no_warning()?;
-        let directory = merged.join("directory");
-        fs::remove_dir_all(&directory)
-            .with_context(|| format!("removing {directory:?}"))
-    })
-    .map(drop)
+    in_namespaces(MOUNT, delete_in_memory)
 }
 
 /// Runs `attempt` as root of a user namespace, as whom step 6 does the most.
@@ -302,6 +299,10 @@ fn users_proc() -> anyhow::Result<()> {
 
 fn users_overlay() -> anyhow::Result<()> {
     inside(MOUNT, || overlay_in_memory().map(drop))
+}
+
+fn users_deletions() -> anyhow::Result<()> {
+    inside(MOUNT, delete_in_memory)
 }
 
 fn network_namespace() -> anyhow::Result<()> {
@@ -338,11 +339,10 @@ fn mapped_upper() -> anyhow::Result<()> {
     })
 }
 
-/// Where there is only one, step 6 says why, unless nothing was granted.
+/// Where there is only one, step 6 warns why, unless nothing was granted.
 fn granted_ids() -> anyhow::Result<()> {
     let layers = OpenLayers::default();
-    let ids = in_user_namespace(NO_NAMESPACE, layers, |_| Ok(()))?;
-    no_warning()?;
+    let ids = unwarned(|| in_user_namespace(NO_NAMESPACE, layers, |_| Ok(())))?;
     if let Ids::Own(None) = ids {
         bail!("/etc/subuid or /etc/subgid grants nothing to you");
     }
@@ -361,7 +361,9 @@ fn own_devices() -> anyhow::Result<()> {
     inside(MOUNT | IPC, || devices::mount_dev(&stage()?))
 }
 
+/// All that is mounted over, or in, what the kernel shows.
 fn covers() -> anyhow::Result<()> {
+    let cgroup = Cgroup::create(&NONE)?;
     inside(MOUNT | PID | NETWORK | IPC, || {
         let root = stage()?;
         make_directory(&root.join("etc"))?;
@@ -369,6 +371,7 @@ fn covers() -> anyhow::Result<()> {
         kernel_files::mount_sys(&root)?;
         devices::mount_dev(&root)?;
         kernel_files::protect(&root)?;
+        cgroup_files::mount(&root, &cgroup)?;
         names::mount_files(&root, "box", false)
     })
 }

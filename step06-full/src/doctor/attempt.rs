@@ -1,4 +1,4 @@
-//! Processes that try something, and tell what came of it.
+//! Children that try something, and tell their parent what came of it.
 
 use std::{
     fmt,
@@ -24,10 +24,10 @@ use nix::{
 /// its server lets one wait for ever.
 const PATIENCE: u16 = 5000;
 
-/// How a process begins that tells of a success.
+/// What a child tells of a success.
 const WORKS: &str = "works";
 
-/// Why an ability is missing.
+/// Why an ability is missing. As an error, it is one that a child has met.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Failure {
     /// The failed call and its errno.
@@ -57,7 +57,6 @@ impl Failure {
     /// this process sees it.
     pub(super) fn from(error: &anyhow::Error) -> Failure {
         if let Some(failure) = error.downcast_ref::<Failure>() {
-            // A child has met it.
             return failure.clone();
         }
         Failure {
@@ -98,18 +97,27 @@ impl Failure {
 /// What this process was warned of.
 static WARNINGS: Mutex<Vec<Failure>> = Mutex::new(Vec::new());
 
-/// Notes a warning, which an attempt may take for an answer ([`no_warning`]).
+/// Notes a warning, which an attempt may take for an answer ([`unwarned`]).
 pub(super) fn note(warning: &anyhow::Error) {
     let mut noted = WARNINGS.lock().unwrap_or_else(|it| it.into_inner());
     noted.push(Failure::from(warning));
 }
 
-/// Makes an error of the first warning that this process has had.
-pub(super) fn no_warning() -> anyhow::Result<()> {
-    let noted = WARNINGS.lock().unwrap_or_else(|it| it.into_inner());
-    match noted.first() {
-        Some(failure) => Err(failure.clone().into()),
-        None => Ok(()),
+/// Makes an error of the first warning that `attempt` gives: what `run` can do
+/// without may be just what is asked for.
+pub(super) fn unwarned<T>(
+    attempt: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let take = || {
+        let mut noted = WARNINGS.lock().unwrap_or_else(|it| it.into_inner());
+        std::mem::take(&mut *noted)
+    };
+    // Of something else, perhaps by the process that has forked this one.
+    take();
+    let done = attempt()?;
+    match take().into_iter().next() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(done),
     }
 }
 
@@ -144,8 +152,8 @@ pub(super) fn in_a_child(
     })
 }
 
-/// Leaves the caller's terminal, and files: a step makes the pipes among them
-/// those of its container.
+/// Leaves the caller's terminal, and the files on standard input, output and
+/// error: step 6 gives the pipes among them to its container's root.
 fn let_go_of_the_caller() -> anyhow::Result<()> {
     setsid().context("setsid()")?;
     let null = File::options().read(true).write(true).open("/dev/null");

@@ -9,8 +9,7 @@ use step04_cgroups::{Cgroup, Limits};
 
 use super::{attempt::in_a_child, container};
 
-/// What is asked for where one limit is tried: the defaults of the others are
-/// set as well, as far as they can be.
+/// No limit is asked for: the defaults are set, as far as they can be.
 pub(super) const NONE: Limits = Limits {
     memory: None,
     cpus: None,
