@@ -225,6 +225,10 @@ fn ids_are_granted_or_there_is_one_and_the_doctor_knows() {
         let doctor = through(doctor).bare();
         let one = "root is the only user inside";
         assert_eq!(doctor.stdout.contains(one), !more, "{situation}");
+        // Nor does it take one warning for another.
+        let told = run.stderr.contains("can't delete or rename");
+        let marks = doctor.stdout.contains("needs --upper DIR");
+        assert_eq!(marks, told, "{situation}");
         assert_eq!(doctor.code, 0, "{situation}");
     }
 }
