@@ -17,6 +17,7 @@ use std::fmt;
 use nix::errno::Errno;
 
 mod argument;
+mod descriptors;
 mod files;
 pub mod memfd;
 mod mounts;
@@ -25,6 +26,7 @@ pub mod signals;
 pub mod xattr;
 
 pub use argument::{NULL, Null, OrNull};
+pub use descriptors::*;
 pub use files::*;
 pub use mounts::*;
 pub use processes::*;

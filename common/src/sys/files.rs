@@ -12,7 +12,7 @@ use nix::{
     errno::Errno,
     fcntl::{self, AtFlags, OFlag, OpenHow, ResolveFlag},
     sys::{
-        stat::{self, FileStat, Mode, SFlag},
+        stat::{self, FchmodatFlags, FileStat, Mode, SFlag},
         statfs::{self, Statfs},
     },
     unistd::{self, AccessFlags, Gid, Uid, UnlinkatFlags},
@@ -293,4 +293,29 @@ pub fn rename(
         rename(oldpath, newpath),
         fcntl::renameat(here, oldpath, here, newpath)
     )
+}
+
+/// See fchmodat(2). Not to follow a symbolic link needs Linux 6.6, or a `/proc`
+/// that is in its place.
+pub fn fchmodat(
+    dirfd: impl AsFd,
+    path: impl AsRef<Path>,
+    mode: u32,
+    flags: FchmodatFlags,
+) -> Result<()> {
+    let (dirfd, path) = (dirfd.as_fd(), path.as_ref());
+    let mode = Mode::from_bits_truncate(mode);
+    call!(
+        fchmodat(dirfd, path, mode, flags),
+        stat::fchmodat(dirfd, path, mode, flags)
+    )
+}
+
+impl Argument for FchmodatFlags {
+    fn text(&self) -> String {
+        match self {
+            FchmodatFlags::FollowSymlink => "0".into(),
+            FchmodatFlags::NoFollowSymlink => "AT_SYMLINK_NOFOLLOW".into(),
+        }
+    }
 }
