@@ -6,14 +6,13 @@ mod print;
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
-    fs::File,
-    os::unix::ffi::OsStrExt,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context;
-use common::{host::paths, rootfs};
+use common::{rootfs, sys};
 use nix::fcntl::OFlag;
 
 use crate::{
@@ -57,14 +56,13 @@ pub fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
     let upper = upper(dir).with_context(|| format!("reading {dir:?}"))?;
     let mut below = Vec::new();
     for lower in &args.lower {
-        let layer = paths::open_directory(lower)
-            .and_then(check_dialect)
-            .and_then(|()| open(lower));
-        below.push(
-            layer.with_context(|| format!("using {lower:?} as a layer"))?,
-        );
+        let aim = || format!("using {lower:?} as a layer");
+        let layer = open_directory(lower).with_context(aim)?;
+        check_dialect(&layer).with_context(aim)?;
+        below.push(Layer::new(layer));
     }
-    below.push(open(&rootfs::find(&args.rootfs)?)?);
+    let image = open_directory(&rootfs::find(&args.rootfs)?)?;
+    below.push(Layer::new(image));
 
     let mut printer = Printer::new(args.json);
     compare(upper, below, |letter, path| printer.print(letter, path))
@@ -85,14 +83,9 @@ fn upper(dir: &Path) -> anyhow::Result<Layer> {
     Ok(Layer::new(upper))
 }
 
-fn open(dir: &Path) -> anyhow::Result<Layer> {
-    Ok(Layer::new(open_directory(dir)?.into()))
-}
-
-fn open_directory(dir: &Path) -> anyhow::Result<File> {
-    // It says ENOTDIR for a file.
-    paths::open_directory(dir)?;
-    File::open(dir).with_context(|| format!("open({dir:?}, O_RDONLY)"))
+/// Opens the directory `dir` for reading: of its names, and of its attributes.
+fn open_directory(dir: &Path) -> sys::Result<OwnedFd> {
+    sys::open(dir, OFlag::O_DIRECTORY, 0)
 }
 
 /// A directory of the container that exists in the upper layer, while it is
@@ -227,7 +220,7 @@ mod tests {
 
     use nix::sys::stat::{Mode, SFlag, mknod};
 
-    use super::{compare, open};
+    use super::{Layer, compare, open_directory};
 
     use tempfile::TempDir;
 
@@ -250,15 +243,19 @@ mod tests {
         }
 
         fn whiteout(&self, path: &str) {
-            // Everybody may make this one device. See mknod(2).
+            // Everybody may make this one device, since Linux 5.8; mknod(2)
+            // doesn't say so. See vfs_mknod() in fs/namei.c.
             let path = self.0.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             mknod(&path, SFlag::S_IFCHR, Mode::empty(), 0).unwrap();
         }
 
         fn diff(&self) -> Vec<String> {
-            let [upper, middle, image] = ["upper", "middle", "image"]
-                .map(|layer| open(&self.0.path().join(layer)).unwrap());
+            let [upper, middle, image] =
+                ["upper", "middle", "image"].map(|layer| {
+                    let layer = self.0.path().join(layer);
+                    Layer::new(open_directory(&layer).unwrap())
+                });
             let mut lines = Vec::new();
             let line = |letter, path: &[u8]| {
                 let path = String::from_utf8_lossy(path);

@@ -13,12 +13,9 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File, TryLockError},
-    io::{Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
+    fs::{self, File},
+    io::Read,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
@@ -28,17 +25,19 @@ use anyhow::{Context, bail, ensure};
 use common::{
     errors,
     host::{
-        files::{by_number, path_of},
+        files::{by_number, file_type, path_of},
         paths::{open_directory, open_past_links},
     },
     process::Stat,
+    sys::{self, NULL},
 };
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, openat},
-    mount::{MsFlags, mount},
-    sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat},
-    unistd::{Pid, UnlinkatFlags, geteuid, unlinkat},
+    fcntl::OFlag,
+    libc::{LOCK_EX, LOCK_NB},
+    mount::MsFlags,
+    sys::stat::{FchmodatFlags, SFlag},
+    unistd::{Pid, UnlinkatFlags, geteuid},
 };
 
 use crate::layers::check_dialect;
@@ -58,7 +57,7 @@ const A_MOMENT: Duration = Duration::from_millis(300);
 /// The directory `DIR`, which no other container has.
 pub struct Kept {
     /// Open, and locked until it is closed.
-    directory: File,
+    directory: OwnedFd,
     /// Where it was when it was opened. What is there now may be another one.
     path: PathBuf,
     /// The same directory as a mount that is attached nowhere, for a container
@@ -70,7 +69,7 @@ impl Kept {
     /// Opens the directory, or makes it, closed to others.
     pub(crate) fn open(given: &Path) -> anyhow::Result<Kept> {
         let directory = open_or_make(given)?;
-        let uid = stat(&directory)?.uid();
+        let uid = sys::fstat(&directory)?.st_uid;
         ensure!(
             uid == geteuid().as_raw(),
             "it belongs to user {uid}, not to {}",
@@ -119,19 +118,15 @@ fn sign(directory: &OwnedFd) -> anyhow::Result<()> {
     // That of the host's /proc, so not number 1.
     let us = Stat::read("self").context("there is no /proc/self/stat")?;
     // Whatever has the name is of no use any more; only a directory stays.
-    match unlinkat(directory, RUNNING, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => {}
-        result => result.with_context(|| format!("unlinkat({RUNNING:?})"))?,
+    match sys::unlinkat(directory, RUNNING, UnlinkatFlags::NoRemoveDir) {
+        Err(error) if error.errno == Errno::ENOENT => {}
+        removed => removed?,
     }
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-    let file = openat(directory, RUNNING, flags | OFlag::O_CLOEXEC, mode)
-        .with_context(|| format!("openat({RUNNING:?}, O_CREAT|O_EXCL)"))?;
+    let file = sys::openat(directory, RUNNING, flags, 0o600)?;
     // At once, so that nobody reads half of it.
     let text = format!("{} {}\n", us.pid, us.start_time);
-    File::from(file)
-        .write_all(text.as_bytes())
-        .with_context(|| format!("write({RUNNING:?})"))
+    Ok(sys::write(file, text)?)
 }
 
 impl Drop for Kept {
@@ -142,7 +137,8 @@ impl Drop for Kept {
     /// process nothing is dropped: it ends by an exec or by _exit(2).
     fn drop(&mut self) {
         // If it stays, it says that the container has ended.
-        let _ = unlinkat(&self.directory, RUNNING, UnlinkatFlags::NoRemoveDir);
+        let flags = UnlinkatFlags::NoRemoveDir;
+        let _ = sys::unlinkat(&self.directory, RUNNING, flags);
         if let Err(error) = clean_workdir(&self.directory) {
             let aim = format!("cleaning the work directory in {:?}", self.path);
             errors::warning(&error.context(aim));
@@ -150,14 +146,14 @@ impl Drop for Kept {
     }
 }
 
-fn clean_workdir(directory: &File) -> anyhow::Result<()> {
+fn clean_workdir(directory: &OwnedFd) -> anyhow::Result<()> {
     let Some(workdir) = open_inside(directory, WORK, OFlag::O_PATH)? else {
         return Ok(());
     };
-    let mode = Mode::S_IRWXU;
-    match fchmodat(&workdir, WORK, mode, FchmodatFlags::NoFollowSymlink) {
-        Err(Errno::ENOENT) => return Ok(()),
-        result => result.context(r#"fchmodat("work", 0700)"#)?,
+    let flags = FchmodatFlags::NoFollowSymlink;
+    match sys::fchmodat(&workdir, WORK, 0o700, flags) {
+        Err(error) if error.errno == Errno::ENOENT => return Ok(()),
+        changed => changed?,
     }
     // Follows no links below the descriptor that its path begins with.
     let left = by_number(&workdir).join(WORK);
@@ -165,37 +161,29 @@ fn clean_workdir(directory: &File) -> anyhow::Result<()> {
 }
 
 /// Opens the directory `given`; if there is none it is made.
-fn open_or_make(given: &Path) -> anyhow::Result<File> {
+fn open_or_make(given: &Path) -> anyhow::Result<OwnedFd> {
     // "/", "." and ".." have no name, and exist.
     let (parent, name) = match (given.parent(), given.file_name()) {
         (Some(parent), Some(name)) => (parent, name),
         _ => (given, OsStr::new(".")),
     };
     let parent = open_past_links(parent)?;
-    let mode = Mode::S_IRWXU;
-    match mkdirat(&parent, name, mode) {
-        // mkdir takes away what the reader's umask says.
-        Ok(()) => {
+    match sys::mkdirat(&parent, name, 0o700) {
+        Err(error) if error.errno == Errno::EEXIST => {}
+        made => {
+            made?;
+            // mkdir takes away what the reader's umask says.
             let flags = FchmodatFlags::NoFollowSymlink;
-            fchmodat(&parent, name, mode, flags)
-                .with_context(|| format!("fchmodat({name:?}, 0700)"))?;
-        }
-        Err(Errno::EEXIST) => {}
-        Err(errno) => {
-            return Err(errno)
-                .with_context(|| format!("mkdirat({name:?}, 0700)"));
+            sys::fchmodat(&parent, name, 0o700, flags)?;
         }
     }
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    match openat(&parent, name, flags, Mode::empty()) {
-        Ok(directory) => Ok(directory.into()),
-        Err(Errno::ENOTDIR) => bail!(
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    match sys::openat(&parent, name, flags, 0) {
+        Err(error) if error.errno == Errno::ENOTDIR => bail!(
             "it is a file or a symbolic link: name a directory, the one that \
              the link leads to"
         ),
-        Err(errno) => Err(errno).with_context(|| {
-            format!("openat({name:?}, O_RDONLY|O_DIRECTORY|O_NOFOLLOW)")
-        }),
+        opened => Ok(opened?),
     }
 }
 
@@ -206,39 +194,37 @@ fn open_or_make(given: &Path) -> anyhow::Result<File> {
 /// The lock belongs to what was opened, not to this process. It lasts until the
 /// last copy of the descriptor is closed, however that happens: if we are
 /// killed, the kernel kills the container with us, a moment later. See flock(2).
-fn lock(directory: &File) -> anyhow::Result<()> {
+fn lock(directory: &OwnedFd) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
-        match directory.try_lock() {
-            Ok(()) => return Ok(()),
-            // It may have been killed just now.
-            Err(TryLockError::WouldBlock) if start.elapsed() < A_MOMENT => {
-                sleep(Duration::from_millis(10));
-            }
-            Err(TryLockError::WouldBlock) => {
-                bail!("it is in use by another container")
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(error).context("flock(LOCK_EX|LOCK_NB)");
-            }
+        match sys::flock(directory, LOCK_EX | LOCK_NB) {
+            Err(error) if error.errno == Errno::EWOULDBLOCK => {}
+            locked => return Ok(locked?),
         }
+        // The other one may have been killed just now.
+        ensure!(
+            start.elapsed() < A_MOMENT,
+            "it is in use by another container"
+        );
+        sleep(Duration::from_millis(10));
     }
 }
 
 /// Waits for the end of the container that had `directory` before, if it was
 /// killed from outside: the lock is gone with its parent, and the kernel kills
 /// its processes a moment later.
-fn wait_for_the_last(directory: &File) -> anyhow::Result<()> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let running = match openat(directory, RUNNING, flags, Mode::empty()) {
+fn wait_for_the_last(directory: &OwnedFd) -> anyhow::Result<()> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let running = match sys::openat(directory, RUNNING, flags, 0) {
         // A link is nothing that we have left there.
-        Err(Errno::ENOENT | Errno::ELOOP) => return Ok(()),
-        running => running.with_context(|| format!("openat({RUNNING:?})"))?,
+        Err(error) if [Errno::ENOENT, Errno::ELOOP].contains(&error.errno) => {
+            return Ok(());
+        }
+        opened => opened?,
     };
-    let running = File::from(running);
     let mut text = String::new();
-    if stat(&running)?.is_file() {
-        let mut beginning = (&running).take(64);
+    if file_type(&sys::fstat(&running)?) == SFlag::S_IFREG {
+        let mut beginning = File::from(running).take(64);
         // A machine that was switched off may have left anything.
         let _ = beginning.read_to_string(&mut text);
     }
@@ -261,9 +247,9 @@ fn wait_for_the_last(directory: &File) -> anyhow::Result<()> {
 
 /// Makes sure that nobody else gets into `directory`. One that was open and is
 /// empty is closed; if something is in it, its owner has to decide.
-fn close_to_others(directory: &File, given: &Path) -> anyhow::Result<()> {
-    let is_empty = is_empty(directory)?;
-    let mode = stat(directory)?.mode() & 0o7777;
+fn close_to_others(directory: &OwnedFd, given: &Path) -> anyhow::Result<()> {
+    let was_empty = is_empty(directory)?;
+    let mode = sys::fstat(directory)?.st_mode & 0o7777;
     if mode & 0o077 == 0 {
         return Ok(());
     }
@@ -277,16 +263,16 @@ fn close_to_others(directory: &File, given: &Path) -> anyhow::Result<()> {
              name another one"
         ),
     };
-    ensure!(is_empty, "{why}");
-    fchmod(directory, Mode::S_IRWXU).context("fchmod(0700)")?;
+    ensure!(was_empty, "{why}");
+    sys::fchmod(directory, 0o700)?;
     // Somebody may have been quicker.
-    ensure!(self::is_empty(directory)?, "{why}");
+    ensure!(is_empty(directory)?, "{why}");
     Ok(())
 }
 
 /// Whether `directory` is empty. An error if there is anything in it but what
 /// belongs to a layer: then it is something else, a home perhaps.
-fn is_empty(directory: &File) -> anyhow::Result<bool> {
+fn is_empty(directory: &OwnedFd) -> anyhow::Result<bool> {
     let path = by_number(directory);
     let entries =
         fs::read_dir(&path).with_context(|| format!("opendir({path:?})"))?;
@@ -310,22 +296,15 @@ pub(crate) fn make_inside(
     name: &str,
     mode: u32,
 ) -> anyhow::Result<OwnedFd> {
-    let mode = Mode::from_bits_truncate(mode);
-    let made = match mkdirat(&parent, name, mode) {
-        Ok(()) => true,
-        Err(Errno::EEXIST) => false,
-        Err(errno) => {
-            return Err(errno).with_context(|| {
-                format!("mkdirat({name:?}, {:04o})", mode.bits())
-            });
-        }
+    let is_new = match sys::mkdirat(&parent, name, mode) {
+        Err(error) if error.errno == Errno::EEXIST => false,
+        made => made.map(|()| true)?,
     };
     let opened = open_inside(parent, name, OFlag::O_RDONLY)?;
     let opened = opened.with_context(|| format!("{name:?} is gone"))?;
-    if made {
+    if is_new {
         // mkdir takes away what the reader's umask says.
-        fchmod(&opened, mode)
-            .with_context(|| format!("fchmod({:04o})", mode.bits()))?;
+        sys::fchmod(&opened, mode)?;
     }
     Ok(opened)
 }
@@ -336,26 +315,19 @@ pub(crate) fn open_inside(
     parent: impl AsFd,
     name: &str,
     access: OFlag,
-) -> anyhow::Result<Option<OwnedFd>> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    match openat(parent, name, access | flags, Mode::empty()) {
-        Err(Errno::ENOENT) => Ok(None),
-        result => Ok(Some(result.with_context(|| {
-            format!("openat({name:?}, O_DIRECTORY|O_NOFOLLOW)")
-        })?)),
+) -> sys::Result<Option<OwnedFd>> {
+    let flags = access | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    match sys::openat(parent, name, flags, 0) {
+        Err(error) if error.errno == Errno::ENOENT => Ok(None),
+        opened => opened.map(Some),
     }
 }
 
 /// Attaches the mount `detached` at `place`, and opens it. See open_tree(2).
-pub(crate) fn attach(
-    detached: &OwnedFd,
-    place: &Path,
-) -> anyhow::Result<OwnedFd> {
-    let source = by_number(detached);
+pub(crate) fn attach(detached: &OwnedFd, place: &Path) -> sys::Result<OwnedFd> {
     let flags = MsFlags::MS_MOVE;
-    mount(Some(&source), place, None::<&str>, flags, None::<&str>)
-        .with_context(|| format!("mount({source:?}, {place:?}, MS_MOVE)"))?;
-    detached.try_clone().context("dup(mount)")
+    sys::mount(by_number(detached), place, NULL, flags, NULL)?;
+    sys::dup(detached)
 }
 
 /// Opens the directory `path` once more, which has to be the one that is open as
@@ -365,15 +337,11 @@ pub(crate) fn open_same(
     directory: impl AsFd,
 ) -> anyhow::Result<OwnedFd> {
     let again = open_directory(path)?;
-    let now = fstat(&again).context("fstat()")?;
-    let then = fstat(directory).context("fstat()")?;
+    let now = sys::fstat(&again)?;
+    let then = sys::fstat(directory)?;
     ensure!(
         (now.st_dev, now.st_ino) == (then.st_dev, then.st_ino),
         "somebody has put another directory in the place of {path:?}"
     );
     Ok(again)
-}
-
-fn stat(file: &File) -> anyhow::Result<fs::Metadata> {
-    file.metadata().context("fstat()")
 }

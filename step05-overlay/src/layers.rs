@@ -141,7 +141,7 @@ impl Lower {
     /// attached in ours, and `place` will do, since the overlay covers it.
     pub(crate) fn open(&self, place: &Path) -> anyhow::Result<OwnedFd> {
         match self.is_detached {
-            true => attach(&self.directory, place),
+            true => Ok(attach(&self.directory, place)?),
             false => open_same(&self.path, &self.directory),
         }
     }
@@ -155,8 +155,7 @@ impl Lower {
 /// parent has a mark, too, up to the top.
 pub(crate) fn check_dialect(layer: impl AsFd) -> anyhow::Result<()> {
     let prefix = "trusted.overlay.";
-    let other = xattr::any_begins_with(&by_number(&layer), prefix)
-        .context("listxattr(layer)")?;
+    let other = xattr::any_begins_with(&by_number(&layer), prefix)?;
     ensure!(
         !other,
         "its marks are called {prefix}…, which is not read here; this program \

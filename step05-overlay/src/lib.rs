@@ -24,16 +24,12 @@ use common::{
     errors,
     host::{files::by_number, machine, paths::open_directory},
     rootfs,
-    sys::xattr,
+    sys::{self, xattr},
 };
 use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-    mount::{MsFlags, mount},
-    sys::{
-        stat::fstat,
-        statvfs::{FsFlags, statvfs},
-    },
-    unistd::chdir,
+    fcntl::{OFlag, ResolveFlag},
+    mount::MsFlags,
+    sys::statvfs::FsFlags,
 };
 
 pub use diff::{Diff, diff};
@@ -62,14 +58,15 @@ const OPTIONS_MAX: usize = 4095;
 pub fn mount_root(root: &Path, layers: &OpenLayers) -> anyhow::Result<PathBuf> {
     let place = place_for(root)?;
     let mount_layers = || {
-        // While nothing covers them.
+        // The layers are opened first: the tmpfs, and in the end the overlay,
+        // may cover them.
         let lowerdir: Vec<OwnedFd> = layers
             .lower
             .iter()
             .map(|lower| lower.open(place))
             .collect::<Result<_, _>>()?;
         let image = lowerdir.last().context("the image is always a layer")?;
-        let mode = fstat(image).context("fstat(image)")?.st_mode & 0o7777;
+        let mode = sys::fstat(image)?.st_mode & 0o7777;
 
         let writable = match &layers.upper {
             Some(kept) => kept.open_again(place)?,
@@ -81,13 +78,8 @@ pub fn mount_root(root: &Path, layers: &OpenLayers) -> anyhow::Result<PathBuf> {
 
         let dialect = dialect(&upperdir, layers)?;
         let options = options(&lowerdir, &upperdir, &workdir, dialect)?;
-        // The kernel says why only in its log.
-        mount_overlay(place, &options).map_err(|error| {
-            match machine::unfit_for_upper(&by_number(&upperdir)) {
-                Some(name) => error.context(format!("upperdir is on {name}")),
-                None => error,
-            }
-        })?;
+        mount_overlay(place, &options)
+            .map_err(|error| blame_upperdir(error, &upperdir))?;
         check_writable(place)?;
         look_for_tools(place, image, layers)
     };
@@ -108,21 +100,15 @@ fn place_for(root: &Path) -> anyhow::Result<&Path> {
     way.pop().context("nothing can cover the host's root")
 }
 
-/// Covers `place` with a file system in memory and opens it, to hold upperdir and workdir.
+/// Covers `place` with a file system in memory and opens it, to hold upperdir
+/// and workdir.
 ///
 /// Nobody will see it, as the overlay covers it in turn. Its pages are charged
 /// to the cgroup of the process that writes them: a container that writes a big
 /// file runs into its `--memory`, exactly as if it had allocated as much. See
-/// tmpfs(5).
+/// the kernel's Documentation/admin-guide/cgroup-v2.rst, "Memory Ownership".
 fn mount_tmpfs(place: &Path) -> anyhow::Result<OwnedFd> {
-    mount(
-        Some("tmpfs"),
-        place,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("mode=0700"),
-    )
-    .with_context(|| format!(r#"mount("tmpfs", {place:?}, "tmpfs")"#))?;
+    sys::mount("tmpfs", place, "tmpfs", MsFlags::empty(), "mode=0700")?;
     open_directory(place)
 }
 
@@ -137,9 +123,8 @@ fn mount_tmpfs(place: &Path) -> anyhow::Result<OwnedFd> {
 fn dialect(
     upperdir: &OwnedFd,
     layers: &OpenLayers,
-) -> anyhow::Result<&'static str> {
-    let supported = xattr::is_supported(upperdir, c"user.overlay.opaque")
-        .context(r#"fgetxattr(upperdir, "user.overlay.opaque")"#)?;
+) -> sys::Result<&'static str> {
+    let supported = xattr::is_supported(upperdir, c"user.overlay.opaque")?;
     let no_notes_yet = layers.lower.len() == 1 && layers.upper.is_none();
     if !supported && no_notes_yet && machine::in_initial_user_namespace() {
         // Some distributions turn this on. A directory that was renamed is
@@ -188,31 +173,34 @@ fn options(
     Ok(options)
 }
 
-/// Mounts the overlay on `place`. There is no MS_NOSUID and no MS_NODEV, as with
-/// Docker: the set-uid programs of the image must work in the container.
-fn mount_overlay(place: &Path, options: &str) -> anyhow::Result<()> {
-    // Here the names of our descriptors are the numbers. See proc(5).
-    chdir("/proc/self/fd").context(r#"chdir("/proc/self/fd")"#)?;
-    mount(
-        Some("overlay"),
-        place,
-        Some("overlay"),
-        MsFlags::empty(),
-        Some(options),
-    )
-    .with_context(|| {
-        format!(r#"mount("overlay", {place:?}, "overlay", {options:?})"#)
-    })?;
+/// Mounts the overlay on `place`. There is no MS_NOSUID, as with Docker: the
+/// set-uid programs of the image work in the container, until step 6 takes the
+/// power from them in another way, by no_new_privs.
+fn mount_overlay(place: &Path, options: &str) -> sys::Result<()> {
+    // A layer is looked up from the directory that we are in, and in this one
+    // the numbers of our descriptors are names. See proc(5).
+    sys::chdir("/proc/self/fd")?;
+    sys::mount("overlay", place, "overlay", MsFlags::empty(), options)?;
     // Not back to where we were: that directory may be closed to root of a user
     // namespace, and the container will begin in its own "/".
-    chdir("/").context(r#"chdir("/")"#)
+    sys::chdir("/")
+}
+
+/// Adds to `error`, that of the mount, which file system is to blame for it: the
+/// kernel says so only in its log.
+fn blame_upperdir(error: sys::Error, upperdir: &OwnedFd) -> anyhow::Error {
+    match machine::unfit_for_upper(&by_number(upperdir)) {
+        Some(name) => {
+            anyhow::Error::new(error).context(format!("upperdir is on {name}"))
+        }
+        None => error.into(),
+    }
 }
 
 /// Makes an error of what is only a line in the kernel's log: where overlay may
 /// not write to workdir, it mounts all the same, but read-only.
 fn check_writable(merged: &Path) -> anyhow::Result<()> {
-    let status =
-        statvfs(merged).with_context(|| format!("statfs({merged:?})"))?;
+    let status = sys::statfs(merged)?;
     ensure!(
         !status.flags().contains(FsFlags::ST_RDONLY),
         "it is read-only: the kernel could not use the work directory (does \
@@ -242,8 +230,6 @@ fn look_for_tools(
 
 /// Links in the image lead to where they will lead in the container.
 fn has_shell(root: impl AsFd) -> bool {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT);
-    openat2(root, "bin/sh", how).is_ok()
+    let in_root = ResolveFlag::RESOLVE_IN_ROOT;
+    sys::openat2(root, "bin/sh", OFlag::O_PATH, in_root).is_ok()
 }

@@ -10,13 +10,13 @@ use std::{
 use anyhow::{Context, ensure};
 use common::{
     host::files::{by_number, file_type},
-    sys::xattr,
+    sys::{self, xattr},
 };
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, openat},
+    fcntl::{AtFlags, OFlag},
     libc::{dev_t, ino_t},
-    sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
+    sys::stat::{FileStat, SFlag},
 };
 
 /// A layer. It has one descriptor, however deep it goes: on the way down that
@@ -71,18 +71,15 @@ impl Layer {
         &self,
         name: &OsStr,
     ) -> anyhow::Result<Option<Found>> {
-        match fstatat(&self.here, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Err(Errno::ENOENT) => Ok(None),
-            result => Ok(Some(Found(result.with_context(|| {
-                format!("fstatat({name:?}, AT_SYMLINK_NOFOLLOW)")
-            })?))),
+        match sys::fstatat(&self.here, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(error) if error.errno == Errno::ENOENT => Ok(None),
+            status => Ok(Some(Found(status?))),
         }
     }
 
     /// The mark of a directory that was deleted and made anew: an attribute.
-    pub(super) fn is_opaque(&self) -> anyhow::Result<bool> {
+    pub(super) fn is_opaque(&self) -> sys::Result<bool> {
         xattr::is(&self.here, c"user.overlay.opaque", b"y")
-            .context(r#"fgetxattr("user.overlay.opaque")"#)
     }
 }
 
@@ -101,14 +98,12 @@ impl Found {
     }
 }
 
-fn open_next(here: impl AsFd, name: &OsStr) -> anyhow::Result<OwnedFd> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(here, name, flags, Mode::empty()).with_context(|| {
-        format!("openat({name:?}, O_RDONLY|O_DIRECTORY|O_NOFOLLOW)")
-    })
+fn open_next(here: impl AsFd, name: &OsStr) -> sys::Result<OwnedFd> {
+    sys::openat(here, name, OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW, 0)
 }
 
-fn identity(directory: impl AsFd) -> anyhow::Result<(dev_t, ino_t)> {
-    let status = fstat(directory).context("fstat()")?;
+/// What a directory keeps when it is renamed.
+fn identity(directory: impl AsFd) -> sys::Result<(dev_t, ino_t)> {
+    let status = sys::fstat(directory)?;
     Ok((status.st_dev, status.st_ino))
 }
