@@ -17,19 +17,27 @@ use std::fmt;
 use nix::errno::Errno;
 
 mod argument;
+mod capabilities;
 mod descriptors;
 mod files;
+mod inherited;
 pub mod memfd;
 mod mounts;
 mod processes;
+mod security;
 pub mod signals;
+mod sockets;
 pub mod xattr;
 
 pub use argument::{NULL, Null, OrNull};
+pub use capabilities::*;
 pub use descriptors::*;
 pub use files::*;
+pub use inherited::*;
 pub use mounts::*;
 pub use processes::*;
+pub use security::*;
+pub use sockets::*;
 
 /// What a call returns.
 pub type Result<T> = std::result::Result<T, Error>;

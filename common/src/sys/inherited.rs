@@ -1,0 +1,123 @@
+//! What a process has from its parent until it asks for something else: ids,
+//! limits, signals, keys, its execution domain.
+
+use std::{ffi::c_char, ptr};
+
+use libc::c_int;
+use nix::{
+    errno::Errno,
+    sys::{
+        personality::{self, Persona},
+        resource::{self, Resource},
+        stat::{self, Mode},
+    },
+    unistd::{self, Gid, Uid},
+};
+
+use super::{Error, Result, argument::Argument, call};
+
+/// See setgroups(2). `EPERM`, whoever asks, where `/proc/self/setgroups` says
+/// `deny`: see user_namespaces(7).
+pub fn setgroups(list: &[Gid]) -> Result<()> {
+    unistd::setgroups(list).map_err(|errno| {
+        let size = list.len();
+        let list: Vec<String> = list.iter().map(Argument::text).collect();
+        let list = list.join(", ");
+        Error::new(format!("setgroups({size}, [{list}])"), errno)
+    })
+}
+
+/// See setresuid(2). Of the calling thread's ids the C library makes those of
+/// all threads.
+pub fn setresuid(ruid: Uid, euid: Uid, suid: Uid) -> Result<()> {
+    call!(
+        setresuid(ruid, euid, suid),
+        unistd::setresuid(ruid, euid, suid)
+    )
+}
+
+/// See setresgid(2).
+pub fn setresgid(rgid: Gid, egid: Gid, sgid: Gid) -> Result<()> {
+    call!(
+        setresgid(rgid, egid, sgid),
+        unistd::setresgid(rgid, egid, sgid)
+    )
+}
+
+/// See getrlimit(2): the soft limit, which holds, and the hard one, up to which
+/// it can be raised.
+pub fn getrlimit(resource: Resource) -> Result<(u64, u64)> {
+    call!(getrlimit(resource), resource::getrlimit(resource))
+}
+
+/// See setrlimit(2). A hard limit that is lowered stays so.
+pub fn setrlimit(resource: Resource, soft: u64, hard: u64) -> Result<()> {
+    resource::setrlimit(resource, soft, hard).map_err(|errno| {
+        let resource = resource.text();
+        let limits = format!("{{rlim_cur={soft}, rlim_max={hard}}}");
+        Error::new(format!("setrlimit({resource}, {limits})"), errno)
+    })
+}
+
+impl Argument for Resource {
+    fn text(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+/// See umask(2), which can't fail.
+pub fn umask(mask: u32) {
+    stat::umask(Mode::from_bits_truncate(mask));
+}
+
+/// See personality(2).
+pub fn personality(persona: Persona) -> Result<()> {
+    let set = personality::set(persona).map(drop);
+    let persona = persona.bits();
+    call!(personality(persona), set)
+}
+
+/// See rt_sigaction(2), for the default action, no flags and nothing masked.
+///
+/// The C library's sigaction(3) keeps two signals to itself, and its
+/// posix_spawn(3) leaves just these ignored in its children.
+///
+/// # Errors
+/// `EINVAL` for SIGKILL and SIGSTOP, and for a number that is none.
+pub fn rt_sigaction_default(signal: c_int) -> Result<()> {
+    // The kernel's struct sigaction: SIG_DFL is 0.
+    let default = [0_u64; 4];
+    let size = size_of::<u64>();
+    // SAFETY: `default` lives through the call and is as large as the structure
+    // is at most; SIG_DFL is no function that could be called.
+    let set = Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            default.as_ptr(),
+            ptr::null::<u64>(),
+            size,
+        )
+    });
+    set.map(drop).map_err(|errno| {
+        let action = "{sa_handler=SIG_DFL}";
+        let call = format!("rt_sigaction({signal}, {action}, NULL, {size})");
+        Error::new(call, errno)
+    })
+}
+
+/// See keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`, for a new keyring without a
+/// name.
+///
+/// # Errors
+/// `ENOSYS` where the kernel was built without keys.
+pub fn keyctl_join_session_keyring() -> Result<()> {
+    let option = libc::KEYCTL_JOIN_SESSION_KEYRING;
+    // SAFETY: a null pointer for the name asks for a keyring without one; the
+    // call reads nothing else.
+    let joined = Errno::result(unsafe {
+        libc::syscall(libc::SYS_keyctl, option, ptr::null::<c_char>())
+    });
+    let call = "keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)";
+    joined.map(drop).map_err(|errno| Error::new(call, errno))
+}

@@ -1,0 +1,204 @@
+//! What a process gives up for good: new privileges, files, system calls.
+
+use std::{
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr,
+};
+
+use libc::{c_int, c_long, c_ulong, sock_filter, sock_fprog};
+use nix::errno::Errno;
+
+use super::{
+    Error, Result,
+    argument::{Argument, Bits},
+    call,
+};
+
+/// A request to [`prctl`] that takes one number, and no pointer.
+#[derive(Clone, Copy)]
+pub struct NumberOption(c_int, &'static str);
+
+macro_rules! number_options {
+    ($($name:ident),*) => {
+        $(
+            #[doc = concat!("See prctl(2), `", stringify!($name), "`.")]
+            pub const $name: NumberOption =
+                NumberOption(libc::$name, stringify!($name));
+        )*
+    };
+}
+
+number_options!(
+    PR_CAP_AMBIENT,
+    PR_CAPBSET_DROP,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS
+);
+
+/// See prctl(2), `PR_CAP_AMBIENT`.
+pub const PR_CAP_AMBIENT_CLEAR_ALL: u32 = libc::PR_CAP_AMBIENT_CLEAR_ALL as u32;
+
+impl Argument for NumberOption {
+    fn text(&self) -> String {
+        self.1.to_owned()
+    }
+}
+
+/// See prctl(2), for the requests that take one number.
+pub fn prctl(option: NumberOption, arg2: u32) -> Result<()> {
+    // The kernel reads longs, and wants those that are not used to be 0.
+    let (number, unused): (c_ulong, c_ulong) = (arg2.into(), 0);
+    // SAFETY: of none of these requests an argument is a pointer; a number that
+    // the kernel doesn't know is an error, and changes nothing.
+    let done = Errno::result(unsafe {
+        libc::prctl(option.0, number, unused, unused, unused)
+    });
+    call!(prctl(option, arg2), done.map(drop))
+}
+
+fn hexadecimal(set: u64) -> String {
+    Bits(set, &[]).text()
+}
+
+/// See seccomp(2), `SECCOMP_SET_MODE_FILTER`. The kernel checks the program, and
+/// refuses one that could run off its end.
+pub fn seccomp_set_mode_filter(filter: &[sock_filter]) -> Result<()> {
+    let length = filter.len();
+    let installed = u16::try_from(length).map_err(|_| Errno::EINVAL);
+    let installed = installed.and_then(|len| {
+        let filter = filter.as_ptr().cast_mut();
+        let program = sock_fprog { len, filter };
+        // SAFETY: `program` points to `len` instructions, and both live through
+        // the call, which copies them.
+        Errno::result(unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                0,
+                &raw const program,
+            )
+        })
+    });
+    installed.map(drop).map_err(|errno| {
+        let program = format!("{{len={length}, filter=...}}");
+        let call = format!("seccomp(SECCOMP_SET_MODE_FILTER, 0, {program})");
+        Error::new(call, errno)
+    })
+}
+
+/// See landlock_create_ruleset(2): what is refused unless a rule allows it. A
+/// field that an older kernel doesn't know must be 0.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct landlock_ruleset_attr {
+    /// Of files.
+    pub handled_access_fs: u64,
+    /// Of the network, since version 4.
+    pub handled_access_net: u64,
+    /// Towards processes that are not confined as well, since version 6.
+    pub scoped: u64,
+}
+
+impl Argument for landlock_ruleset_attr {
+    fn text(&self) -> String {
+        let files = hexadecimal(self.handled_access_fs);
+        let network = hexadecimal(self.handled_access_net);
+        let scoped = hexadecimal(self.scoped);
+        format!(
+            "{{handled_access_fs={files}, handled_access_net={network}, \
+             scoped={scoped}}}"
+        )
+    }
+}
+
+/// See landlock_create_ruleset(2), since Linux 5.13.
+pub fn landlock_create_ruleset(
+    attr: &landlock_ruleset_attr,
+) -> Result<OwnedFd> {
+    let (size, flags) = (size_of::<landlock_ruleset_attr>(), 0);
+    // SAFETY: the structure lives through the call, which reads as many bytes of
+    // it as we say. An older kernel knows fewer fields, and takes it when the
+    // others are zero.
+    let made = Errno::result(unsafe {
+        let attr = ptr::from_ref(attr);
+        libc::syscall(libc::SYS_landlock_create_ruleset, attr, size, flags)
+    });
+    let fd = call!(landlock_create_ruleset(attr, size, flags), made)?;
+    // SAFETY: the kernel has just made this descriptor for us, and nothing else
+    // in the program knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// See landlock_create_ruleset(2), `LANDLOCK_CREATE_RULESET_VERSION`: the
+/// version of what the kernel knows.
+///
+/// # Errors
+/// `ENOSYS` where the kernel was built without Landlock, `EOPNOTSUPP` where it
+/// was started without it.
+pub fn landlock_version() -> Result<c_long> {
+    let (attr, size) = (ptr::null::<landlock_ruleset_attr>(), 0_usize);
+    let flags = 1; // LANDLOCK_CREATE_RULESET_VERSION
+    // SAFETY: for this flag the kernel wants a null pointer and no size.
+    let version = Errno::result(unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, attr, size, flags)
+    });
+    let flags = "LANDLOCK_CREATE_RULESET_VERSION";
+    let call = format!("landlock_create_ruleset(NULL, 0, {flags})");
+    version.map_err(|errno| Error::new(call, errno))
+}
+
+/// See landlock_add_rule(2), `LANDLOCK_RULE_PATH_BENEATH`: allows something for
+/// the file that is `parent_fd`, or for all that lies below the directory.
+///
+/// # Errors
+/// `EBADFD` for what is in no file system, such as a pipe or a socket.
+pub fn landlock_add_rule(
+    ruleset_fd: impl AsFd,
+    allowed_access: u64,
+    parent_fd: impl AsFd,
+) -> Result<()> {
+    /// `struct landlock_path_beneath_attr`.
+    #[repr(C, packed)]
+    struct PathBeneath {
+        allowed_access: u64,
+        parent_fd: RawFd,
+    }
+    let (ruleset, parent) = (ruleset_fd.as_fd(), parent_fd.as_fd());
+    let parent_fd = parent.as_raw_fd();
+    let rule = PathBeneath {
+        allowed_access,
+        parent_fd,
+    };
+    let path_beneath = 1; // LANDLOCK_RULE_PATH_BENEATH
+    // SAFETY: the structure lives through the call, which only reads it; both
+    // descriptors are borrowed, so open.
+    let added = Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            ruleset.as_raw_fd(),
+            path_beneath,
+            &raw const rule,
+            0,
+        )
+    });
+    added.map(drop).map_err(|errno| {
+        let (ruleset, parent) = (ruleset.text(), parent.text());
+        let access = hexadecimal(allowed_access);
+        let call = format!(
+            "landlock_add_rule({ruleset}, LANDLOCK_RULE_PATH_BENEATH, \
+             {{allowed_access={access}, parent_fd={parent}}}, 0)"
+        );
+        Error::new(call, errno)
+    })
+}
+
+/// See landlock_restrict_self(2).
+pub fn landlock_restrict_self(ruleset_fd: impl AsFd) -> Result<()> {
+    let ruleset: BorrowedFd<'_> = ruleset_fd.as_fd();
+    let (number, flags) = (ruleset.as_raw_fd(), 0);
+    // SAFETY: the call takes two integers; the descriptor is open.
+    let done = Errno::result(unsafe {
+        libc::syscall(libc::SYS_landlock_restrict_self, number, flags)
+    });
+    call!(landlock_restrict_self(ruleset, flags), done.map(drop))
+}

@@ -1,0 +1,97 @@
+//! Sockets, and the interfaces that are set up through them.
+
+use std::{
+    mem,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+
+use libc::{Ioctl, c_char, c_int, c_short, ifreq};
+use nix::{
+    errno::Errno,
+    sys::socket::{self, AddressFamily, SockFlag, SockType},
+};
+
+use super::{
+    Error, Result,
+    argument::{Argument, Bits, Names},
+};
+
+/// See socket(2). The socket is closed at exec.
+pub fn socket(domain: AddressFamily, kind: SockType) -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    socket::socket(domain, kind, flags, None).map_err(|errno| {
+        let domain = match domain {
+            AddressFamily::Inet => "AF_INET",
+            AddressFamily::Unix => "AF_UNIX",
+            _ => "AF_...",
+        };
+        let kind = match kind {
+            SockType::Datagram => "SOCK_DGRAM",
+            SockType::Stream => "SOCK_STREAM",
+            _ => "SOCK_...",
+        };
+        Error::new(format!("socket({domain}, {kind}|SOCK_CLOEXEC, 0)"), errno)
+    })
+}
+
+/// See netdevice(7), `SIOCGIFFLAGS`: the flags (`libc::IFF_…`) of the interface
+/// that is called so in the network namespace of the socket `fd`.
+pub fn ioctl_siocgifflags(fd: impl AsFd, ifr_name: &str) -> Result<c_int> {
+    let fd = fd.as_fd();
+    let mut request = request(ifr_name);
+    // SAFETY: the descriptor is open, and for SIOCGIFFLAGS the kernel reads the
+    // name from an ifreq and writes the flags into it.
+    let read = Errno::result(unsafe {
+        libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFFLAGS as Ioctl, &mut request)
+    });
+    read.map_err(|errno| {
+        let fd = fd.text();
+        let request = format!("{{ifr_name={ifr_name:?}}}");
+        Error::new(format!("ioctl({fd}, SIOCGIFFLAGS, {request})"), errno)
+    })?;
+    // SAFETY: the kernel has just filled in this field of the union.
+    Ok(unsafe { request.ifr_ifru.ifru_flags }.into())
+}
+
+/// See netdevice(7), `SIOCSIFFLAGS`: sets all flags of an interface.
+///
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN over the network namespace.
+pub fn ioctl_siocsifflags(
+    fd: impl AsFd,
+    ifr_name: &str,
+    ifr_flags: c_int,
+) -> Result<()> {
+    let fd = fd.as_fd();
+    let mut request = request(ifr_name);
+    request.ifr_ifru.ifru_flags = ifr_flags as c_short;
+    // SAFETY: the descriptor is open, and for SIOCSIFFLAGS the kernel only reads
+    // the name and the flags from an ifreq.
+    let set = Errno::result(unsafe {
+        libc::ioctl(fd.as_raw_fd(), libc::SIOCSIFFLAGS as Ioctl, &request)
+    });
+    set.map(drop).map_err(|errno| {
+        let (fd, flags) = (fd.text(), Bits(ifr_flags as u64, FLAGS).text());
+        let request = format!("{{ifr_name={ifr_name:?}, ifr_flags={flags}}}");
+        Error::new(format!("ioctl({fd}, SIOCSIFFLAGS, {request})"), errno)
+    })
+}
+
+const FLAGS: Names = &[
+    ("IFF_UP", libc::IFF_UP as u64),
+    ("IFF_LOOPBACK", libc::IFF_LOOPBACK as u64),
+    ("IFF_RUNNING", libc::IFF_RUNNING as u64),
+];
+
+/// The interface's name, as much of it as there is room for, and zeros.
+fn request(ifr_name: &str) -> ifreq {
+    // SAFETY: an ifreq holds only integers, and a pointer that may be null; all
+    // zeroes is a value of each.
+    let mut request: ifreq = unsafe { mem::zeroed() };
+    // The last byte stays NUL.
+    let (_, room) = request.ifr_name.split_last_mut().expect("it is not empty");
+    for (byte, letter) in room.iter_mut().zip(ifr_name.bytes()) {
+        *byte = letter as c_char;
+    }
+    request
+}
