@@ -6,17 +6,11 @@
 //! is shown here is the one directory of the container, not the tree that it
 //! lies in, and nobody can write to it. See cgroups(7).
 
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::Context;
-use common::host::cgroups::Version;
-use nix::errno::Errno;
-use nix::mount::{MsFlags, mount as mount_at};
-use nix::sys::stat::{Mode, SFlag, mknod};
-use nix::unistd::chdir;
+use common::{host::cgroups::Version, sys};
+use nix::{errno::Errno, mount::MsFlags};
 use step04_cgroups::Cgroup;
 
 use crate::mount_api::{self, bind};
@@ -36,17 +30,18 @@ pub fn mount(root: &Path, cgroup: &Cgroup) -> anyhow::Result<()> {
         return Ok(());
     };
     let mount = || {
-        chdir(root).with_context(|| format!("chdir({root:?})"))?;
+        sys::chdir(root)?;
         if cgroup
             .directories()
             .all(|(_, tree)| tree.version == Version::V2)
         {
             // One tree for all controllers, so it is one directory.
             bind(own, PLACE)?;
-            enter()?;
+            sys::chdir(PLACE)?;
         } else {
-            mount_tmpfs()?;
-            enter()?;
+            let (no_flags, options) = (MsFlags::empty(), "mode=755");
+            sys::mount("tmpfs", PLACE, "tmpfs", no_flags, options)?;
+            sys::chdir(PLACE)?;
             show_trees(cgroup)?;
             for controller in ["cpuset", "cpuacct"] {
                 hint_at(&tree.mount_point.with_file_name(controller))?;
@@ -54,42 +49,22 @@ pub fn mount(root: &Path, cgroup: &Cgroup) -> anyhow::Result<()> {
         }
         let mut attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
         attributes |= libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-        let here = Path::new(".");
-        mount_api::mount_setattr_at(here, libc::AT_RECURSIVE, attributes)
-            .context(r#"mount_setattr(".", AT_RECURSIVE, RDONLY)"#)
+        mount_api::add_attributes_at(".", libc::AT_RECURSIVE, attributes)
     };
     mount().context("showing the container its cgroup")
-}
-
-fn mount_tmpfs() -> anyhow::Result<()> {
-    mount_at(
-        Some("tmpfs"),
-        PLACE,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("mode=755"),
-    )
-    .with_context(|| format!(r#"mount("tmpfs", {PLACE:?}, "tmpfs")"#))
-}
-
-/// Goes onto what has been mounted.
-fn enter() -> anyhow::Result<()> {
-    chdir(PLACE).with_context(|| format!("chdir({PLACE:?})"))
 }
 
 /// A directory for each tree in which the container has a cgroup, as on a host
 /// with version 1. A tree of several controllers is called `cpu,cpuacct`, and
 /// for each of them there is a link.
-fn show_trees(cgroup: &Cgroup) -> anyhow::Result<()> {
+fn show_trees(cgroup: &Cgroup) -> sys::Result<()> {
     for (own, tree) in cgroup.directories() {
         let name = tree.mount_point.file_name().unwrap_or_default();
-        fs::create_dir(name).with_context(|| format!("mkdir({name:?})"))?;
+        sys::mkdir(name, 0o755)?;
         bind(own, name)?;
         let name = name.to_string_lossy();
         for controller in name.split(',').filter(|it| *it != name) {
-            symlink(&*name, controller).with_context(|| {
-                format!("symlink({name:?}, {controller:?})")
-            })?;
+            sys::symlink(&*name, controller)?;
         }
     }
     Ok(())
@@ -101,20 +76,19 @@ fn show_trees(cgroup: &Cgroup) -> anyhow::Result<()> {
 /// The container has no cgroup of its own in there, and all of it would be the
 /// host's. But Java reads no limit at all unless it finds mounts for these
 /// controllers, too: `determine_type` in cgroupSubsystem_linux.cpp of OpenJDK.
-fn hint_at(tree: &Path) -> anyhow::Result<()> {
+fn hint_at(tree: &Path) -> sys::Result<()> {
     let name = Path::new(tree.file_name().unwrap_or_default());
-    match fs::create_dir(name) {
+    match sys::mkdir(name, 0o755) {
         // The container does have one.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        made => made.with_context(|| format!("mkdir({name:?})"))?,
+        Err(error) if error.errno == Errno::EEXIST => return Ok(()),
+        made => made?,
     }
     let file = "cgroup.clone_children";
     let place = name.join(file);
-    mknod(&place, SFlag::S_IFREG, Mode::from_bits_truncate(0o444), 0)
-        .with_context(|| format!("mknod({place:?}, S_IFREG)"))?;
+    sys::mknod(&place, 0o444)?;
     match bind(tree.join(file), &place) {
         // This kernel has no such controller, or it is elsewhere.
-        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(()),
+        Err(error) if error.errno == Errno::ENOENT => Ok(()),
         bound => bound,
     }
 }

@@ -6,16 +6,19 @@
 //! own, and the links that the shells know. The list is Docker's. See
 //! hier(7), null(4), pts(4).
 
-use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::Context;
-use common::host::files::file_type;
-use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
-use nix::sys::stat::{FileStat, Mode, SFlag, makedev, mknod};
-use nix::unistd::{Gid, chown};
+use common::{
+    host::files::file_type,
+    sys::{self, NULL},
+};
+use nix::{
+    errno::Errno,
+    mount::MsFlags,
+    sys::stat::{FileStat, SFlag, makedev},
+    unistd::Gid,
+};
 use step03_mount::enter_mount_point;
 
 use crate::mount_api;
@@ -68,12 +71,9 @@ pub fn mount_dev(root: &Path) -> anyhow::Result<()> {
 fn fill(root: &Path) -> anyhow::Result<()> {
     // As in Docker it stays writable, so it is small: a container that fills
     // it has spent 64 KiB of the host's memory.
-    mount_file_system(
-        "tmpfs",
-        ".",
-        MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
-        "mode=755,size=64k,nr_inodes=64",
-    )?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let options = "mode=755,size=64k,nr_inodes=64";
+    sys::mount("tmpfs", ".", "tmpfs", flags, options)?;
     // We are still below it. The same way leads onto it now, and from here no
     // path goes through anything that the image has made.
     enter_mount_point(root, "dev")?;
@@ -84,28 +84,25 @@ fn fill(root: &Path) -> anyhow::Result<()> {
     mount_shm()?;
     mount_mqueue()?;
     for (target, name) in LINKS {
-        symlink(target, name)
-            .with_context(|| format!("symlink({target:?}, {name:?})"))?;
+        sys::symlink(target, name)?;
     }
     Ok(())
 }
 
 /// Makes the host's device `name` appear in the current directory.
-fn bind_device(name: &str) -> anyhow::Result<()> {
+fn bind_device(name: &str) -> sys::Result<()> {
     let host = Path::new("/dev").join(name);
 
     // mknod(2) of a device is EPERM for the root of a user namespace, whatever
     // its capabilities: it could make itself a node for any disk. So this is
     // an empty regular file that the host's node is bound on. See
     // user_namespaces(7).
-    mknod(name, SFlag::S_IFREG, Mode::from_bits_truncate(0o666), 0)
-        .with_context(|| format!("mknod({name:?}, S_IFREG)"))?;
-    mount_api::bind(&host, name)?;
+    sys::mknod(name, 0o666)?;
+    mount_api::bind(host, name)?;
 
     // The node is still the host's, and so are its mode and owner. A device on
     // a read-only mount can be written to, but chmod(2) is EROFS.
-    mount_api::mount_setattr_at(Path::new(name), 0, libc::MOUNT_ATTR_RDONLY)
-        .with_context(|| format!("mount_setattr({name:?}, RDONLY)"))
+    mount_api::add_attributes_at(name, 0, libc::MOUNT_ATTR_RDONLY)
 }
 
 /// Pseudoterminals of the container's own: its `/dev/pts/0` is not the host's.
@@ -113,56 +110,38 @@ fn bind_device(name: &str) -> anyhow::Result<()> {
 /// Every mount of devpts is a new instance since Linux 4.7 (`newinstance` is
 /// for older ones), with a `ptmx` of its own in it that only `ptmxmode` makes
 /// usable. No `MS_NODEV`: the terminals in it are devices. See pts(4).
-fn mount_pts() -> anyhow::Result<()> {
-    make_directory("pts")?;
+fn mount_pts() -> sys::Result<()> {
+    sys::mkdir("pts", 0o755)?;
 
     // A terminal belongs to the group tty, which is 5 everywhere. A plain user
     // has only one group mapped, so here may be no group 5: for chown(2) that
     // is EINVAL. It is for the mount as well, but a mount that fails waits for
     // the kernel to clean up: half a millisecond.
-    let group = match chown("pts", None, Some(TTY)) {
+    let group = match sys::chown("pts", None, Some(TTY)) {
         Ok(()) => format!(",gid={TTY}"),
-        Err(Errno::EINVAL) => String::new(),
-        Err(error) => {
-            return Err(error)
-                .with_context(|| format!(r#"chown("pts", -1, {TTY})"#));
-        }
+        Err(error) if error.errno == Errno::EINVAL => String::new(),
+        Err(error) => return Err(error),
     };
     let options = format!("newinstance,ptmxmode=0666,mode=0620{group}");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount_file_system("devpts", "pts", flags, &options)
+    sys::mount("devpts", "pts", "devpts", flags, &options)
 }
 
 /// Where shm_open(3) keeps POSIX shared memory: a tmpfs of Docker's size.
-fn mount_shm() -> anyhow::Result<()> {
-    make_directory("shm")?;
+fn mount_shm() -> sys::Result<()> {
+    sys::mkdir("shm", 0o755)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount_file_system("tmpfs", "shm", flags, "mode=1777,size=64m")
+    sys::mount("tmpfs", "shm", "tmpfs", flags, "mode=1777,size=64m")
 }
 
 /// The POSIX message queues of this IPC namespace as files. See
 /// mq_overview(7).
-fn mount_mqueue() -> anyhow::Result<()> {
-    make_directory("mqueue")?;
+fn mount_mqueue() -> sys::Result<()> {
+    sys::mkdir("mqueue", 0o755)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    match mount_file_system("mqueue", "mqueue", flags, "") {
+    match sys::mount("mqueue", "mqueue", "mqueue", flags, NULL) {
         // A kernel without message queues has none to show.
-        Err(error) if error.downcast_ref() == Some(&Errno::ENODEV) => Ok(()),
+        Err(error) if error.errno == Errno::ENODEV => Ok(()),
         done => done,
     }
-}
-
-/// Mounts a new file system that has no device behind it.
-fn mount_file_system(
-    fstype: &str,
-    target: &str,
-    flags: MsFlags,
-    options: &str,
-) -> anyhow::Result<()> {
-    mount(Some(fstype), target, Some(fstype), flags, Some(options))
-        .with_context(|| format!("mount({fstype:?}, {target:?}, {fstype:?})"))
-}
-
-fn make_directory(path: &str) -> anyhow::Result<()> {
-    fs::create_dir(path).with_context(|| format!("mkdir({path:?})"))
 }

@@ -18,10 +18,10 @@ use std::{
 };
 
 use anyhow::Context;
-use common::{errors, host::passwd::User};
+use common::{errors, host::passwd::User, sys};
 use nix::{
     sys::prctl,
-    unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid},
+    unistd::{Gid, Uid, geteuid},
 };
 
 use abilities::ABILITIES;
@@ -174,12 +174,12 @@ fn without_sudo() -> User {
 /// Becomes a plain user, without a way back.
 fn become_user(user: &User) -> anyhow::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    setgroups(&[]).context("setgroups([])")?;
-    setresgid(gid, gid, gid).context("setresgid()")?;
-    setresuid(uid, uid, uid).context("setresuid()")?;
+    sys::setgroups(&[])?;
+    sys::setresgid(gid, gid, gid)?;
+    sys::setresuid(uid, uid, uid)?;
     // A process that has changed its user may hold secrets of the old one, so
     // its files in /proc would belong to root: uid_map could not be written.
-    // See PR_SET_DUMPABLE(2const).
+    // See prctl(2), PR_SET_DUMPABLE.
     prctl::set_dumpable(true).context("prctl(PR_SET_DUMPABLE, 1)")?;
     // SAFETY: this process has one thread, so nobody reads it meanwhile.
     unsafe { env::set_var("HOME", &user.home) };

@@ -5,18 +5,18 @@
 //! along through fork(2) and execve(2): an open descriptor of a host directory
 //! is a way out of any root. See the lists in fork(2) and execve(2).
 
-use std::io::ErrorKind;
-use std::os::fd::BorrowedFd;
-use std::path::Path;
-use std::{env, ffi::c_char, fs, ptr, slice};
+use std::{env, ffi::c_char, fs, path::Path, slice};
 
 use anyhow::{Context, bail};
-use common::host::files::file_type;
-use nix::errno::Errno;
-use nix::sys::personality::{self, Persona};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::stat::{Mode, SFlag, fstat, umask};
-use nix::unistd::Pid;
+use common::{
+    host::files::{file_type, write_kernel_file},
+    sys,
+};
+use nix::{
+    errno::Errno,
+    sys::{personality::Persona, resource::Resource, stat::SFlag},
+    unistd::Pid,
+};
 
 /// Lets nothing of the host come along into the container but standard input,
 /// output and error.
@@ -40,10 +40,13 @@ pub fn clear() -> anyhow::Result<()> {
         limit_open_files()?;
         limit_inotify()?;
         reset_signals()?;
-        reset_execution_domain()?;
-        umask(Mode::from_bits_truncate(0o022));
+        // Takes back what setarch(8) has set, such as addresses that are no
+        // longer random. See personality(2).
+        sys::personality(Persona::empty())?;
+        sys::umask(0o022);
         join_new_session_keyring()?;
-        hide_command_line()
+        hide_command_line();
+        anyhow::Ok(())
     };
     clear().context("leaving behind what was inherited")
 }
@@ -53,28 +56,20 @@ pub fn clear() -> anyhow::Result<()> {
 ///
 /// Runs in the parent: for the container it would be `EACCES`, since the file
 /// belongs to the host's root by then. See proc_pid_oom_score_adj(5).
-pub fn reset_oom_score(child: Pid) -> anyhow::Result<()> {
-    let path = format!("/proc/{child}/oom_score_adj");
-    match fs::write(&path, "0") {
+pub fn reset_oom_score(child: Pid) -> sys::Result<()> {
+    match write_kernel_file(format!("/proc/{child}/oom_score_adj"), "0") {
         // It was raised, and only root may lower it.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
-        written => written.with_context(|| format!("write({path:?})")),
+        Err(error) if is_refused(&error) => Ok(()),
+        written => written,
     }
 }
 
 /// `run < /` would give the container the host's root directory: everything
 /// lies below `/proc/self/fd/0`.
 fn refuse_directories() -> anyhow::Result<()> {
-    for (number, name) in [
-        (libc::STDIN_FILENO, "standard input"),
-        (libc::STDOUT_FILENO, "standard output"),
-        (libc::STDERR_FILENO, "standard error"),
-    ] {
-        // SAFETY: nothing in this program closes these three, and where they
-        // were closed at the start, Rust's runtime opened /dev/null on them.
-        let fd = unsafe { BorrowedFd::borrow_raw(number) };
-        let stat = fstat(fd).with_context(|| format!("fstat({number})"))?;
-        if file_type(&stat) == SFlag::S_IFDIR {
+    let names = ["standard input", "standard output", "standard error"];
+    for (stream, name) in sys::standard_streams().into_iter().zip(names) {
+        if file_type(&sys::fstat(stream)?) == SFlag::S_IFDIR {
             bail!("{name} is a directory of the host, a way out of any root");
         }
     }
@@ -89,19 +84,8 @@ fn refuse_directories() -> anyhow::Result<()> {
 /// looked at ([`Workload::spawn`]). See close_range(2), since Linux 5.11.
 ///
 /// [`Workload::spawn`]: common::Workload::spawn
-fn close_descriptors_at_exec() -> anyhow::Result<()> {
-    // SAFETY: the call takes three integers. It closes nothing, so no owner of
-    // a descriptor in this program is affected.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3 as libc::c_uint,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    Errno::result(done).context("close_range(3, ~0, CLOSE_RANGE_CLOEXEC)")?;
-    Ok(())
+fn close_descriptors_at_exec() -> sys::Result<()> {
+    sys::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
 /// How many files a process may have open, and how many it may ask for: for
@@ -110,12 +94,10 @@ fn close_descriptors_at_exec() -> anyhow::Result<()> {
 const OPEN_FILES: (u64, u64) = (1024, 65536);
 
 /// Lowers the limit on open files where it is higher.
-fn limit_open_files() -> anyhow::Result<()> {
-    let (soft, hard) =
-        getrlimit(Resource::RLIMIT_NOFILE).context("getrlimit(NOFILE)")?;
+fn limit_open_files() -> sys::Result<()> {
+    let (soft, hard) = sys::getrlimit(Resource::RLIMIT_NOFILE)?;
     let (soft, hard) = (soft.min(OPEN_FILES.0), hard.min(OPEN_FILES.1));
-    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
-        .with_context(|| format!("setrlimit(NOFILE, {soft}, {hard})"))
+    sys::setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
 }
 
 /// Lowers what all processes of the container may have of inotify(7). The kernel
@@ -136,59 +118,34 @@ fn limit_inotify() -> anyhow::Result<()> {
             .parse()
             .with_context(|| format!("what is {limit:?}: {text:?}?"))?;
         let path = Path::new("/proc/sys/user").join(ours);
-        match fs::write(&path, (limit / 2).to_string()) {
+        match write_kernel_file(path, &(limit / 2).to_string()) {
             // We are in a container, which has limits of its own.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
-                ) => {}
-            written => written.with_context(|| format!("write({path:?})"))?,
+            Err(error) if is_refused(&error) || error.errno == Errno::EROFS => {
+            }
+            written => written?,
         }
     }
     Ok(())
 }
 
-/// Takes back what setarch(8) has set, such as addresses that are no longer
-/// random. See personality(2).
-fn reset_execution_domain() -> anyhow::Result<()> {
-    personality::set(Persona::empty())
-        .map(drop)
-        .context("personality(PER_LINUX)")
+/// Whether we have not the right to it.
+fn is_refused(error: &sys::Error) -> bool {
+    matches!(error.errno, Errno::EACCES | Errno::EPERM)
 }
 
 /// How many signals there are, those of real time included. See signal(7).
-const NSIG: libc::c_int = 64;
+const NSIG: i32 = 64;
 
 /// Sets every signal back to its default action.
 ///
 /// execve(2) does that with handlers, but a signal that is *ignored* stays so:
 /// under nohup(1) a container would be deaf to SIGHUP.
-fn reset_signals() -> anyhow::Result<()> {
-    // The kernel's struct sigaction: SIG_DFL, no flags, nothing masked.
-    let default = [0_u64; 4];
+fn reset_signals() -> sys::Result<()> {
     for signal in 1..=NSIG {
-        // Not through the C library, which keeps two signals to itself, and
-        // whose posix_spawn(3) leaves just these ignored in its children.
-        // SAFETY: `default` is valid for the call and as large as the structure
-        // is at most; SIG_DFL is no function that could be called.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                ptr::null::<u64>(),
-                size_of::<u64>(),
-            )
-        };
-        match Errno::result(result) {
+        match sys::rt_sigaction_default(signal) {
             // SIGKILL and SIGSTOP can't be ignored in the first place.
-            Err(Errno::EINVAL) => {}
-            result => {
-                result.with_context(|| {
-                    format!("rt_sigaction({signal}, SIG_DFL)")
-                })?;
-            }
+            Err(error) if error.errno == Errno::EINVAL => {}
+            reset => reset?,
         }
     }
     Ok(())
@@ -196,22 +153,11 @@ fn reset_signals() -> anyhow::Result<()> {
 
 /// Exchanges the session keyring, in which a login keeps its keys for
 /// encrypted disks or Kerberos, for an empty one. See session-keyring(7).
-fn join_new_session_keyring() -> anyhow::Result<()> {
-    // SAFETY: a null pointer for the name asks for a keyring without one; the
-    // call reads nothing else.
-    let keyring = unsafe {
-        libc::syscall(
-            libc::SYS_keyctl,
-            libc::KEYCTL_JOIN_SESSION_KEYRING,
-            ptr::null::<c_char>(),
-        )
-    };
-    match Errno::result(keyring) {
+fn join_new_session_keyring() -> sys::Result<()> {
+    match sys::keyctl_join_session_keyring() {
         // A kernel built without keys has none to pass on.
-        Err(Errno::ENOSYS) => Ok(()),
-        result => result
-            .map(drop)
-            .context("keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)"),
+        Err(error) if error.errno == Errno::ENOSYS => Ok(()),
+        joined => joined,
     }
 }
 
@@ -221,14 +167,14 @@ fn join_new_session_keyring() -> anyhow::Result<()> {
 /// `/proc/1/cmdline` everybody inside reads what its memory holds where the
 /// arguments were: `--env PASSWORD=...`, paths of the host. Its environment needs
 /// no such care: it is shown only to who may trace the process. See proc(5).
-fn hide_command_line() -> anyhow::Result<()> {
+fn hide_command_line() {
     let name = common::host::program_name().as_bytes();
     // One behind the other, each with a NUL at its end. See execve(2).
     let size = env::args_os().map(|argument| argument.len() + 1).sum();
     // SAFETY: the C library has set it before `main`, and nobody changes it.
     let start = unsafe { program_invocation_name };
     if start.is_null() || size == 0 {
-        return Ok(());
+        return;
     }
     // SAFETY: there the kernel has put the strings that this process was
     // executed with. We have one thread, and whoever holds a pointer to one of
@@ -238,7 +184,6 @@ fn hide_command_line() -> anyhow::Result<()> {
     // The last byte stays NUL, or the kernel would show what is behind it.
     let length = name.len().min(size - 1);
     memory[..length].copy_from_slice(&name[..length]);
-    Ok(())
 }
 
 unsafe extern "C" {

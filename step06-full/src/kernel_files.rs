@@ -11,12 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use common::sys::{self, NULL};
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
-use nix::sys::statfs::{
-    FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, statfs,
-};
-use nix::unistd::chdir;
+use nix::mount::MsFlags;
+use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC};
 use step03_mount::enter_mount_point;
 
 use crate::mount_api::bind;
@@ -72,15 +70,9 @@ const RESTRICTED: MsFlags = MsFlags::MS_NOSUID
 /// too. See sysfs(5), user_namespaces(7).
 pub fn mount_sys(root: &Path) -> anyhow::Result<()> {
     enter_mount_point(root, "sys")?;
-    mount(
-        Some("sysfs"),
-        ".",
-        Some("sysfs"),
-        RESTRICTED | MsFlags::MS_RDONLY,
-        None::<&str>,
-    )
-    .context(r#"mount("sysfs", ".", "sysfs")"#)
-    .context("mounting a sysfs of its own")
+    let flags = RESTRICTED | MsFlags::MS_RDONLY;
+    sys::mount("sysfs", ".", "sysfs", flags, NULL)
+        .context("mounting a sysfs of its own")
 }
 
 /// Hides Docker's masked paths and makes its read-only paths read-only.
@@ -98,7 +90,7 @@ pub fn protect(root: &Path) -> anyhow::Result<()> {
 }
 
 fn cover(root: &Path) -> anyhow::Result<()> {
-    chdir(root).with_context(|| format!("chdir({root:?})"))?;
+    sys::chdir(root)?;
     // Only then does a path that is missing mean that this kernel lacks it.
     expect("proc", PROC_SUPER_MAGIC)?;
     expect("sys", SYSFS_MAGIC)?;
@@ -128,16 +120,12 @@ fn thermal_throttles() -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     // Only Intel's processors have them, and the first is never unplugged.
     let first = cpus.join("cpu0/thermal_throttle");
-    let any = first
-        .try_exists()
-        .with_context(|| format!("stat({first:?})"))?;
-    if !any {
+    if !skip_missing(sys::stat(first).map(drop))? {
         return Ok(found);
     }
-    for entry in fs::read_dir(cpus)
-        .with_context(|| format!("open({cpus:?}, O_DIRECTORY)"))?
-    {
-        let entry = entry.with_context(|| format!("getdents({cpus:?})"))?;
+    let reading = || format!("reading {cpus:?}");
+    for entry in fs::read_dir(cpus).with_context(reading)? {
+        let entry = entry.with_context(reading)?;
         if entry.file_type().is_ok_and(|file_type| file_type.is_dir()) {
             found.push(entry.path().join("thermal_throttle"));
         }
@@ -147,9 +135,8 @@ fn thermal_throttles() -> anyhow::Result<Vec<PathBuf>> {
 
 /// Checks that `path` is the file system that this program has mounted there.
 fn expect(path: &str, file_system: FsType) -> anyhow::Result<()> {
-    let found = statfs(path).with_context(|| format!("statfs({path:?})"))?;
     ensure!(
-        found.filesystem_type() == file_system,
+        sys::statfs(path)?.filesystem_type() == file_system,
         "/{path} is not what was mounted there"
     );
     Ok(())
@@ -159,7 +146,7 @@ fn expect(path: &str, file_system: FsType) -> anyhow::Result<()> {
 ///
 /// File permissions are not enough: `proc/sys/kernel/hostname` and the
 /// settings of the network namespace do belong to the container's root.
-fn make_read_only(path: &str) -> anyhow::Result<()> {
+fn make_read_only(path: &str) -> sys::Result<()> {
     // Read-only is a property of a mount, so there must be one exactly here.
     // This bind ignores every other flag; they need a second call.
     if !skip_missing(bind(path, path))? {
@@ -168,25 +155,15 @@ fn make_read_only(path: &str) -> anyhow::Result<()> {
     // A remount replaces all flags, so the ones that proc has are repeated.
     // In a user namespace taking one away can be EPERM: it may be locked. See
     // mount_namespaces(7).
-    mount(
-        None::<&str>,
-        path,
-        None::<&str>,
-        MsFlags::MS_REMOUNT
-            | MsFlags::MS_BIND
-            | MsFlags::MS_RDONLY
-            | RESTRICTED,
-        None::<&str>,
-    )
-    .with_context(|| {
-        format!("mount(NULL, {path:?}, MS_REMOUNT|MS_BIND|MS_RDONLY)")
-    })
+    let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    flags |= MsFlags::MS_RDONLY | RESTRICTED;
+    sys::mount(NULL, path, NULL, flags, NULL)
 }
 
-/// Whether there was something to mount on: kernels differ in what they have.
-fn skip_missing(mounted: anyhow::Result<()>) -> anyhow::Result<bool> {
-    match mounted {
-        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(false),
+/// Whether there was such a file: kernels differ in what they have.
+fn skip_missing(called: sys::Result<()>) -> sys::Result<bool> {
+    match called {
+        Err(error) if error.errno == Errno::ENOENT => Ok(false),
         result => result.map(|()| true),
     }
 }

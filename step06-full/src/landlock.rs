@@ -10,14 +10,14 @@
 //! All that the first wall closes stays closed without it: where the kernel has
 //! no Landlock, the container runs all the same, and the doctor says so.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::Context;
-use common::host::paths::open_directory;
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl},
+use common::{
+    host::paths::open_directory,
+    sys::{self, landlock_ruleset_attr},
 };
+use nix::{errno::Errno, fcntl::OFlag};
 
 /// The oldest version of the interface that is used, of Linux 5.19: in the one
 /// before, no file could be moved to another directory.
@@ -46,22 +46,6 @@ const FILE: u64 = access::EXECUTE
 /// Signals to processes outside are refused, too. Since version 6.
 const SCOPE_SIGNAL: u64 = 1 << 1;
 
-/// `struct landlock_ruleset_attr`: what is refused unless a rule allows it.
-#[repr(C)]
-struct Ruleset {
-    handled_access_fs: u64,
-    handled_access_net: u64,
-    scoped: u64,
-}
-
-/// `struct landlock_path_beneath_attr`: allows something for a file, or for all
-/// that lies below a directory.
-#[repr(C, packed)]
-struct PathBeneath {
-    allowed_access: u64,
-    parent_fd: RawFd,
-}
-
 /// Confines this process and all its descendants to what lies below `/`.
 ///
 /// A message queue is opened by mq_open(3) without a path: the kernel looks it up
@@ -81,16 +65,19 @@ pub fn confine() -> anyhow::Result<()> {
             return Ok(());
         };
         let files = handled(version);
-        let ruleset = create_ruleset(version, files)?;
+        let ruleset = sys::landlock_create_ruleset(&landlock_ruleset_attr {
+            handled_access_fs: files,
+            handled_access_net: 0,
+            scoped: if version >= 6 { SCOPE_SIGNAL } else { 0 },
+        })?;
         for directory in ["/", "/dev/mqueue"] {
-            allow(&ruleset, open_directory(directory.as_ref())?, files)
-                .with_context(|| format!("landlock_add_rule({directory:?})"))?;
+            let directory = open_directory(directory.as_ref())?;
+            sys::landlock_add_rule(&ruleset, files, directory)?;
         }
-        for number in libc::STDIN_FILENO..=libc::STDERR_FILENO {
-            allow_again(&ruleset, number, files)
-                .with_context(|| format!("landlock_add_rule({number})"))?;
+        for stream in sys::standard_streams() {
+            allow_again(&ruleset, stream, files)?;
         }
-        restrict_self(&ruleset)
+        anyhow::Ok(sys::landlock_restrict_self(&ruleset)?)
     };
     confine().context("confining the container to its root")
 }
@@ -98,25 +85,15 @@ pub fn confine() -> anyhow::Result<()> {
 /// The version of the kernel's Landlock, if that is one that we can use.
 ///
 /// See landlock_create_ruleset(2), `LANDLOCK_CREATE_RULESET_VERSION`.
-pub fn version() -> anyhow::Result<Option<libc::c_long>> {
-    const LANDLOCK_CREATE_RULESET_VERSION: libc::c_uint = 1;
-    let (attributes, size) = (std::ptr::null::<Ruleset>(), 0_usize);
-    // SAFETY: for this flag the kernel wants a null pointer and no size.
-    let version = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            attributes,
-            size,
-            LANDLOCK_CREATE_RULESET_VERSION,
-        )
-    };
-    match Errno::result(version) {
+pub fn version() -> sys::Result<Option<libc::c_long>> {
+    match sys::landlock_version() {
         // The kernel was built without it, or started without it.
-        Err(Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(None),
-        version => {
-            let version = version.context("landlock_create_ruleset()")?;
-            Ok(Some(version).filter(|version| *version >= ABI_MIN))
+        Err(error)
+            if matches!(error.errno, Errno::ENOSYS | Errno::EOPNOTSUPP) =>
+        {
+            Ok(None)
         }
+        version => Ok(Some(version?).filter(|version| *version >= ABI_MIN)),
     }
 }
 
@@ -126,84 +103,21 @@ fn handled(version: libc::c_long) -> u64 {
     access::VERSION_2 | newer(3, access::TRUNCATE) | newer(5, access::IOCTL_DEV)
 }
 
-fn create_ruleset(
-    version: libc::c_long,
-    files: u64,
-) -> anyhow::Result<OwnedFd> {
-    let attributes = Ruleset {
-        handled_access_fs: files,
-        handled_access_net: 0,
-        scoped: if version >= 6 { SCOPE_SIGNAL } else { 0 },
-    };
-    // SAFETY: the structure lives through the call, which reads as many bytes of
-    // it as we say. An older kernel knows fewer fields, and takes it because the
-    // others are zero.
-    let ruleset = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            &raw const attributes,
-            size_of::<Ruleset>(),
-            0,
-        )
-    };
-    let ruleset =
-        Errno::result(ruleset).context("landlock_create_ruleset()")?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(ruleset as RawFd) })
-}
-
-/// Allows what is in `access` for `parent` and all below it.
-fn allow(ruleset: &OwnedFd, parent: impl AsFd, access: u64) -> nix::Result<()> {
-    const LANDLOCK_RULE_PATH_BENEATH: libc::c_int = 1;
-    let rule = PathBeneath {
-        allowed_access: access,
-        parent_fd: parent.as_fd().as_raw_fd(),
-    };
-    // SAFETY: the structure lives through the call, which only reads it; both
-    // descriptors are borrowed, so open.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_add_rule,
-            ruleset.as_raw_fd(),
-            LANDLOCK_RULE_PATH_BENEATH,
-            &raw const rule,
-            0,
-        )
-    };
-    Errno::result(done).map(drop)
-}
-
-/// Allows to open the file that is descriptor `number` once more, as it is open
-/// now.
+/// Allows to open `file` once more, as it is open now.
 fn allow_again(
-    ruleset: &OwnedFd,
-    number: RawFd,
+    ruleset: impl AsFd,
+    file: BorrowedFd<'_>,
     handled: u64,
-) -> nix::Result<()> {
-    // SAFETY: nothing in this program closes the first three descriptors, and
-    // where they were closed at the start, Rust's runtime opened /dev/null on
-    // them.
-    let file = unsafe { BorrowedFd::borrow_raw(number) };
-    let flags = OFlag::from_bits_truncate(fcntl(file, FcntlArg::F_GETFL)?);
-    let access = match flags & OFlag::O_ACCMODE {
+) -> sys::Result<()> {
+    let access = match sys::fcntl_getfl(file)? & OFlag::O_ACCMODE {
         OFlag::O_RDONLY => access::READ_FILE,
         OFlag::O_WRONLY => access::WRITE_FILE | access::TRUNCATE,
         _ => access::READ_FILE | access::WRITE_FILE | access::TRUNCATE,
     };
     let access = (access | access::IOCTL_DEV) & FILE & handled;
-    match allow(ruleset, file, access) {
+    match sys::landlock_add_rule(ruleset, access, file) {
         // Landlock does not ask about a pipe or a socket.
-        Err(Errno::EBADFD) => Ok(()),
-        result => result,
+        Err(error) if error.errno == Errno::EBADFD => Ok(()),
+        added => added,
     }
-}
-
-fn restrict_self(ruleset: &OwnedFd) -> anyhow::Result<()> {
-    // SAFETY: the call takes two integers; the descriptor is open.
-    let done = unsafe {
-        libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0)
-    };
-    Errno::result(done)
-        .map(drop)
-        .context("landlock_restrict_self()")
 }

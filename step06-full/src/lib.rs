@@ -17,7 +17,7 @@
 //!   system calls;
 //! - [`stub`]: the program that executes the command.
 //!
-//! [`mount_api`] has the system calls that the crate `nix` does not wrap, and the
+//! [`mount_api`] handles mounts as descriptors instead of paths, and the
 //! [`doctor`] tries all of it.
 
 pub mod cgroup_files;

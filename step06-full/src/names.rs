@@ -6,16 +6,14 @@
 //! are bound over them, so that nothing is written into the image, nor into a
 //! layer that is kept. See hostname(5), hosts(5).
 
-use std::fs;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::{fs, os::fd::OwnedFd, path::Path};
 
 use anyhow::Context;
-use common::host::{files::file_type, paths::open_directory};
-use nix::errno::Errno;
-use nix::fcntl::ResolveFlag;
-use nix::sys::stat::{Mode, SFlag, fstat, mknodat};
-use nix::unistd::{chdir, unlink};
+use common::{
+    host::{files::file_type, paths::open_directory},
+    sys,
+};
+use nix::{errno::Errno, fcntl::ResolveFlag, sys::stat::SFlag};
 
 use crate::mount_api;
 use crate::volumes::open_in_root;
@@ -46,7 +44,7 @@ pub fn mount_files(
          127.0.1.1\t{hostname}\n"
     );
     let mount_files = || {
-        chdir(root).with_context(|| format!("chdir({root:?})"))?;
+        sys::chdir(root)?;
         let root = open_directory(Path::new("."))?;
         cover(&root, "hostname", &format!("{hostname}\n"), read_only)?;
         cover(&root, "hosts", &hosts, read_only)
@@ -68,56 +66,53 @@ fn cover(
         target = find(root, &path)?;
     }
     let Some(target) = target else { return Ok(()) };
-    let status = fstat(&target).context("fstat(O_PATH)")?;
-    if file_type(&status) == SFlag::S_IFDIR {
+    if file_type(&sys::fstat(&target)?) == SFlag::S_IFDIR {
         return Ok(());
     }
 
     // In /dev, which is in memory. The mount keeps the file when the name there
     // is gone.
     let file = Path::new("dev").join(name);
-    fs::write(&file, text)
-        .with_context(|| format!("open({file:?}, O_CREAT)"))?;
-    let mount = mount_api::open_tree(&file, 0)
-        .with_context(|| format!("open_tree({file:?}, OPEN_TREE_CLONE)"))?;
+    fs::write(&file, text).with_context(|| format!("writing {file:?}"))?;
+    let mount = mount_api::copy(&file, 0)?;
     if read_only {
-        mount_api::mount_setattr(&mount, 0, libc::MOUNT_ATTR_RDONLY)
-            .with_context(|| format!("mount_setattr({file:?}, RDONLY)"))?;
+        mount_api::add_attributes(&mount, 0, libc::MOUNT_ATTR_RDONLY)?;
     }
-    mount_api::move_mount(&mount, &target, Path::new(""))
-        .with_context(|| format!("move_mount({file:?}, {path:?})"))?;
-    unlink(&file).with_context(|| format!("unlink({file:?})"))
+    mount_api::attach(mount, target)?;
+    Ok(sys::unlink(&file)?)
 }
 
 /// Makes an empty file in `/etc`, unless there is something of that name, such
 /// as a link that leads nowhere, or there is no such directory.
-fn make_file(root: &OwnedFd, name: &str) -> anyhow::Result<bool> {
+fn make_file(root: &OwnedFd, name: &str) -> sys::Result<bool> {
     let etc = Path::new("etc");
     let Some(etc) = find(root, etc)? else {
         return Ok(false);
     };
-    let mode = Mode::from_bits_truncate(0o644);
-    match mknodat(etc, name, SFlag::S_IFREG, mode, 0) {
-        Err(Errno::EEXIST | Errno::ENOTDIR | Errno::EACCES) => Ok(false),
-        made => made
-            .map(|()| true)
-            .with_context(|| format!("mknodat({name:?}, S_IFREG)")),
+    match sys::mknodat(etc, name, 0o644) {
+        Err(error)
+            if matches!(
+                error.errno,
+                Errno::EEXIST | Errno::ENOTDIR | Errno::EACCES
+            ) =>
+        {
+            Ok(false)
+        }
+        made => made.map(|()| true),
     }
 }
 
 /// Opens `path` as the container will see it, if anything is there that the
 /// container could see: what is in the image itself, not on another mount such
 /// as a volume or `/proc`.
-fn find(root: &OwnedFd, path: &Path) -> anyhow::Result<Option<OwnedFd>> {
+fn find(root: &OwnedFd, path: &Path) -> sys::Result<Option<OwnedFd>> {
     match open_in_root(root, path, ResolveFlag::RESOLVE_NO_XDEV) {
-        Err(error) => match error.downcast_ref() {
-            Some(
-                Errno::ENOENT
-                | Errno::ENOTDIR
-                | Errno::ELOOP
-                | Errno::EXDEV
-                | Errno::EACCES,
-            ) => Ok(None),
+        Err(error) => match error.errno {
+            Errno::ENOENT
+            | Errno::ENOTDIR
+            | Errno::ELOOP
+            | Errno::EXDEV
+            | Errno::EACCES => Ok(None),
             _ => Err(error),
         },
         opened => opened.map(Some),

@@ -6,14 +6,14 @@
 //! than that. See cgroup_namespaces(7).
 
 use anyhow::Context;
-use nix::sched::{CloneFlags, unshare};
+use common::sys;
+use nix::sched::CloneFlags;
 
 /// Makes the container's cgroup the root of what it sees of the cgroup tree.
 ///
 /// Must run after the process has joined its cgroup: otherwise the namespace
 /// begins at the cgroup of its parent, and the real path shows.
 pub fn hide_cgroup_path() -> anyhow::Result<()> {
-    unshare(CloneFlags::CLONE_NEWCGROUP)
-        .context("unshare(CLONE_NEWCGROUP)")
+    sys::unshare(CloneFlags::CLONE_NEWCGROUP)
         .context("hiding the path of the cgroup")
 }

@@ -28,8 +28,8 @@ use std::{
 };
 
 use anyhow::Context;
-use libc::{seccomp_data, sock_filter, sock_fprog};
-use nix::errno::Errno;
+use common::sys;
+use libc::{seccomp_data, sock_filter};
 
 use self::refused::{NO_SUCH_CALL, REFUSED, STRICTER_THAN_DOCKER};
 
@@ -93,24 +93,7 @@ const ARCHITECTURE: u32 = 0xC000_00B7;
 /// must be the last step before the init: from here on mount(2), unshare(2)
 /// and sethostname(2) are refused to ourselves, too. See seccomp(2).
 pub fn install() -> anyhow::Result<()> {
-    let mut filter = filter();
-    let program = sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_mut_ptr(),
-    };
-    // SAFETY: `program` points to `len` instructions, which live until the end
-    // of this function; the kernel copies them.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &raw const program,
-        )
-    };
-    Errno::result(result)
-        .map(drop)
-        .context("seccomp(SECCOMP_SET_MODE_FILTER, 0, …)")
+    sys::seccomp_set_mode_filter(&filter())
         .context("installing the filter of system calls")
 }
 

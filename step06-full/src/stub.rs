@@ -12,15 +12,15 @@
 //! gets hold of it has nothing, and can't change it either. See memfd_create(2),
 //! fcntl(2), "File Sealing", and execveat(2).
 
-use std::{
-    arch::global_asm, fs::File, io::Write, mem::offset_of, os::fd::OwnedFd,
-    slice,
-};
+use std::{arch::global_asm, mem::offset_of, os::fd::OwnedFd, slice};
 
 use anyhow::Context;
-use common::{host::files::by_number, sys::memfd};
+use common::{
+    host::files::by_number,
+    sys::{self, memfd},
+};
 use libc::{Elf64_Ehdr, Elf64_Phdr};
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::fcntl::{OFlag, SealFlag};
 
 /// Lines of assembler with the numbers that they use by name.
 macro_rules! stub {
@@ -130,16 +130,12 @@ pub fn make() -> anyhow::Result<OwnedFd> {
 }
 
 fn make_file() -> anyhow::Result<OwnedFd> {
-    let mut file = File::from(memfd::executable(c"stub")?);
-    file.write_all(&program()).context("write(memfd)")?;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all()))
-        .context("fcntl(memfd, F_ADD_SEALS)")?;
+    let file = memfd::executable(c"stub")?;
+    sys::write(&file, program())?;
+    sys::fcntl_add_seals(&file, SealFlag::all())?;
 
     // A file that is open for writing is not executed (ETXTBSY).
-    let path = by_number(&file);
-    let readable =
-        File::open(&path).with_context(|| format!("open({path:?})"))?;
-    Ok(readable.into())
+    Ok(sys::open(by_number(&file), OFlag::O_RDONLY, 0)?)
 }
 
 /// The bytes of the file.
@@ -211,7 +207,9 @@ fn elf_header() -> Elf64_Ehdr {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, os::unix::process::CommandExt, process::Command};
+    use std::{
+        fs::File, io::Write, os::unix::process::CommandExt, process::Command,
+    };
 
     use super::*;
 

@@ -17,27 +17,22 @@
 //!
 //! See user_namespaces(7) and mount_setattr(2), "ID-mapped mounts".
 
-use std::{
-    fs::{self, File},
-    os::fd::BorrowedFd,
-};
+use std::{fs, os::fd::OwnedFd};
 
 use anyhow::{Context, Error};
 use common::{
     errors,
-    host::subid::{self, Granted, Range},
-    process,
+    host::{
+        files::write_kernel_file,
+        subid::{self, Granted, Range},
+    },
+    process, sys,
 };
 use nix::{
     errno::Errno,
-    sys::{
-        resource::{Resource, getrlimit, setrlimit},
-        statfs::{FsType, fstatfs},
-    },
-    unistd::{
-        Gid, Pid, Uid, fchown, getegid, geteuid, setgroups, setresgid,
-        setresuid,
-    },
+    fcntl::OFlag,
+    sys::{resource::Resource, statfs::FsType},
+    unistd::{Gid, Pid, Uid, getegid, geteuid},
 };
 use step05_overlay::OpenLayers;
 
@@ -93,9 +88,7 @@ impl Ids {
         let (users, groups) = subid::of_root(|error| errors::warning(&error))?;
         layers.take_mounts(|path| {
             // One mount is enough: overlay sees nothing of those below it.
-            mount_api::open_tree(path, 0).with_context(|| {
-                format!("open_tree({path:?}, OPEN_TREE_CLONE)")
-            })
+            Ok(mount_api::copy(path, 0)?)
         })?;
         Ok(Ids::Ranges(users, groups))
     }
@@ -121,10 +114,8 @@ impl Ids {
             return Ok(());
         };
         let path = format!("/proc/{child}/ns/user");
-        let namespace =
-            File::open(&path).with_context(|| format!("open({path:?})"))?;
-        map_layers(layers, &namespace)
-            .context("giving the image to the container's root")?;
+        let namespace = sys::open(path, OFlag::O_RDONLY, 0)?;
+        map_layers(layers, &namespace)?;
         map_volumes(volumes, &namespace);
         give_pipes(users.first, groups.first)
             .context("giving the pipes to the container's root")
@@ -137,7 +128,7 @@ impl Ids {
             Ids::Own(granted) => return write_own(child, granted.as_ref()),
         };
         write(child, "uid_map", &users)?;
-        write(child, "gid_map", &groups)
+        Ok(write(child, "gid_map", &groups)?)
     }
 
     /// Becomes root of the user namespace.
@@ -148,8 +139,8 @@ impl Ids {
         let become_root = || {
             leave_groups()?;
             let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-            setresgid(gid, gid, gid).context("setresgid(0, 0, 0)")?;
-            setresuid(uid, uid, uid).context("setresuid(0, 0, 0)")?;
+            sys::setresgid(gid, gid, gid)?;
+            sys::setresuid(uid, uid, uid)?;
             // The change of ids has undone it.
             process::die_with_parent()
         };
@@ -164,26 +155,21 @@ impl Ids {
 /// then. With the usual limits a container could have all the signals that may
 /// wait to be taken, and all the message queues, of its user outside. See
 /// getrlimit(2), RLIMIT_SIGPENDING and RLIMIT_MSGQUEUE.
-fn limit_what_is_counted_together() -> anyhow::Result<()> {
-    for (limit, name) in [
-        (Resource::RLIMIT_SIGPENDING, "SIGPENDING"),
-        (Resource::RLIMIT_MSGQUEUE, "MSGQUEUE"),
-    ] {
-        let (soft, hard) =
-            getrlimit(limit).with_context(|| format!("getrlimit({name})"))?;
+fn limit_what_is_counted_together() -> sys::Result<()> {
+    for limit in [Resource::RLIMIT_SIGPENDING, Resource::RLIMIT_MSGQUEUE] {
+        let (soft, hard) = sys::getrlimit(limit)?;
         let less = (hard / 2).min(soft);
-        setrlimit(limit, less, hard)
-            .with_context(|| format!("setrlimit({name}, {less}, {hard})"))?;
+        sys::setrlimit(limit, less, hard)?;
     }
     Ok(())
 }
 
 /// Makes the files of the layers belong to the container's ids. The child has
 /// inherited these mounts, and will make one root file system of them.
-fn map_layers(layers: &OpenLayers, namespace: &File) -> anyhow::Result<()> {
+fn map_layers(layers: &OpenLayers, namespace: &OwnedFd) -> anyhow::Result<()> {
     for (path, mount) in layers.mounts() {
         mount_api::map_ids(mount, namespace).with_context(|| {
-            format!("mount_setattr({path:?}, MOUNT_ATTR_IDMAP)")
+            format!("giving {path:?} to the container's root")
         })?;
     }
     Ok(())
@@ -192,16 +178,14 @@ fn map_layers(layers: &OpenLayers, namespace: &File) -> anyhow::Result<()> {
 /// Makes the files of the volumes belong to the container's ids, where their
 /// file systems can do that. Elsewhere they belong to nobody inside, who may do
 /// less with them and not more: it is told, and no error.
-fn map_volumes(volumes: &[OpenVolume], namespace: &File) {
+fn map_volumes(volumes: &[OpenVolume], namespace: &OwnedFd) {
     for volume in volumes {
         let Some(mount) = &volume.mount else { continue };
-        if let Err(errno) = mount_api::map_ids(mount, namespace) {
+        if let Err(error) = mount_api::map_ids(mount, namespace) {
             let source = &volume.volume.source;
-            let call = format!("mount_setattr({source:?}, MOUNT_ATTR_IDMAP)");
-            let error = Error::from(errno).context(call).context(format!(
+            errors::warning(&Error::from(error).context(format!(
                 "files in {source:?} belong to nobody in the container"
-            ));
-            errors::warning(&error);
+            )));
         }
     }
 }
@@ -212,18 +196,11 @@ fn map_volumes(volumes: &[OpenVolume], namespace: &File) {
 ///
 /// Only pipes without a name: whatever has one (a file, a terminal,
 /// `/dev/null`) others use as well, and it stays whose it is.
-fn give_pipes(uid: u32, gid: u32) -> anyhow::Result<()> {
+fn give_pipes(uid: u32, gid: u32) -> sys::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    for number in libc::STDIN_FILENO..=libc::STDERR_FILENO {
-        // SAFETY: nothing in this program closes these three, and where they
-        // were closed at the start, Rust's runtime opened /dev/null on them.
-        let fd = unsafe { BorrowedFd::borrow_raw(number) };
-        let file_system = fstatfs(fd)
-            .with_context(|| format!("fstatfs({number})"))?
-            .filesystem_type();
-        if file_system == PIPEFS {
-            fchown(fd, Some(uid), Some(gid))
-                .with_context(|| format!("fchown({number})"))?;
+    for stream in sys::standard_streams() {
+        if sys::fstatfs(stream)?.filesystem_type() == PIPEFS {
+            sys::fchown(stream, Some(uid), Some(gid))?;
         }
     }
     Ok(())
@@ -237,8 +214,8 @@ fn from_0_on(range: &Range) -> String {
 /// The table `file` in which every id that exists here stands for itself.
 fn same(file: &str) -> anyhow::Result<String> {
     let path = format!("/proc/self/{file}");
-    let ours =
-        fs::read_to_string(&path).with_context(|| format!("read({path:?})"))?;
+    let ours = fs::read_to_string(&path)
+        .with_context(|| format!("reading {path:?}"))?;
     let fields: Vec<&str> = ours.split_whitespace().collect();
     let lines = fields
         .chunks_exact(3)
@@ -250,20 +227,20 @@ fn same(file: &str) -> anyhow::Result<String> {
 /// they refuse, the caller's own ids are left.
 fn write_own(child: Pid, granted: Option<&Granted>) -> anyhow::Result<()> {
     let Some(granted) = granted else {
-        return write_alone(child);
+        return Ok(write_alone(child)?);
     };
     if let Err(error) = granted.map_groups(child) {
         say_alone(error);
-        return write_alone(child);
+        return Ok(write_alone(child)?);
     }
     // A table is written once: that of the groups is.
     granted.map_users(child).or_else(|error| {
         say_alone(error);
-        write_own_user(child)
+        Ok(write_own_user(child)?)
     })
 }
 
-fn write_alone(child: Pid) -> anyhow::Result<()> {
+fn write_alone(child: Pid) -> sys::Result<()> {
     // Without this a plain user may not map a group: to drop one could open
     // what is closed to just that group.
     write(child, "setgroups", "deny")?;
@@ -271,7 +248,7 @@ fn write_alone(child: Pid) -> anyhow::Result<()> {
     write_own_user(child)
 }
 
-fn write_own_user(child: Pid) -> anyhow::Result<()> {
+fn write_own_user(child: Pid) -> sys::Result<()> {
     write(child, "uid_map", &format!("0 {} 1", geteuid()))
 }
 
@@ -283,16 +260,15 @@ fn say_alone(error: Error) {
 /// Leaves the groups of the caller, who may be in more than the one that is in
 /// the table. Where others are not granted, the kernel refuses that. See
 /// user_namespaces(7), on `/proc/PID/setgroups`.
-fn leave_groups() -> anyhow::Result<()> {
+fn leave_groups() -> sys::Result<()> {
     let may_not_leave =
         || fs::read("/proc/self/setgroups").is_ok_and(|text| text == b"deny\n");
-    match setgroups(&[]) {
-        Err(Errno::EPERM) if may_not_leave() => Ok(()),
-        result => result.context("setgroups([])"),
+    match sys::setgroups(&[]) {
+        Err(error) if error.errno == Errno::EPERM && may_not_leave() => Ok(()),
+        result => result,
     }
 }
 
-fn write(child: Pid, file: &str, text: &str) -> anyhow::Result<()> {
-    let path = format!("/proc/{child}/{file}");
-    fs::write(&path, text).with_context(|| format!("write({path:?}, {text:?})"))
+fn write(child: Pid, file: &str, text: &str) -> sys::Result<()> {
+    write_kernel_file(format!("/proc/{child}/{file}"), text)
 }

@@ -8,20 +8,26 @@
 //! if the image were the root already. See openat2(2), `RESOLVE_IN_ROOT`,
 //! open_tree(2) and move_mount(2).
 
-use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::{Component, Path, PathBuf},
+};
 
 use anyhow::{Context, bail, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use common::host::{
-    files::{file_type, path_of},
-    paths::open_directory,
+use common::{
+    host::{
+        files::{file_type, path_of},
+        paths::open_directory,
+    },
+    sys,
 };
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat, stat};
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, ResolveFlag},
+    sys::stat::SFlag,
+};
 
 use crate::{devices, mount_api};
 
@@ -160,8 +166,7 @@ impl Volumes {
         // Adds one attribute; a remount would have to repeat the others,
         // because taking a locked one away is EPERM. See mount_namespaces(7).
         let mount = open_directory(root)?;
-        mount_api::mount_setattr(mount, 0, libc::MOUNT_ATTR_RDONLY)
-            .with_context(|| format!("mount_setattr({root:?}, RDONLY)"))
+        mount_api::add_attributes(mount, 0, libc::MOUNT_ATTR_RDONLY)
             .context("making the root file system read-only")
     }
 }
@@ -169,7 +174,7 @@ impl Volumes {
 impl OpenVolume {
     fn new(volume: Volume) -> anyhow::Result<OpenVolume> {
         let source = &volume.source;
-        let file = stat(source).with_context(|| format!("stat({source:?})"))?;
+        let file = sys::stat(source)?;
         let file_type = file_type(&file);
         let is_device = matches!(file_type, SFlag::S_IFCHR | SFlag::S_IFBLK);
         ensure!(
@@ -182,7 +187,7 @@ impl OpenVolume {
         let mount = match clone_source(source) {
             // Every user may use these devices: there are no ids to map.
             Ok(_) if is_device => None,
-            Err(error) if error.downcast_ref() == Some(&Errno::EPERM) => None,
+            Err(error) if error.errno == Errno::EPERM => None,
             result => Some(result?),
         };
         Ok(OpenVolume {
@@ -195,19 +200,17 @@ impl OpenVolume {
 
 /// Copies the mount at `source` and all below it. In a user namespace leaving
 /// those out would be `EINVAL`: they may have been mounted to hide something.
-fn clone_source(source: &Path) -> anyhow::Result<OwnedFd> {
-    mount_api::open_tree(source, libc::AT_RECURSIVE).with_context(|| {
-        format!("open_tree({source:?}, OPEN_TREE_CLONE|AT_RECURSIVE)")
-    })
+fn clone_source(source: &Path) -> sys::Result<OwnedFd> {
+    mount_api::copy(source, libc::AT_RECURSIVE)
 }
 
 /// The mounts of the volumes' sources. Must run in the container's mount
 /// namespace, before the root file system covers them.
 ///
 /// Errors: that of the call that failed. See open_tree(2).
-pub fn sources(volumes: &[OpenVolume]) -> anyhow::Result<Vec<OwnedFd>> {
+pub fn sources(volumes: &[OpenVolume]) -> sys::Result<Vec<OwnedFd>> {
     let mount = |opened: &OpenVolume| match &opened.mount {
-        Some(mount) => mount.try_clone().context("dup()"),
+        Some(mount) => sys::dup(mount),
         None => clone_source(&opened.volume.source),
     };
     volumes.iter().map(mount).collect()
@@ -243,8 +246,7 @@ fn mount_one(
 ) -> anyhow::Result<()> {
     let volume = &opened.volume;
     let mut attributes = libc::MOUNT_ATTR_NOSUID;
-    let source = fstat(mount).context("fstat(mount)")?;
-    if devices::is_harmless(&source) {
+    if devices::is_harmless(&sys::fstat(mount)?) {
         // As in /dev: it can be written to, but the host's node is not changed.
         attributes |= libc::MOUNT_ATTR_RDONLY;
     } else {
@@ -255,10 +257,7 @@ fn mount_one(
     if volume.read_only {
         attributes |= libc::MOUNT_ATTR_RDONLY;
     }
-    mount_api::mount_setattr(mount, libc::AT_RECURSIVE, attributes)
-        .with_context(|| {
-            format!("mount_setattr({:?}, AT_RECURSIVE)", volume.source)
-        })?;
+    mount_api::add_attributes(mount, libc::AT_RECURSIVE, attributes)?;
 
     let destination = &volume.destination;
     let target = open_or_create(root, destination, opened.is_dir)?;
@@ -266,9 +265,7 @@ fn mount_one(
     let place = place_in(root, &target)?;
     check_place(&place)
         .with_context(|| format!("{destination:?} leads to {place:?}"))?;
-    mount_api::move_mount(mount, target, Path::new("")).with_context(|| {
-        format!("move_mount({:?}, {destination:?})", volume.source)
-    })
+    Ok(mount_api::attach(mount, target)?)
 }
 
 /// Opens `path` below `root`, making what is missing of it: directories and,
@@ -288,11 +285,13 @@ fn open_or_create(
     for name in path.iter().skip(1) {
         so_far.push(name);
         parent = match open_in_root(&root, &so_far, nothing_more) {
-            Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => {
+            Err(error) if error.errno == Errno::ENOENT => {
+                // A single name is made in the directory that `parent` is open
+                // on, so no link is followed. One that leads nowhere is EEXIST.
                 if is_dir || so_far != path {
-                    make_directory(&parent, name)?;
+                    sys::mkdirat(&parent, name, 0o755)?;
                 } else {
-                    make_file(&parent, name)?;
+                    sys::mknodat(&parent, name, 0o644)?;
                 }
                 open_in_root(&root, &so_far, nothing_more)?
             }
@@ -318,43 +317,15 @@ pub(crate) fn open_in_root(
     root: &OwnedFd,
     path: &Path,
     more: ResolveFlag,
-) -> anyhow::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(
-            ResolveFlag::RESOLVE_IN_ROOT
-                | ResolveFlag::RESOLVE_NO_MAGICLINKS
-                | more,
-        );
+) -> sys::Result<OwnedFd> {
+    let mut resolve = ResolveFlag::RESOLVE_IN_ROOT | more;
+    resolve |= ResolveFlag::RESOLVE_NO_MAGICLINKS;
     loop {
-        match openat2(root, path, how) {
+        match sys::openat2(root, path, OFlag::O_PATH, resolve) {
             // Something was mounted or renamed on this machine meanwhile, and
             // the kernel can't say where a `..` has led.
-            Err(Errno::EAGAIN) => {}
-            opened => {
-                return opened.with_context(|| {
-                    format!("openat2({path:?}, RESOLVE_IN_ROOT)")
-                });
-            }
+            Err(error) if error.errno == Errno::EAGAIN => {}
+            opened => return opened,
         }
     }
-}
-
-/// A single name is made in the directory that `parent` is open on, so no link
-/// is followed. One that leads nowhere is `EEXIST`.
-fn make_directory(parent: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
-    mkdirat(parent, name, Mode::from_bits_truncate(0o755))
-        .with_context(|| format!("mkdirat({name:?})"))
-}
-
-/// As [`make_directory`], an empty regular file.
-fn make_file(parent: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
-    mknodat(
-        parent,
-        name,
-        SFlag::S_IFREG,
-        Mode::from_bits_truncate(0o644),
-        0,
-    )
-    .with_context(|| format!("mknodat({name:?}, S_IFREG)"))
 }

@@ -2,17 +2,13 @@
 //! them is an attempt.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, anyhow};
-use common::{NewProcess, rootless};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::CloneFlags,
-    unistd::Pid,
-};
+use common::{NewProcess, rootless, sys};
+use nix::{mount::MsFlags, sched::CloneFlags, unistd::Pid};
 use step05_overlay::OpenLayers;
 
 use super::attempt::{hear, tell};
@@ -55,7 +51,7 @@ pub(super) fn in_user_namespace(
     };
     run(&process, container, |child| {
         ids.map(child, &layers, &[])?;
-        inheritance::reset_oom_score(child)
+        Ok(inheritance::reset_oom_score(child)?)
     })?;
     Ok(ids)
 }
@@ -81,14 +77,13 @@ pub(super) fn run(
 /// an empty directory in memory, that nobody else sees.
 pub(super) fn stage() -> anyhow::Result<PathBuf> {
     step03_mount::make_private()?;
-    let name = Some("tmpfs");
-    mount(name, ANYWHERE, name, MsFlags::empty(), Some("mode=0755"))
-        .with_context(|| format!(r#"mount("tmpfs", {ANYWHERE:?}, "tmpfs")"#))?;
+    let none = MsFlags::empty();
+    sys::mount("tmpfs", ANYWHERE, "tmpfs", none, "mode=0755")?;
     make_directory(&Path::new(ANYWHERE).join("root"))
 }
 
 /// Makes the directory `path`, and returns its name.
 pub(super) fn make_directory(path: &Path) -> anyhow::Result<PathBuf> {
-    fs::create_dir(path).with_context(|| format!("mkdir({path:?})"))?;
+    sys::mkdir(path, 0o777)?;
     Ok(path.to_owned())
 }
