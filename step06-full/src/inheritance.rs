@@ -55,7 +55,7 @@ pub fn clear() -> anyhow::Result<()> {
 /// if it would not kill whoever has started it.
 ///
 /// Runs in the parent: for the container it would be `EACCES`, since the file
-/// belongs to the host's root by then. See proc_pid_oom_score_adj(5).
+/// belongs to the host's root by then. See proc(5).
 pub fn reset_oom_score(child: Pid) -> sys::Result<()> {
     match write_kernel_file(format!("/proc/{child}/oom_score_adj"), "0") {
         // It was raised, and only root may lower it.

@@ -235,7 +235,7 @@ fn open_pty() -> io::Result<(File, File, String)> {
         .write(true)
         .custom_flags(flags.bits())
         .open(&path)?;
-    // SAFETY: TIOCSWINSZ reads a winsize. See TIOCSWINSZ(2const).
+    // SAFETY: TIOCSWINSZ reads a winsize. See ioctl_tty(2).
     let result = unsafe {
         libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const SIZE)
     };
@@ -247,7 +247,7 @@ fn open_pty() -> io::Result<(File, File, String)> {
 fn take_terminal() -> io::Result<()> {
     setsid()?;
     let stdin = io::stdin().as_raw_fd();
-    // SAFETY: TIOCSCTTY takes an int by value. See TIOCSCTTY(2const).
+    // SAFETY: TIOCSCTTY takes an int by value. See ioctl_tty(2).
     let result = unsafe { libc::ioctl(stdin, libc::TIOCSCTTY, 0) };
     Errno::result(result)?;
     Ok(())

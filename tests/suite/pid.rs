@@ -52,7 +52,7 @@ fn the_init_is_number_1_and_the_command_number_2() {
 }
 
 /// Its status lists the number in each PID namespace, the outermost first. See
-/// proc_pid_status(5).
+/// proc(5).
 fn outside_the_same_processes_have_larger_numbers() {
     for step in with_init() {
         let mut container = step.run().start_sh("echo ready; read _");

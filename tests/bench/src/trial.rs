@@ -87,7 +87,7 @@ pub(crate) fn supervisor_memory(
     Ok(peak)
 }
 
-/// `VmHWM`, see proc_pid_status(5).
+/// `VmHWM`, see proc(5).
 fn high_water_mark(pid: Pid) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
