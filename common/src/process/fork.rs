@@ -60,7 +60,7 @@ pub(crate) fn vfork(
         )
     };
     let pid = pid
-        .context("clone(CLONE_VM|CLONE_VFORK)")
+        .context("clone(CLONE_VM|CLONE_VFORK|SIGCHLD)")
         .context("creating a process")?;
     let Some(errno) = failed else {
         return Ok(Ok(pid));
