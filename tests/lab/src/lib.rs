@@ -14,6 +14,7 @@ pub mod description;
 pub mod files;
 pub mod limits;
 pub mod lines;
+mod read_only;
 mod reset;
 pub mod sandbox;
 

@@ -36,6 +36,7 @@ use nix::{
 use crate::{
     build::{checkout, memory_file, target_of, text_of},
     limits::Cgroup,
+    read_only::make_all_read_only,
 };
 
 /// Who root of a sandbox is outside, when real root has made it: nobody. The
@@ -327,17 +328,18 @@ fn make(program: &Path, script: &str) -> anyhow::Result<i32> {
     }
 }
 
-/// Covers what has the solution in it, as a source or compiled: a program could
-/// show it, or start it in its own place. See mount_namespaces(7), on mounts that
-/// are locked.
+/// Makes read-only what is outside, and covers what has the solution in it, as a
+/// source or compiled: a program could show it, or start it in its own place. See
+/// mount_namespaces(7), on mounts that are locked.
 fn hide() -> anyhow::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("unshare(CLONE_NEWNS)")?;
     propagation(MsFlags::MS_PRIVATE)?;
+    make_all_read_only()?;
     // An open directory, and this is one, leads below what covers it.
     chdir("/").context(r#"chdir("/")"#)?;
     let top = checkout();
     // And where other submissions may be.
-    let others = ["/home", "/root", "/autograder"].map(Path::new);
+    let others = ["/home", "/root", "/autograder", "/dev/shm"].map(Path::new);
     let ours = [&target_of(top), &std::env::temp_dir(), top];
     for directory in ours.into_iter().chain(others) {
         if directory.is_dir() {
