@@ -3,6 +3,7 @@
 //! signals, their terminal and their ends.
 //!
 //! What a process *does* is not known here: it is handed in as a function.
+#![allow(unsafe_code)]
 
 mod child;
 mod descriptors;

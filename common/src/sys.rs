@@ -11,6 +11,7 @@
 //! A descriptor is printed with what it leads to, as by `strace -y`:
 //! `4</sys/fs/cgroup>`. Nothing here decides anything: what a call is good for,
 //! and what its errors mean, is where it is made.
+#![allow(unsafe_code)]
 
 use std::fmt;
 

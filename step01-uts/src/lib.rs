@@ -5,7 +5,6 @@
 //! parent's strings; what it sets from then on, nobody outside sees. It is the
 //! smallest namespace there is, and all others work the same way: a flag when
 //! the process is created, then a call from the inside. See uts_namespaces(7).
-#![forbid(unsafe_code)]
 
 use anyhow::Context;
 use common::sys;

@@ -9,7 +9,6 @@
 //! it has no handler, so it has to pass on what is meant for the command. And
 //! when it ends, the kernel kills every process that is left. No command is
 //! made for that, so an init of our own does it. See pid_namespaces(7).
-#![forbid(unsafe_code)]
 
 use std::convert::Infallible;
 

@@ -6,7 +6,6 @@
 //! puts another root in place and lets go of the old one. With a fresh `/proc`
 //! for the PID namespace of step 2, `ps` shows the container at last. See
 //! mount_namespaces(7) and pivot_root(2).
-#![forbid(unsafe_code)]
 
 use std::path::Path;
 

@@ -12,7 +12,6 @@
 //! container is two or three directories, and the child joins them as its first
 //! act. Which of the two the machine has is the same for this step's `main`. See
 //! cgroups(7).
-#![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;

@@ -8,7 +8,6 @@
 //! mark there that hides it (whiteout). So the image stays as it is, and any
 //! number of containers can share it. See the kernel's
 //! Documentation/filesystems/overlayfs.rst.
-#![forbid(unsafe_code)]
 
 mod diff;
 mod kept;

@@ -4,6 +4,7 @@
 //! in a child that ends with it: nothing of it is left. So it can't say anything
 //! else than `run`. What fails, and what `run` would only warn of, is explained
 //! by the same table as the errors of `run` ([`common::errors::hints`]).
+#![allow(unsafe_code)]
 
 mod abilities;
 mod attempt;

@@ -4,6 +4,7 @@
 //! Namespaces change what a process can *name*. What it *holds* already comes
 //! along through fork(2) and execve(2): an open descriptor of a host directory
 //! is a way out of any root. See the lists in fork(2) and execve(2).
+#![allow(unsafe_code)]
 
 use std::{env, ffi::c_char, fs, path::Path, slice};
 

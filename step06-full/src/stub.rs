@@ -11,6 +11,7 @@
 //! that can do nothing but execute it, and its file is in memory, sealed: who
 //! gets hold of it has nothing, and can't change it either. See memfd_create(2),
 //! fcntl(2), "File Sealing", and execveat(2).
+#![allow(unsafe_code)]
 
 use std::{arch::global_asm, mem::offset_of, os::fd::OwnedFd, slice};
 

@@ -1,4 +1,5 @@
 //! The host, which no container may change.
+#![allow(unsafe_code)]
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,6 @@
 //! What a test needs from the machine. If it is not there, the test is skipped
 //! and says why.
+#![allow(unsafe_code)]
 
 use std::{
     env,

@@ -1,4 +1,5 @@
 //! A terminal with somebody at it, who types and reads.
+#![allow(unsafe_code)]
 
 use std::{
     ffi::OsStr,

@@ -1,5 +1,6 @@
 //! Runs the tests, by libtest-mimic: it looks like `cargo test`, and it can
 //! report that a test was skipped, and why.
+#![allow(unsafe_code)]
 
 use std::{
     any::Any,

@@ -1,6 +1,9 @@
 //! The house itself: the shape of the steps.
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use harness::{ALL, Step, Test, claims, programs::workspace};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
@@ -8,6 +11,7 @@ use similar::{ChangeTag, TextDiff};
 
 pub(crate) const TESTS: &[Test] = claims![
     no_step_up_to_5_has_unsafe_code,
+    each_room_of_common_uses_only_those_below_it,
     each_step_changes_little_of_main,
     every_main_has_the_same_order,
     no_main_has_a_loop_or_a_branch,
@@ -19,12 +23,107 @@ fn main_of(step: Step) -> String {
     fs::read_to_string(path).expect("each step has a main.rs")
 }
 
+/// The workspace denies it, and they make no exception.
 fn no_step_up_to_5_has_unsafe_code() {
+    let read = |path| fs::read_to_string(path).expect("it is there");
+    let manifest = read(workspace().join("Cargo.toml"));
+    assert!(manifest.contains("\nunsafe_code = \"deny\"\n"));
     for step in &ALL[..5] {
-        let path = workspace().join(step.name).join("src/lib.rs");
-        let lib = fs::read_to_string(path).expect("each step has a lib.rs");
-        assert!(lib.contains("#![forbid(unsafe_code)]"), "{}", step.name);
+        let package = workspace().join(step.name);
+        let manifest = read(package.join("Cargo.toml"));
+        assert!(
+            manifest.contains("[lints]\nworkspace = true\n"),
+            "{}",
+            step.name
+        );
+        for source in sources_below(&package.join("src")) {
+            let exception = read(source.clone()).contains("unsafe_code");
+            assert!(!exception, "{source:?} makes an exception");
+        }
     }
+}
+
+/// All files of Rust in a directory, and in those below it.
+fn sources_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("it is there");
+    let paths = entries.map(|entry| entry.expect("it is there").path());
+    let found = paths.map(|path| match path.is_dir() {
+        true => sources_below(&path),
+        false if path.extension().is_some_and(|it| it == "rs") => vec![path],
+        false => vec![],
+    });
+    found.flatten().collect()
+}
+
+/// The rooms of `common`, from the top down: `lib.rs` says what is in each.
+const ROOMS: [&str; 8] = [
+    "program", "probe", "workload", "process", "rootfs", "errors", "host",
+    "sys",
+];
+
+fn each_room_of_common_uses_only_those_below_it() {
+    let common = workspace().join("common/src");
+    let mut arrows = 0;
+    for source in sources_below(&common) {
+        let place = source.strip_prefix(&common).expect("it is below");
+        let room = place.iter().next().expect("it has a name");
+        let room = Path::new(room).with_extension("");
+        let room = room.to_str().expect("it is UTF-8");
+        if room == "lib" {
+            continue;
+        }
+        let level = level_of(room).expect("a room of the list");
+        let text = fs::read_to_string(&source).expect("it is there");
+        let tokens = text.parse();
+        let tokens =
+            tokens.unwrap_or_else(|error| panic!("{place:?}: {error}"));
+        for used in used_of_crate(tokens) {
+            let below = level_of(&used);
+            let below = below.unwrap_or_else(|| panic!("what is {used}?"));
+            assert!(below >= level, "{place:?} uses {used}");
+            arrows += usize::from(below > level);
+        }
+    }
+    assert!(arrows > 50, "only {arrows} uses were found");
+}
+
+/// How far down a room is, or the room that `lib.rs` shows something of.
+fn level_of(name: &str) -> Option<usize> {
+    let room = match name {
+        "Program" => "program",
+        "Workload" => "workload",
+        "Child" | "NewProcess" => "process",
+        "rootless" => "host",
+        name => name,
+    };
+    ROOMS.iter().position(|it| *it == room)
+}
+
+/// What stands behind each `crate::`, alone or in braces.
+fn used_of_crate(tokens: TokenStream) -> Vec<String> {
+    let mut used = Vec::new();
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    for (index, token) in tokens.iter().enumerate() {
+        if let TokenTree::Group(group) = token {
+            used.extend(used_of_crate(group.stream()));
+        }
+        let is_crate = token.to_string() == "crate";
+        match tokens.get(index + 3) {
+            Some(TokenTree::Ident(name)) if is_crate => {
+                used.push(name.to_string());
+            }
+            Some(TokenTree::Group(group)) if is_crate => {
+                let inside: Vec<TokenTree> =
+                    group.stream().into_iter().collect();
+                let items = inside.split(|it| it.to_string() == ",");
+                used.extend(
+                    items.filter_map(|it| Some(it.first()?.to_string())),
+                );
+            }
+            _ => {}
+        }
+    }
+    used
 }
 
 /// The diff from step to step is the summary of the lesson.

@@ -1,4 +1,5 @@
 //! Step 5: an image in layers.
+#![allow(unsafe_code)]
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
 //! What the probe lets its agent try on: all of it is the probe's own.
+#![allow(unsafe_code)]
 
 use std::{
     cell::Cell,

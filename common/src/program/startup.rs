@@ -3,6 +3,7 @@
 //! To tell a stack overflow from other crashes, it asks the C library where
 //! the stack ends, and that one finds out by having the kernel print the whole
 //! of `/proc/self/maps`: 70 of the 540 µs that an empty program takes.
+#![allow(unsafe_code)]
 
 use libc::{c_int, pthread_attr_t, pthread_t};
 

@@ -1,4 +1,5 @@
 //! A command as execve(2) takes it.
+#![allow(unsafe_code)]
 
 use std::{
     ffi::{CString, c_char},

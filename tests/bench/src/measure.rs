@@ -1,4 +1,5 @@
 //! Runs subjects and times them, by turns.
+#![allow(unsafe_code)]
 
 use std::{
     ffi::OsString,

@@ -1,4 +1,5 @@
 //! Builds the program of a step, with limits on what that may take.
+#![allow(unsafe_code)]
 
 use std::{
     fmt,

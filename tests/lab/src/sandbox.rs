@@ -4,6 +4,7 @@
 //!
 //! In there `/` is a shared mount, as systemd makes it: a step that forgets
 //! `make_private` shows it, and reaches no further than this.
+#![allow(unsafe_code)]
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,6 @@
 //! Does inside a container, or around one, what no tool of the system does.
 //! Linked statically, it needs nothing else there.
+#![allow(unsafe_code)]
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
 //! What step 6 isolates.
+#![allow(unsafe_code)]
 
 use std::{
     env, fs,

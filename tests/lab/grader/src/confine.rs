@@ -4,6 +4,7 @@
 //! Landlock asks at each open where a file is, needs no privilege, and works in
 //! a container that may make no namespaces. Only reading is its matter here:
 //! the compiler writes where it is told to. See landlock(7).
+#![allow(unsafe_code)]
 
 use std::{
     env, fs, io,

@@ -1,4 +1,5 @@
 //! A copy of the workspace, to be edited and built.
+#![allow(unsafe_code)]
 
 use std::{
     fs::{self, File},
