@@ -3,7 +3,7 @@
 //! A UTS namespace holds two strings, the host name and the NIS domain name.
 //! A process that is created with `CLONE_NEWUTS` starts with a copy of its
 //! parent's strings; what it sets from then on, nobody outside sees. It is the
-//! smallest namespace there is, and all others work the same way: a flag when
+//! smallest namespace there is, and most others work the same way: a flag when
 //! the process is created, then a call from the inside. See uts_namespaces(7).
 
 use anyhow::Context;

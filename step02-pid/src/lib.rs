@@ -2,13 +2,13 @@
 //!
 //! The first process that is created with `CLONE_NEWPID` is number 1 of a new
 //! PID namespace. To those inside, nothing else exists that they could signal;
-//! from outside, the same processes have other, larger numbers as well.
+//! from outside, the same processes have other numbers as well.
 //!
 //! Number 1 is special. Orphans become its children, so it has to reap them, or
 //! the process table fills with zombies. The kernel discards signals for which
 //! it has no handler, so it has to pass on what is meant for the command. And
-//! when it ends, the kernel kills every process that is left. No command is
-//! made for that, so an init of our own does it. See pid_namespaces(7).
+//! when it ends, the kernel kills every process that is left. A shell or a server
+//! is not made for that, so an init of our own does it. See pid_namespaces(7).
 
 use std::convert::Infallible;
 

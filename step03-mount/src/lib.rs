@@ -43,7 +43,8 @@ pub fn mount_root(root: &Path) -> anyhow::Result<()> {
 ///
 /// Must run before [`enter_root`]: in a user namespace the kernel mounts a
 /// `proc` only next to one that is visible in full (`EPERM`), and once the old
-/// root is gone there is none. See user_namespaces(7).
+/// root is gone there is none. See proc(5), and mount_too_revealing() in the
+/// kernel's fs/namespace.c.
 pub fn mount_proc(root: &Path) -> anyhow::Result<()> {
     enter_mount_point(root, "proc")?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;

@@ -113,7 +113,7 @@ fn bind_device(name: &str) -> sys::Result<()> {
 fn mount_pts() -> sys::Result<()> {
     sys::mkdir("pts", 0o755)?;
 
-    // A terminal belongs to the group tty, which is 5 everywhere. A plain user
+    // A terminal belongs to the group tty, which is 5 nearly everywhere. A plain user
     // has only one group mapped, so here may be no group 5: for chown(2) that
     // is EINVAL. It is for the mount as well, but a mount that fails waits for
     // the kernel to clean up: half a millisecond.

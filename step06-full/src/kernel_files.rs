@@ -67,7 +67,8 @@ const RESTRICTED: MsFlags = MsFlags::MS_NOSUID
 /// also come before the old root is detached: in a user namespace the kernel
 /// allows a new sysfs (or proc) only where one is already fully visible, so
 /// that nobody uncovers what was hidden from them; afterwards it is `EPERM`,
-/// too. See sysfs(5), user_namespaces(7).
+/// too. See sysfs(5), and mount_too_revealing() in the kernel's
+/// fs/namespace.c.
 pub fn mount_sys(root: &Path) -> anyhow::Result<()> {
     enter_mount_point(root, "sys")?;
     let flags = RESTRICTED | MsFlags::MS_RDONLY;
@@ -118,7 +119,8 @@ fn cover(root: &Path) -> anyhow::Result<()> {
 fn thermal_throttles() -> anyhow::Result<Vec<PathBuf>> {
     let cpus = Path::new("sys/devices/system/cpu");
     let mut found = Vec::new();
-    // Only Intel's processors have them, and the first is never unplugged.
+    // Only Intel's processors have them. The first is there at each boot; only a
+    // kernel before 6.5, built for that, can unplug it later.
     let first = cpus.join("cpu0/thermal_throttle");
     if !skip_missing(sys::stat(first).map(drop))? {
         return Ok(found);

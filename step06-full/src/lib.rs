@@ -1,8 +1,8 @@
 //! Step 6: everything else that makes a container.
 //!
 //! Steps 1 to 5 have given the container a name, processes, a root file system
-//! and limits of its own. What is left is one file a mechanism, in the order in
-//! which the program calls them:
+//! and limits of its own. What is left is one file a mechanism; `main.rs` has the
+//! order in which they are called, and each says what must come before it:
 //!
 //! - [`user`]: root inside is somebody else outside;
 //! - [`inheritance`]: what a process gets from its parent without asking;

@@ -25,8 +25,8 @@ use nix::{fcntl::AT_FDCWD, mount::MsFlags};
 /// group of its original, and what a container mounts on it would appear on
 /// the host.
 ///
-/// Errors: `EPERM` without CAP_SYS_ADMIN over the mount namespace that `path`
-/// is in; `EINVAL` for a single mount that others, locked by a user namespace,
+/// Errors: `EPERM` without CAP_SYS_ADMIN over our mount namespace; `EINVAL` for
+/// a `path` in another one, and for a single mount that others, locked by a user namespace,
 /// lie below. Since Linux 5.2, private since 5.12. See open_tree(2) and
 /// mount_namespaces(7), "Shared subtrees".
 pub fn copy(path: &Path, flags: libc::c_int) -> sys::Result<OwnedFd> {
