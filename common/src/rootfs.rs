@@ -46,6 +46,7 @@ use crate::{
         paths::{self, open_past_links},
         program_name,
     },
+    sys,
 };
 use sources::Sources;
 
@@ -310,7 +311,7 @@ fn build(dir: &Path) -> anyhow::Result<()> {
 }
 
 fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::rename(from, to).with_context(|| format!("rename({from:?}, {to:?})"))
+    Ok(sys::rename(from, to)?)
 }
 
 /// Removes `dir` and all in it, if it exists. Symbolic links are removed, not

@@ -31,10 +31,15 @@ use nix::{
         signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
         stat::{Mode, fchmod},
     },
-    unistd::{Pid, dup2_stderr, gethostname, getpid, mkdtemp, setsid},
+    unistd::{Pid, dup2_stderr, gethostname, getpid, mkdtemp},
 };
 
-use crate::{host::files::by_number, process::Stat, rootfs, sys::memfd};
+use crate::{
+    host::files::by_number,
+    process::Stat,
+    rootfs,
+    sys::{self, memfd},
+};
 
 /// Set in the environment of the container's parent.
 pub(super) const VARIABLE: &str = "PROBE_OUTSIDE";
@@ -227,7 +232,7 @@ impl Janitor {
         let pid = crate::process::fork(|| {
             alive.take();
             // The terminal's signals are for those who work.
-            setsid().context("setsid()")?;
+            sys::setsid()?;
             let directory = make_directory()?;
             let memory = shared_memory(secret);
             if let Ok(id) = memory {
@@ -292,7 +297,7 @@ impl Drop for Host {
 ///
 /// A leader gets the first terminal that it opens. See pty(7), credentials(7).
 pub(super) fn lead_a_session() -> anyhow::Result<()> {
-    setsid().context("setsid()")?;
+    sys::setsid()?;
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let ours = posix_openpt(flags).context(r#"open("/dev/ptmx")"#)?;
     grantpt(&ours).context("grantpt()")?;

@@ -56,19 +56,14 @@ struct State {
 impl Terminal {
     /// Looks for it. To be called before the container's process exists.
     pub(super) fn find() -> anyhow::Result<Option<Terminal>> {
-        // SAFETY: nothing in this program closes these three, and where they
-        // were closed at the start, Rust's runtime opened /dev/null on them.
-        let files = [0, 1, 2].map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
+        let files = sys::standard_streams();
         // Anything else than our controlling terminal is ENOTTY.
         let Some(file) = files.iter().find(|file| tcgetpgrp(file).is_ok())
         else {
             return Ok(None);
         };
         let is_ours = tcgetpgrp(file) == Ok(getpgrp());
-        let (file, state) = (
-            file.try_clone_to_owned().context("dup(terminal)")?,
-            State::of(file, &files)?,
-        );
+        let (file, state) = (sys::dup(file)?, State::of(file, &files)?);
         // Otherwise what is typed is for somebody else: for the shell, if we are
         // in the background; for `less`, in `step01-uts run … | less`. Job
         // control would only stop a container that reads from it, and not one
@@ -182,7 +177,7 @@ impl State {
         all: &[BorrowedFd<'static>],
     ) -> anyhow::Result<State> {
         let terminals = all.iter().filter(|file| file.is_terminal());
-        let flags = terminals.map(|file| Ok((*file, flags(file)?)));
+        let flags = terminals.map(|file| Ok((*file, sys::fcntl_getfl(file)?)));
         Ok(State {
             modes: tcgetattr(file).context("tcgetattr()")?,
             line_discipline: line_discipline(*file)?,
@@ -222,17 +217,12 @@ fn line_discipline(file: BorrowedFd) -> anyhow::Result<c_int> {
     Ok(number)
 }
 
-fn flags(file: impl AsFd) -> anyhow::Result<OFlag> {
-    let flags = fcntl(file, FcntlArg::F_GETFL).context("fcntl(F_GETFL)")?;
-    Ok(OFlag::from_bits_retain(flags))
-}
-
 /// Opens `file` anew, only to be written to, if it is a terminal: a shell gives
 /// its jobs one file for all three, and who has it as standard error could read
 /// what is typed. Job control would stop that only in the terminal's session.
 fn close_to_reading(file: impl AsFd + IsTerminal) -> anyhow::Result<()> {
-    if !file.is_terminal() || flags(&file)? & OFlag::O_ACCMODE != OFlag::O_RDWR
-    {
+    let mode = sys::fcntl_getfl(&file)? & OFlag::O_ACCMODE;
+    if !file.is_terminal() || mode != OFlag::O_RDWR {
         return Ok(());
     }
     let path = by_number(&file);

@@ -14,7 +14,7 @@ use nix::{
 
 use super::{
     Error, Result,
-    argument::{Argument, Word},
+    argument::{Argument, Bits, Names, Word},
     call,
 };
 
@@ -136,21 +136,16 @@ pub fn wait4(pid: Pid, options: c_int) -> Result<(Pid, c_int)> {
     // SAFETY: the call fills an integer, and takes no other pointer.
     let child =
         unsafe { libc::waitpid(pid.as_raw(), &raw mut status, options) };
-    let names = [(libc::WNOHANG, "WNOHANG"), (libc::WUNTRACED, "WUNTRACED")];
-    let text = || {
-        let set = names.iter().filter(|(bit, _)| options & bit != 0);
-        let set: Vec<&str> = set.map(|(_, name)| *name).collect();
-        if set.is_empty() {
-            "0".into()
-        } else {
-            set.join("|")
-        }
-    };
     match Errno::result(child) {
         Ok(child) => Ok((Pid::from_raw(child), status)),
         Err(errno) => {
-            let call = format!("wait4({pid}, …, {})", text());
-            Err(Error::new(call, errno))
+            let options = Bits(options as u64, WAIT_OPTIONS).text();
+            Err(Error::new(format!("wait4({pid}, …, {options})"), errno))
         }
     }
 }
+
+const WAIT_OPTIONS: Names = &[
+    ("WNOHANG", libc::WNOHANG as u64),
+    ("WUNTRACED", libc::WUNTRACED as u64),
+];

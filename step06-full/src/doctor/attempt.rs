@@ -11,13 +11,13 @@ use std::{
 use anyhow::Context;
 use common::{
     errors::{self, hints},
-    process,
+    process, sys,
 };
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, kill},
-    unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid},
+    unistd::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
 /// How long an attempt may take, in milliseconds. A file system that has lost
@@ -155,7 +155,7 @@ pub(super) fn in_a_child(
 /// Leaves the caller's terminal, and the files on standard input, output and
 /// error: step 6 gives the pipes among them to its container's root.
 fn let_go_of_the_caller() -> anyhow::Result<()> {
-    setsid().context("setsid()")?;
+    sys::setsid()?;
     let null = File::options().read(true).write(true).open("/dev/null");
     let null = null.context(r#"open("/dev/null", O_RDWR)"#)?;
     dup2_stdin(&null).context("dup2(null, 0)")?;

@@ -9,11 +9,11 @@ use std::{
 use anyhow::Context;
 use nix::{
     time::{ClockId, clock_gettime},
-    unistd::{Pid, setsid},
+    unistd::Pid,
 };
 
 use super::{Attempt, Row, if_it_worked, in_a_child, refused, success_of};
-use crate::process;
+use crate::{process, sys};
 
 /// More than 64 MiB.
 const BYTES: usize = 80 << 20;
@@ -93,7 +93,7 @@ fn burn_together() -> Result<(), String> {
 fn burner(deadline: Instant) -> anyhow::Result<Infallible> {
     // Or the scheduler gives all of them no more than one other session gets.
     // See sched(7), "The autogroup feature".
-    setsid().context("setsid()")?;
+    sys::setsid()?;
     let (mut done, mut last) = (Duration::ZERO, cpu_time()?);
     while done < WORK / BURNERS {
         if Instant::now() > deadline {
