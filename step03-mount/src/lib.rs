@@ -99,13 +99,15 @@ fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
 /// `O_NOFOLLOW`.
 pub fn enter_mount_point(root: &Path, name: &str) -> anyhow::Result<()> {
     let enter = || {
-        let directory = open_directory(root)?;
-        match sys::mkdirat(&directory, name, 0o755) {
-            Err(error) if error.errno == Errno::EEXIST => {}
-            made => made?,
-        }
+        let root = open_directory(root)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-        let directory = sys::openat(&directory, name, flags, 0)?;
+        let directory = match sys::openat(&root, name, flags, 0) {
+            Err(error) if error.errno == Errno::ENOENT => {
+                sys::mkdirat(&root, name, 0o755)?;
+                sys::openat(&root, name, flags, 0)?
+            }
+            opened => opened?,
+        };
         anyhow::Ok(sys::fchdir(directory)?)
     };
     enter().with_context(|| format!("making a place for /{name}"))

@@ -20,7 +20,11 @@ impl User {
     /// The user with that number, if there is one.
     pub fn find(uid: u32) -> Option<User> {
         let passwd = fs::read("/etc/passwd").ok()?;
-        let passwd = String::from_utf8_lossy(&passwd);
+        User::find_in(&String::from_utf8_lossy(&passwd), uid)
+    }
+
+    /// The same in what was read from the file already.
+    pub fn find_in(passwd: &str, uid: u32) -> Option<User> {
         passwd.lines().find_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
             let [name, _, id, group, _, home, ..] = fields[..] else {

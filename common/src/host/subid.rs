@@ -41,8 +41,9 @@ pub struct Range {
 /// A file can't be read, or no range is left.
 pub fn of_root(warn: impl Fn(anyhow::Error)) -> anyhow::Result<(Range, Range)> {
     let (users, groups) = (read(USERS)?, read(GROUPS)?);
+    let [_, passwd] = &users;
+    let root = User::find_in(passwd, 0);
     let (users, groups) = (grants(&users), grants(&groups));
-    let root = User::find(0);
     let range = |[file, _]: [&str; 2], grants: &[Grant]| {
         let granted = range(grants, root.as_ref(), 0, COUNT);
         let granted = granted.unwrap_or_else(|reason| {

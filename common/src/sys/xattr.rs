@@ -28,9 +28,9 @@ pub fn is(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<bool> {
     // One byte more, or a longer value would be an error.
     let mut found = vec![0_u8; value.len() + 1];
     match fgetxattr(file, name, &mut found) {
-        Ok(length) => Ok(&found[..length] == value),
+        Ok(length) => Ok(length.is_some_and(|it| &found[..it] == value)),
         Err(error) => match error.errno {
-            Errno::ENODATA | Errno::ERANGE => Ok(false),
+            Errno::ERANGE => Ok(false),
             errno if means_none(errno) => Ok(false),
             _ => Err(error),
         },
@@ -44,11 +44,8 @@ pub fn is(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<bool> {
 pub fn is_supported(file: impl AsFd, name: &CStr) -> Result<bool> {
     match fgetxattr(file, name, &mut []) {
         Ok(_) => Ok(true),
-        Err(error) => match error.errno {
-            Errno::ENODATA => Ok(true),
-            errno if means_none(errno) => Ok(false),
-            _ => Err(error),
-        },
+        Err(error) if means_none(error.errno) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -77,8 +74,13 @@ fn means_none(errno: Errno) -> bool {
 }
 
 /// See fgetxattr(2): reads the value into `value` and returns its length; with
-/// no room at all only the length.
-fn fgetxattr(fd: impl AsFd, name: &CStr, value: &mut [u8]) -> Result<usize> {
+/// no room at all only the length. `None` where there is no such attribute:
+/// most files have none, so that is no error (`ENODATA`) here.
+fn fgetxattr(
+    fd: impl AsFd,
+    name: &CStr,
+    value: &mut [u8],
+) -> Result<Option<usize>> {
     let (fd, size) = (fd.as_fd(), value.len());
     let room = match value {
         [] => ptr::null_mut(),
@@ -89,7 +91,10 @@ fn fgetxattr(fd: impl AsFd, name: &CStr, value: &mut [u8]) -> Result<usize> {
     let length = unsafe {
         libc::fgetxattr(fd.as_raw_fd(), name.as_ptr(), room.cast(), size)
     };
-    call!(fgetxattr(fd, name), as_length(length))
+    match as_length(length) {
+        Err(Errno::ENODATA) => Ok(None),
+        length => call!(fgetxattr(fd, name), length.map(Some)),
+    }
 }
 
 /// See listxattr(2): reads the names into `list` and returns their length. A
