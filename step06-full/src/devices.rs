@@ -13,6 +13,7 @@ use common::{
     host::files::file_type,
     sys::{self, NULL},
 };
+use libc::dev_t;
 use nix::{
     errno::Errno,
     mount::MsFlags,
@@ -23,23 +24,38 @@ use step03_mount::enter_mount_point;
 
 use crate::mount_api;
 
+/// A device that a container gets from the host.
+pub struct Device {
+    /// What it is called in `/dev`, on both sides.
+    pub name: &'static str,
+    /// Its number.
+    pub number: dev_t,
+}
+
 /// Devices that give nothing away: they read as nothing, noise or the
 /// caller's own terminal. Their numbers are the same everywhere. See null(4),
 /// full(4), random(4), tty(4).
-const DEVICES: [(&str, u64, u64); 6] = [
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
+pub const HARMLESS: [Device; 6] = [
+    Device::new("null", 1, 3),
+    Device::new("zero", 1, 5),
+    Device::new("full", 1, 7),
+    Device::new("random", 1, 8),
+    Device::new("urandom", 1, 9),
+    Device::new("tty", 5, 0),
 ];
+
+impl Device {
+    /// The device with this number, in its two parts. See makedev(3).
+    pub const fn new(name: &'static str, major: u64, minor: u64) -> Device {
+        let number = makedev(major, minor);
+        Device { name, number }
+    }
+}
 
 /// Whether this is one of the devices that each container has.
 pub(crate) fn is_harmless(file: &FileStat) -> bool {
-    let device = |(_, major, minor)| makedev(major, minor);
     file_type(file) == SFlag::S_IFCHR
-        && DEVICES.map(device).contains(&file.st_rdev)
+        && HARMLESS.iter().any(|it| it.number == file.st_rdev)
 }
 
 /// The group that may write to terminals, as `mesg y` allows.
@@ -55,20 +71,20 @@ const LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "ptmx"),
 ];
 
-/// Mounts a minimal `/dev` below `root`; it takes the place of step 3's
-/// `mount_dev`.
+/// Mounts a minimal `/dev` below `root`, with these `devices` of the host's; it
+/// takes the place of step 3's `mount_dev`.
 ///
 /// `root` must be the future root directory, in a private mount namespace. It
 /// must not be the root yet: the devices come from the host's `/dev`. The IPC
 /// namespace must be the container's own, or `/dev/mqueue` shows the host's.
 ///
 /// Errors: that of the call that failed. See tmpfs(5), mount(2).
-pub fn mount_dev(root: &Path) -> anyhow::Result<()> {
+pub fn mount_dev(root: &Path, devices: &[Device]) -> anyhow::Result<()> {
     enter_mount_point(root, "dev")?;
-    fill(root).context("mounting a minimal /dev")
+    fill(root, devices).context("mounting a minimal /dev")
 }
 
-fn fill(root: &Path) -> anyhow::Result<()> {
+fn fill(root: &Path, devices: &[Device]) -> anyhow::Result<()> {
     // As in Docker it stays writable, so it is small: a container that fills
     // it has spent 64 KiB of the host's memory.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
@@ -77,8 +93,8 @@ fn fill(root: &Path) -> anyhow::Result<()> {
     // We are still below it. The same way leads onto it now, and from here no
     // path goes through anything that the image has made.
     enter_mount_point(root, "dev")?;
-    for (name, ..) in DEVICES {
-        bind_device(name)?;
+    for device in devices {
+        bind_device(device.name)?;
     }
     mount_pts()?;
     mount_shm()?;

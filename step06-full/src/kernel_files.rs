@@ -2,10 +2,8 @@
 //!
 //! `/proc` and `/sys` are the kernel's own doors. Some of the files have no
 //! namespace: they tell about the whole machine, or steer it. Docker hides the
-//! first ("masked paths") and makes the second read-only; the lists here are
-//! its own, and four files more that no program in a container asks for. What
-//! a user namespace refuses anyway is on them too: each layer holds if the
-//! other fails. See proc(5), sysfs(5).
+//! first ("masked paths") and makes the second read-only. See proc(5),
+//! sysfs(5).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,44 +17,55 @@ use step03_mount::enter_mount_point;
 
 use crate::mount_api::bind;
 
-/// Files that tell about the machine or its other users.
-const MASKED_FILES: [&str; 11] = [
-    "proc/config.gz",
-    "proc/interrupts",
-    "proc/iomem",
-    "proc/ioports",
-    "proc/kcore",
-    "proc/key-users",
-    "proc/keys",
-    "proc/latency_stats",
-    "proc/sched_debug",
-    "proc/timer_list",
-    "proc/timer_stats",
-];
+/// What a container may not see of the kernel's files, and what it may not
+/// write to: paths below its root, in `proc` or `sys`.
+pub struct Restrictions<'a> {
+    /// Files that tell about the machine or its other users.
+    pub masked_files: &'a [&'a str],
+    /// Directories that do the same.
+    pub masked_directories: &'a [&'a str],
+    /// Files that change the machine's behaviour when they are written to.
+    pub read_only: &'a [&'a str],
+}
 
-/// Directories that do the same.
-const MASKED_DIRECTORIES: [&str; 5] = [
-    "proc/acpi",
-    "proc/asound",
-    "proc/scsi",
-    "sys/devices/virtual/powercap",
-    "sys/firmware",
-];
+/// Docker's lists, and four files more that no program in a container asks for.
+/// What a user namespace refuses anyway is on them too: each layer holds if the
+/// other fails.
+pub const DOCKERS: Restrictions<'static> = Restrictions {
+    masked_files: &[
+        "proc/config.gz",
+        "proc/interrupts",
+        "proc/iomem",
+        "proc/ioports",
+        "proc/kcore",
+        "proc/key-users",
+        "proc/keys",
+        "proc/latency_stats",
+        "proc/sched_debug",
+        "proc/timer_list",
+        "proc/timer_stats",
+    ],
+    masked_directories: &[
+        "proc/acpi",
+        "proc/asound",
+        "proc/scsi",
+        "sys/devices/virtual/powercap",
+        "sys/firmware",
+    ],
+    read_only: &[
+        "proc/bus",
+        "proc/fs",
+        "proc/irq",
+        "proc/sys",
+        "proc/sysrq-trigger",
+    ],
+};
 
 /// A directory in which there is nothing and nothing can be made: it is there to
 /// have cgroups mounted on it. A file system more would cost more.
 const EMPTY: &str = "sys/fs/cgroup";
 
-/// Files that change the machine's behaviour when they are written to.
-const READ_ONLY: [&str; 5] = [
-    "proc/bus",
-    "proc/fs",
-    "proc/irq",
-    "proc/sys",
-    "proc/sysrq-trigger",
-];
-
-const RESTRICTED: MsFlags = MsFlags::MS_NOSUID
+const FLAGS: MsFlags = MsFlags::MS_NOSUID
     .union(MsFlags::MS_NODEV)
     .union(MsFlags::MS_NOEXEC);
 
@@ -71,12 +80,14 @@ const RESTRICTED: MsFlags = MsFlags::MS_NOSUID
 /// fs/namespace.c.
 pub fn mount_sys(root: &Path) -> anyhow::Result<()> {
     enter_mount_point(root, "sys")?;
-    let flags = RESTRICTED | MsFlags::MS_RDONLY;
+    let flags = FLAGS | MsFlags::MS_RDONLY;
     sys::mount("sysfs", ".", "sysfs", flags, NULL)
         .context("mounting a sysfs of its own")
 }
 
-/// Hides Docker's masked paths and makes its read-only paths read-only.
+/// Hides what is masked, and makes read-only what is to be read only, such as
+/// what [`DOCKERS`] lists; and hides the counters of heat, whose names no list
+/// can have.
 ///
 /// `/proc`, `/sys` and `/dev` of the container must be mounted below `root`:
 /// what covers a file is the container's own `/dev/null`, the node of which
@@ -84,31 +95,32 @@ pub fn mount_sys(root: &Path) -> anyhow::Result<()> {
 /// which nothing is mounted yet. A path that this kernel does not have is
 /// skipped.
 ///
-/// Errors: when one of the three is not mounted, or that of the call that
-/// failed. See mount(2).
-pub fn protect(root: &Path) -> anyhow::Result<()> {
-    cover(root).context("covering what the kernel shows of the host")
+/// Errors: when one of the three is not mounted, when a path lies elsewhere than
+/// below `proc` and `sys`, or that of the call that failed. See mount(2).
+pub fn protect(root: &Path, paths: &Restrictions) -> anyhow::Result<()> {
+    cover(root, paths).context("covering what the kernel shows of the host")
 }
 
-fn cover(root: &Path) -> anyhow::Result<()> {
+fn cover(root: &Path, paths: &Restrictions) -> anyhow::Result<()> {
     sys::chdir(root)?;
     // Only then does a path that is missing mean that this kernel lacks it.
     expect("proc", PROC_SUPER_MAGIC)?;
     expect("sys", SYSFS_MAGIC)?;
     expect("dev", TMPFS_MAGIC)?;
 
-    for path in MASKED_FILES {
-        skip_missing(bind("dev/null", path))?;
+    for path in paths.masked_files {
+        mask("dev/null", path)?;
     }
 
     expect(EMPTY, SYSFS_MAGIC)?;
-    let mut directories = thermal_throttles()?;
-    directories.extend(MASKED_DIRECTORIES.map(PathBuf::from));
-    for path in directories {
-        skip_missing(bind(EMPTY, path))?;
+    for path in paths.masked_directories {
+        mask(EMPTY, path)?;
+    }
+    for path in thermal_throttles()? {
+        mask(EMPTY, &path)?;
     }
 
-    for path in READ_ONLY {
+    for path in paths.read_only {
         make_read_only(path)?;
     }
     Ok(())
@@ -135,6 +147,15 @@ fn thermal_throttles() -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Checks that `path` is one of the kernel's files: what lies elsewhere is the
+/// image's, whose maker could lead us away by a link.
+fn expect_of_the_kernel(path: &Path) -> anyhow::Result<()> {
+    let below = path.starts_with("proc") || path.starts_with("sys");
+    let upwards = path.iter().any(|name| name == "..");
+    ensure!(below && !upwards, "{path:?} is not below proc or sys");
+    Ok(())
+}
+
 /// Checks that `path` is the file system that this program has mounted there.
 fn expect(path: &str, file_system: FsType) -> anyhow::Result<()> {
     ensure!(
@@ -144,11 +165,20 @@ fn expect(path: &str, file_system: FsType) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Hides `path`, if it exists, behind `cover`.
+fn mask(cover: &str, path: impl AsRef<Path>) -> anyhow::Result<()> {
+    let path = path.as_ref();
+    expect_of_the_kernel(path)?;
+    skip_missing(bind(cover, path))?;
+    Ok(())
+}
+
 /// Makes `path` and what lies below it read-only, if it exists.
 ///
 /// File permissions are not enough: `proc/sys/kernel/hostname` and the
 /// settings of the network namespace do belong to the container's root.
-fn make_read_only(path: &str) -> sys::Result<()> {
+fn make_read_only(path: &str) -> anyhow::Result<()> {
+    expect_of_the_kernel(Path::new(path))?;
     // Read-only is a property of a mount, so there must be one exactly here.
     // This bind ignores every other flag; they need a second call.
     if !skip_missing(bind(path, path))? {
@@ -158,8 +188,8 @@ fn make_read_only(path: &str) -> sys::Result<()> {
     // In a user namespace taking one away can be EPERM: it may be locked. See
     // mount_namespaces(7).
     let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
-    flags |= MsFlags::MS_RDONLY | RESTRICTED;
-    sys::mount(NULL, path, NULL, flags, NULL)
+    flags |= MsFlags::MS_RDONLY | FLAGS;
+    Ok(sys::mount(NULL, path, NULL, flags, NULL)?)
 }
 
 /// Whether there was such a file: kernels differ in what they have.
@@ -167,5 +197,20 @@ fn skip_missing(called: sys::Result<()>) -> sys::Result<bool> {
     match called {
         Err(error) if error.errno == Errno::ENOENT => Ok(false),
         result => result.map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_kernel_shows_is_covered() {
+        for path in ["proc/keys", "sys/firmware", "proc", "sys//x/"] {
+            expect_of_the_kernel(Path::new(path)).expect(path);
+        }
+        for path in ["", "/proc/keys", "etc/passwd", "procx", "proc/../etc"] {
+            expect_of_the_kernel(Path::new(path)).expect_err(path);
+        }
     }
 }

@@ -67,15 +67,15 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
         volumes::mount(&volumes, sources, &root)?;
         step03_mount::mount_proc(&root)?;
         kernel_files::mount_sys(&root)?;
-        devices::mount_dev(&root)?;
-        kernel_files::protect(&root)?;
+        devices::mount_dev(&root, &devices::HARMLESS)?;
+        kernel_files::protect(&root, &kernel_files::DOCKERS)?;
         cgroup_files::mount(&root, &cgroup)?;
         names::mount_files(&root, &args.hostname, args.volumes.read_only)?;
         args.volumes.protect_root(&root)?;
         step03_mount::enter_root(&root)?;
-        privileges::drop()?;
+        privileges::reduce_to(&privileges::KEPT)?;
         landlock::confine()?;
-        seccomp::install()?;
+        seccomp::install(&seccomp::filter())?;
         let workload = workload.with_fresh_environment(&args.hostname);
         step02_pid::init(&workload.started_by(stub::make()?))
     };

@@ -37,28 +37,28 @@ pub const KEPT: [u32; 12] = [
     sys::CAP_SYS_CHROOT,
 ];
 
-/// Gives up every capability but [`KEPT`], for this process and for whatever
-/// it executes, and sets `no_new_privs`.
+/// Gives up every capability but the `kept` ones, such as [`KEPT`], for this
+/// process and for whatever it executes, and sets `no_new_privs`.
 ///
 /// Must run as root of the user namespace and after everything that needs one
 /// of the lost capabilities, mounting above all. There is no way back. See
 /// capabilities(7).
-pub fn drop() -> anyhow::Result<()> {
-    reduce().context("dropping privileges")
+pub fn reduce_to(kept: &[u32]) -> anyhow::Result<()> {
+    reduce(kept).context("dropping privileges")
 }
 
-fn reduce() -> sys::Result<()> {
+fn reduce(kept: &[u32]) -> sys::Result<()> {
     // The bounding set first: changing it takes CAP_SETPCAP. It decides what
     // execve(2) gives to a program that is run by uid 0, so without this the
     // command would get back all that is dropped below.
-    bound()?;
+    bound(kept)?;
 
     // Inheritable and ambient capabilities are the two ways to hand some to a
     // program that isn't run by root. Nobody here needs them. The others are
     // what this process may do (effective), and what it could take back
     // (permitted).
     sys::prctl(sys::PR_CAP_AMBIENT, sys::PR_CAP_AMBIENT_CLEAR_ALL)?;
-    let kept = KEPT.iter().map(|number| 1 << number).sum();
+    let kept = kept.iter().fold(0, |set, number| set | 1 << number);
     sys::capset(&Capabilities {
         effective: kept,
         permitted: kept,
@@ -76,12 +76,12 @@ fn reduce() -> sys::Result<()> {
     sys::prctl(sys::PR_SET_DUMPABLE, 0)
 }
 
-/// Reduces the bounding set to [`KEPT`].
+/// Reduces the bounding set to the `kept` capabilities.
 ///
 /// The loop runs over numbers, up to the last one that the kernel knows: a
 /// capability that a newer one has added is dropped as well.
-fn bound() -> sys::Result<()> {
-    for capability in (0..64).filter(|number| !KEPT.contains(number)) {
+fn bound(kept: &[u32]) -> sys::Result<()> {
+    for capability in (0..64).filter(|number| !kept.contains(number)) {
         match sys::prctl(sys::PR_CAPBSET_DROP, capability) {
             // The last one was the kernel's last. (It is also in
             // /proc/sys/kernel/cap_last_cap, but /proc may not be there.)

@@ -85,19 +85,19 @@ const ARCHITECTURE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xC000_00B7;
 
-/// Installs the filter, for this process and all its descendants.
+/// Installs `filter`, for this process and all its descendants.
 ///
-/// Must run after [`privileges::drop`](crate::privileges::drop): without
+/// Must run after [`reduce_to`](crate::privileges::reduce_to): without
 /// `CAP_SYS_ADMIN` the kernel takes a filter only from a process that has set
 /// `no_new_privs`, so that a filter can't lie to a set-user-ID program. And it
 /// must be the last step before the init: from here on mount(2), unshare(2)
 /// and sethostname(2) are refused to ourselves, too. See seccomp(2).
-pub fn install() -> anyhow::Result<()> {
-    sys::seccomp_set_mode_filter(&filter())
+pub fn install(filter: &[sock_filter]) -> anyhow::Result<()> {
+    sys::seccomp_set_mode_filter(filter)
         .context("installing the filter of system calls")
 }
 
-/// The whole program, as bpf(4) instructions: what it answers depends on the
+/// The filter of step 6, as bpf(4) instructions: what it answers depends on the
 /// architecture, then on the number, and for five calls on an argument.
 pub fn filter() -> Vec<sock_filter> {
     let mut program = Program::default();

@@ -358,7 +358,9 @@ fn sysfs() -> anyhow::Result<()> {
 }
 
 fn own_devices() -> anyhow::Result<()> {
-    inside(MOUNT | IPC, || devices::mount_dev(&stage()?))
+    inside(MOUNT | IPC, || {
+        devices::mount_dev(&stage()?, &devices::HARMLESS)
+    })
 }
 
 /// All that is mounted over, or in, what the kernel shows.
@@ -369,8 +371,8 @@ fn covers() -> anyhow::Result<()> {
         make_directory(&root.join("etc"))?;
         step03_mount::mount_proc(&root)?;
         kernel_files::mount_sys(&root)?;
-        devices::mount_dev(&root)?;
-        kernel_files::protect(&root)?;
+        devices::mount_dev(&root, &devices::HARMLESS)?;
+        kernel_files::protect(&root, &kernel_files::DOCKERS)?;
         cgroup_files::mount(&root, &cgroup)?;
         names::mount_files(&root, "box", false)
     })
@@ -381,13 +383,13 @@ fn program_in_memory() -> anyhow::Result<()> {
 }
 
 fn fewer_capabilities() -> anyhow::Result<()> {
-    inside(NO_NAMESPACE, privileges::drop)
+    inside(NO_NAMESPACE, || privileges::reduce_to(&privileges::KEPT))
 }
 
 fn seccomp_filter() -> anyhow::Result<()> {
     inside(NO_NAMESPACE, || {
-        privileges::drop()?;
-        seccomp::install()
+        privileges::reduce_to(&privileges::KEPT)?;
+        seccomp::install(&seccomp::filter())
     })
 }
 
@@ -397,10 +399,10 @@ fn second_wall() -> anyhow::Result<()> {
     version.context("landlock_create_ruleset(): no version that would do")?;
     inside(MOUNT | IPC, || {
         let root = stage()?;
-        devices::mount_dev(&root)?;
+        devices::mount_dev(&root, &devices::HARMLESS)?;
         step03_mount::mount_root(&root)?;
         step03_mount::enter_root(&root)?;
-        privileges::drop()?;
+        privileges::reduce_to(&privileges::KEPT)?;
         landlock::confine()
     })
 }
