@@ -22,7 +22,7 @@ pub(crate) use child::end_as_the_command;
 pub(crate) use descriptors::close_own_descriptors;
 pub(crate) use fork::vfork;
 pub use fork::{exit, fork};
-pub use gate::{News, die_with_parent, tell};
+pub use gate::{EndsWith, Gate, News, die_with_parent, tell};
 pub use init::exit_as;
 pub use new_process::NewProcess;
 pub use signals::{pass_on, pass_on_to_group};

@@ -1,6 +1,7 @@
 //! A cgroup is a directory: made by mkdir(2), set by writing to the files that
 //! the kernel puts into it, removed by rmdir(2).
 
+use std::mem::{self, ManuallyDrop};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread::sleep;
@@ -46,6 +47,11 @@ impl Directory {
     ) -> anyhow::Result<()> {
         Ok(write_kernel_file(self.path.join(file), &value.to_string())?)
     }
+
+    /// Leaves its removal to whoever gets the path.
+    pub(crate) fn hand_over(self) -> PathBuf {
+        mem::take(&mut ManuallyDrop::new(self).path)
+    }
 }
 
 impl Drop for Directory {
@@ -57,8 +63,9 @@ impl Drop for Directory {
 }
 
 /// Removes a cgroup whose processes have ended; `EBUSY` means that the kernel
-/// is not done yet with one of them.
-pub(crate) fn remove(path: &Path) {
+/// is not done yet with one of them. One that can't be removed is left, with a
+/// warning.
+pub fn remove(path: &Path) {
     let mut removed = sys::rmdir(path);
     for _ in 0..100 {
         match &removed {

@@ -14,7 +14,7 @@
 //! cgroups(7).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use common::errors;
@@ -39,6 +39,7 @@ mod waived;
 mod leftovers;
 
 use directory::Directory;
+pub use directory::remove;
 use leftovers::Name;
 use limits::Limit;
 pub use limits::Limits;
@@ -136,6 +137,16 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+
+    /// Gives the cgroup to whoever gets these directories, and is to [`remove`]
+    /// them: it stays when this process ends.
+    ///
+    /// Nobody takes it away from under a process in it. Once it is empty, and its
+    /// creator is gone, the next [`Cgroup::create`] beside it may.
+    pub fn hand_over(self) -> Vec<PathBuf> {
+        let directories = self.parts.into_iter().map(|part| part.directory);
+        directories.map(Directory::hand_over).collect()
     }
 
     /// The directories of the cgroup on the host, and the tree of each.

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, process::ExitCode, sync::OnceLock};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use libc::c_int;
 use nix::{
     sys::signal::Signal,
@@ -10,7 +10,7 @@ use nix::{
 };
 
 use super::{
-    Change, End, News, end,
+    Change, End, EndsWith, News, end,
     gate::Gate,
     pass_on, reap,
     signals::{self, Event},
@@ -26,6 +26,7 @@ pub struct Child {
     pid: Pid,
     /// From step 2 on; without one it is the command itself.
     has_init: bool,
+    ends_with: EndsWith,
     gate: Gate,
     terminal: Option<Terminal>,
     running: bool,
@@ -38,12 +39,14 @@ impl Child {
     pub(super) fn new(
         pid: Pid,
         has_init: bool,
+        ends_with: EndsWith,
         gate: Gate,
         terminal: Option<Terminal>,
     ) -> anyhow::Result<Child> {
         let child = Child {
             pid,
             has_init,
+            ends_with,
             gate,
             terminal,
             running: true,
@@ -63,6 +66,25 @@ impl Child {
     /// itself sees another one.
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Gives the process to somebody else: its gate, which is still closed or
+    /// was opened, is returned, and it is not killed when we are gone.
+    ///
+    /// Whoever waits for it from now on must be its parent, or does so by
+    /// pidfd_open(2).
+    ///
+    /// # Errors
+    /// It ends with us: with the gate in other hands, it would not see that we
+    /// are gone.
+    pub fn hand_over(mut self) -> anyhow::Result<Gate> {
+        ensure!(
+            self.ends_with == EndsWith::Nobody,
+            "a process that ends with us can't be given to others"
+        );
+        let gate = self.gate.for_another()?;
+        self.running = false;
+        Ok(gate)
     }
 
     /// Opens the gate: everything that the parent has to prepare is done.

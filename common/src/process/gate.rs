@@ -1,15 +1,18 @@
-//! The gate: holds a new process until its parent has prepared everything, and
-//! tells it later whether the parent is still alive.
+//! The gate: holds a new process until everything is prepared for it, and tells
+//! it later whether its parent is still alive.
 //!
 //! It is a pair of connected sockets. The parent keeps its end for its whole
 //! life, so a hang-up means that the parent is dead. A pipe with a byte in it
 //! would not do: the byte survives a parent that died before the child could
 //! ask to be killed along with it.
+//!
+//! A descriptor can be given away: who gets the parent's end decides from then
+//! on whether the gate is opened.
 
 use std::{
     io::{Read, Write},
     os::{
-        fd::{AsFd, AsRawFd, RawFd},
+        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
     sync::OnceLock,
@@ -42,11 +45,41 @@ pub enum News {
     EndedByInterrupt = b'i',
 }
 
-/// The parent's end.
-pub(super) struct Gate(UnixStream);
+/// Whose end is the end of the container's process, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EndsWith {
+    /// That of the process which creates it, however it ends: a container that
+    /// was started at a terminal leaves nothing behind.
+    #[default]
+    Creator,
+    /// Nobody's: it goes on until its own end. Only if nobody is left who could
+    /// open its gate, it ends there.
+    Nobody,
+}
 
-/// The child's end; set once, in the child.
-static CHILDS_END: OnceLock<UnixStream> = OnceLock::new();
+/// The parent's end.
+///
+/// It can be turned into a descriptor and back, so that another process may
+/// have it: one that was forked meanwhile, or that got it through a socket. See
+/// unix(7), `SCM_RIGHTS`.
+#[derive(Debug)]
+pub struct Gate(UnixStream);
+
+impl From<Gate> for OwnedFd {
+    fn from(Gate(end): Gate) -> OwnedFd {
+        end.into()
+    }
+}
+
+impl From<OwnedFd> for Gate {
+    fn from(end: OwnedFd) -> Gate {
+        Gate(end.into())
+    }
+}
+
+/// The child's end, and what it means when the other one is closed; set once, in
+/// the child.
+static CHILDS_END: OnceLock<(UnixStream, EndsWith)> = OnceLock::new();
 
 /// Makes a closed gate: the parent's end and the child's. Both are closed on
 /// exec.
@@ -58,7 +91,7 @@ pub(super) fn new() -> anyhow::Result<(Gate, UnixStream)> {
 
 impl Gate {
     /// Lets the child go on.
-    pub(super) fn open(&self) -> anyhow::Result<()> {
+    pub fn open(&self) -> anyhow::Result<()> {
         (&self.0).write_all(b"!").context("write(gate)")
     }
 
@@ -76,6 +109,14 @@ impl Gate {
         Ok(())
     }
 
+    /// The same end once more, for somebody who does not listen.
+    pub(super) fn for_another(&self) -> anyhow::Result<Gate> {
+        let end = self.0.try_clone().context("dup(gate)")?;
+        fcntl(&end, FcntlArg::F_SETFL(OFlag::empty()))
+            .context("fcntl(gate, F_SETFL, 0)")?;
+        Ok(Gate(end))
+    }
+
     /// Takes what the child has said. Each of the news is there once, however
     /// often it was told.
     pub(super) fn news(&self) -> Vec<News> {
@@ -91,12 +132,15 @@ impl Gate {
     }
 }
 
-/// In the child: waits until the parent opens the gate.
-pub(super) fn wait(childs_end: UnixStream) -> anyhow::Result<()> {
-    let end = CHILDS_END.get_or_init(|| childs_end);
+/// In the child: waits until the gate is opened.
+pub(super) fn wait(
+    childs_end: UnixStream,
+    ends_with: EndsWith,
+) -> anyhow::Result<()> {
+    let (end, _) = CHILDS_END.get_or_init(|| (childs_end, ends_with));
     die_with_parent()?;
     let mut byte = [0];
-    // Nothing to read means that the parent has given up or is dead. It has
+    // Nothing to read means that the other side has given up or is dead. It has
     // said why, so there is nothing to add.
     if { end }.read(&mut byte).context("read(gate)")? == 0 {
         exit(FAILED);
@@ -104,16 +148,20 @@ pub(super) fn wait(childs_end: UnixStream) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has the kernel kill this process when its parent dies. To be called again
-/// after each change of user or group ids, which takes it back. See prctl(2),
-/// PR_SET_PDEATHSIG.
+/// Has the kernel kill this process when its parent dies, unless it
+/// [ends with nobody](EndsWith::Nobody). To be called again after each change of
+/// user or group ids, which takes it back. See prctl(2), PR_SET_PDEATHSIG.
 pub fn die_with_parent() -> anyhow::Result<()> {
+    let childs_end = CHILDS_END.get();
+    if let Some((_, EndsWith::Nobody)) = childs_end {
+        return Ok(());
+    }
     prctl::set_pdeathsig(Signal::SIGKILL)
         .context("prctl(PR_SET_PDEATHSIG, SIGKILL)")?;
 
     // A parent that died before this call sends no signal any more. The gate
     // tells: its other end is closed.
-    let Some(end) = CHILDS_END.get() else {
+    let Some((end, _)) = childs_end else {
         return Ok(());
     };
     let mut ends = [PollFd::new(end.as_fd(), PollFlags::empty())];
@@ -127,7 +175,7 @@ pub fn die_with_parent() -> anyhow::Result<()> {
 
 /// The number of the child's end, in the child.
 pub(super) fn childs_end() -> Option<RawFd> {
-    CHILDS_END.get().map(|end| end.as_raw_fd())
+    CHILDS_END.get().map(|(end, _)| end.as_raw_fd())
 }
 
 /// Whether we are the child, and have passed the gate.
@@ -139,7 +187,7 @@ pub(super) fn is_behind_us() -> bool {
 /// parent of number 1 and not of the command. Nobody waits for it: if the parent
 /// does not listen, or not any more, the news is lost.
 pub fn tell(news: News) -> anyhow::Result<()> {
-    let Some(end) = CHILDS_END.get() else {
+    let Some((end, _)) = CHILDS_END.get() else {
         return Ok(());
     };
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;

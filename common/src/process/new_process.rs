@@ -5,7 +5,9 @@ use std::{convert::Infallible, os::fd::BorrowedFd};
 use anyhow::Context;
 use nix::{errno::Errno, fcntl::OFlag, sched::CloneFlags, unistd::ForkResult};
 
-use super::{Child, fork::run_to_end, gate, signals, terminal::Terminal};
+use super::{
+    Child, EndsWith, fork::run_to_end, gate, signals, terminal::Terminal,
+};
 use crate::sys;
 
 /// The container's process to be: what it shall be born with.
@@ -16,6 +18,8 @@ pub struct NewProcess<'fd> {
     /// system. See CLONE_INTO_CGROUP in clone(2). Where clone3(2) is refused,
     /// the process moves there before it runs anything else.
     pub cgroup: Option<BorrowedFd<'fd>>,
+    /// Whose end is its end.
+    pub ends_with: EndsWith,
 }
 
 impl Default for NewProcess<'_> {
@@ -24,6 +28,7 @@ impl Default for NewProcess<'_> {
         NewProcess {
             flags: CloneFlags::empty(),
             cgroup: None,
+            ends_with: EndsWith::default(),
         }
     }
 }
@@ -44,7 +49,7 @@ impl NewProcess<'_> {
         container: impl FnOnce() -> anyhow::Result<Infallible>,
     ) -> anyhow::Result<Child> {
         signals::block()?;
-        let terminal = Terminal::find()
+        let terminal = Terminal::find(self.ends_with)
             .context("looking for the terminal of this session")?;
         let (gate, childs_end) =
             gate::new().context("creating the container's process")?;
@@ -70,7 +75,7 @@ impl NewProcess<'_> {
                     // Now, so that a Ctrl-C reaches it only through us.
                     Terminal::part(&terminal)
                         .context("leaving the session of the caller")?;
-                    gate::wait(childs_end)?;
+                    gate::wait(childs_end, self.ends_with)?;
                     still_to_join
                         .map_or(Ok(()), join)
                         .context("joining the cgroup")?;
@@ -79,7 +84,7 @@ impl NewProcess<'_> {
             }
             ForkResult::Parent { child } => {
                 let has_init = self.flags.contains(CloneFlags::CLONE_NEWPID);
-                Child::new(child, has_init, gate, terminal)
+                Child::new(child, has_init, self.ends_with, gate, terminal)
             }
         }
     }

@@ -24,7 +24,7 @@ use nix::{
     unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp},
 };
 
-use super::Stat;
+use super::{EndsWith, Stat};
 use crate::{errors, host::files::by_number, sys};
 
 /// The controlling terminal of our session, if it is our standard input, output
@@ -54,8 +54,11 @@ struct State {
 }
 
 impl Terminal {
-    /// Looks for it. To be called before the container's process exists.
-    pub(super) fn find() -> anyhow::Result<Option<Terminal>> {
+    /// Looks for it. To be called before the container's process exists. One that
+    /// outlives us can't have it: it is ours.
+    pub(super) fn find(
+        ends_with: EndsWith,
+    ) -> anyhow::Result<Option<Terminal>> {
         let files = sys::standard_streams();
         // Anything else than our controlling terminal is ENOTTY.
         let Some(file) = files.iter().find(|file| tcgetpgrp(file).is_ok())
@@ -69,7 +72,10 @@ impl Terminal {
         // control would only stop a container that reads from it, and not one
         // that takes it: see tcsetpgrp(3) about those who block SIGTTOU.
         let is_typed = stdin().is_terminal();
-        let shared = is_typed && is_ours && stdout().is_terminal();
+        let shared = is_typed
+            && is_ours
+            && stdout().is_terminal()
+            && ends_with == EndsWith::Creator;
         if is_typed && !shared {
             let null = File::open("/dev/null").context("open(/dev/null)")?;
             replace(stdin(), null.into())?;
