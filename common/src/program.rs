@@ -34,11 +34,15 @@ type Run<A> = fn(&A, &Workload) -> anyhow::Result<ExitCode>;
 /// isolated in it.
 pub struct Program<A> {
     run: Run<A>,
-    commands: Vec<(Command, Action)>,
+    commands: Vec<(Command, Action<ExitCode>)>,
+    options: Vec<(Augment, Action<()>)>,
 }
 
-/// A subcommand that a step adds.
-type Action = Box<dyn Fn(&ArgMatches) -> anyhow::Result<ExitCode>>;
+/// What is done with what stands on the command line.
+type Action<T> = Box<dyn Fn(&ArgMatches) -> anyhow::Result<T>>;
+
+/// Adds options to a command.
+type Augment = fn(Command) -> Command;
 
 impl<A: Args> Program<A> {
     /// A program that runs its containers by `run`. `A` are the step's options.
@@ -46,7 +50,21 @@ impl<A: Args> Program<A> {
         Program {
             run,
             commands: Vec::new(),
+            options: Vec::new(),
         }
+    }
+
+    /// Adds options that stand before the subcommand and hold for all of them.
+    /// `take` gets them before the subcommand begins.
+    #[must_use]
+    pub fn options<O: Args + 'static>(
+        mut self,
+        take: fn(&O) -> anyhow::Result<()>,
+    ) -> Program<A> {
+        let take: Action<()> =
+            Box::new(move |matches| take(&O::from_arg_matches(matches)?));
+        self.options.push((O::augment_args, take));
+        self
     }
 
     /// Adds a subcommand.
@@ -57,7 +75,7 @@ impl<A: Args> Program<A> {
         action: fn(&D) -> anyhow::Result<ExitCode>,
     ) -> Program<A> {
         let command = D::augment_args(Command::new(name));
-        let action: Action =
+        let action: Action<ExitCode> =
             Box::new(move |matches| action(&D::from_arg_matches(matches)?));
         self.commands.push((command, action));
         self
@@ -85,6 +103,9 @@ impl<A: Args> Program<A> {
     }
 
     fn act(&self, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+        for (_, take) in &self.options {
+            take(matches)?;
+        }
         match matches.subcommand() {
             Some(("run", matches)) => {
                 let options = A::from_arg_matches(matches)?;
@@ -135,7 +156,10 @@ impl<A: Args> Program<A> {
 
     fn command_line(&self) -> Command {
         let printable = escaped(program_name());
-        Command::new(program_name())
+        let command = Command::new(program_name());
+        let options = self.options.iter();
+        options
+            .fold(command, |command, (augment, _)| augment(command))
             .bin_name(&printable)
             .display_name(&printable)
             .version(env!("CARGO_PKG_VERSION"))
@@ -304,4 +328,42 @@ fn in_one_line(mut usage: Error, program: &Command) -> anyhow::Error {
     }
     advice += "see --help";
     anyhow::Error::msg(wrong).context(errors::Hint { advice, page: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+
+    #[derive(Args)]
+    struct Nothing {}
+
+    #[derive(Args)]
+    struct Global {
+        #[arg(long)]
+        root: Option<PathBuf>,
+    }
+
+    static ROOT: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+    #[test]
+    fn options_before_the_subcommand_hold_for_it() {
+        let take = |global: &Global| {
+            ROOT.get_or_init(|| global.root.clone());
+            Ok(())
+        };
+        let program = Program::new(|_: &Nothing, _| unreachable!())
+            .options(take)
+            .subcommand("state", |_: &Nothing| {
+                assert_eq!(ROOT.get(), Some(&Some("/run/x".into())));
+                Ok(ExitCode::SUCCESS)
+            });
+        let parse = |line: &str| {
+            program.command_line().try_get_matches_from(line.split(' '))
+        };
+        let matches = parse("program --root /run/x state").expect("is known");
+        program.act(&matches).expect("state is called");
+        parse("program state --root /run/x").expect_err("it stands before");
+    }
 }
