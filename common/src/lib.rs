@@ -25,4 +25,4 @@ mod workload;
 pub use host::rootless;
 pub use process::{Child, NewProcess};
 pub use program::Program;
-pub use workload::Workload;
+pub use workload::{ImageSays, Workload};

@@ -160,6 +160,8 @@ impl<A: Args> Program<A> {
         let options = self.options.iter();
         options
             .fold(command, |command, (augment, _)| augment(command))
+            // What their own documentation says is not about the program.
+            .about(None::<&str>)
             .bin_name(&printable)
             .display_name(&printable)
             .version(env!("CARGO_PKG_VERSION"))
@@ -249,16 +251,13 @@ fn as_with_docker() -> [Arg; 3] {
 }
 
 fn workload(matches: &ArgMatches) -> Workload {
-    let mut command: Vec<OsString> = many(matches, "command");
-    let mut environment = Vec::new();
-    if command.is_empty() {
-        command.push("sh".into());
-        // The prompt of a shell should say where one is.
-        environment.push(("PS1".into(), "$(hostname)# ".into()));
-    }
-    environment.extend(many(matches, "env"));
+    let command: Vec<OsString> = many(matches, "command");
+    let environment = many(matches, "env");
     let workdir = matches.get_one::<PathBuf>("workdir").cloned();
-    Workload::new(command, environment, workdir)
+    match command.is_empty() {
+        true => Workload::shell(environment, workdir),
+        false => Workload::new(command, environment, workdir),
+    }
 }
 
 fn many<T: Clone + Send + Sync + 'static>(

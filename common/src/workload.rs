@@ -13,7 +13,7 @@ use std::{
     rc::Rc,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, ResolveFlag},
@@ -28,8 +28,10 @@ use crate::{
 };
 
 mod command;
+mod user;
 
 use command::Command;
+use user::Account;
 
 /// Where commands are looked for when nothing else is said.
 const DEFAULT_PATH: &str =
@@ -42,14 +44,32 @@ pub struct Workload {
     command: Vec<OsString>,
     /// The whole environment, later settings last.
     environment: Vec<(OsString, OsString)>,
-    /// How many settings at the end of `environment` come from `--env`.
+    /// How many settings at the end of `environment` come from `--env`, or from
+    /// the image.
     asked_for: usize,
+    /// Nobody has given the command: it is a shell.
+    is_default: bool,
     /// The working directory of the command, seen from inside.
     workdir: Option<PathBuf>,
+    /// Whom the command runs as, if not as root.
+    user: Option<String>,
     /// It runs in place of the command.
     function: Option<Function>,
     /// The program that starts the command.
     launcher: Option<Rc<OwnedFd>>,
+}
+
+/// What an image says about the commands that run in it.
+#[derive(Clone, Debug, Default)]
+pub struct ImageSays {
+    /// What each command begins with.
+    pub entrypoint: Vec<OsString>,
+    /// The command, where none is given.
+    pub command: Vec<OsString>,
+    /// Names and values.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where the command begins.
+    pub workdir: Option<PathBuf>,
 }
 
 /// A function that runs in place of a command.
@@ -77,9 +97,23 @@ impl Workload {
             command,
             environment,
             asked_for,
+            is_default: false,
             workdir,
+            user: None,
             function: None,
             launcher: None,
+        }
+    }
+
+    /// A shell, since no command was given: its prompt says where one is.
+    pub(crate) fn shell(
+        mut extra: Vec<(OsString, OsString)>,
+        workdir: Option<PathBuf>,
+    ) -> Workload {
+        extra.insert(0, ("PS1".into(), "$(hostname)# ".into()));
+        Workload {
+            is_default: true,
+            ..Workload::new(vec!["sh".into()], extra, workdir)
         }
     }
 
@@ -116,6 +150,51 @@ impl Workload {
             environment: fresh,
             ..self.clone()
         }
+    }
+
+    /// The same workload in an image that has something to say about it: what
+    /// the command begins with, what it is where none was given, its
+    /// environment and where it begins. What was asked for on the command line
+    /// counts more.
+    ///
+    /// # Errors
+    /// There is no command, neither given nor the image's.
+    pub fn in_image(&self, image: ImageSays) -> anyhow::Result<Workload> {
+        if self.function.is_some() {
+            return Ok(self.clone());
+        }
+        let mut command = image.entrypoint;
+        command.extend(match self.is_default {
+            true => image.command,
+            false => self.command.clone(),
+        });
+        ensure!(!command.is_empty(), "the image has no command: name one");
+        let mut environment = self.environment.clone();
+        let ours = environment.len() - self.asked_for;
+        // That of our own shell.
+        let mut asked_for = environment.split_off(ours);
+        if self.is_default {
+            asked_for.remove(0);
+        }
+        let settings = image.environment.len();
+        environment.extend(image.environment);
+        let asked_for_count = settings + asked_for.len();
+        environment.extend(asked_for);
+        Ok(Workload {
+            command,
+            environment,
+            asked_for: asked_for_count,
+            is_default: false,
+            workdir: self.workdir.clone().or(image.workdir),
+            ..self.clone()
+        })
+    }
+
+    /// The same workload, run as `user`: `NAME[:GROUP]`, each a name that the
+    /// container's own `/etc/passwd` and `/etc/group` have, or a number.
+    #[must_use]
+    pub fn as_user(self, user: Option<String>) -> Workload {
+        Workload { user, ..self }
     }
 
     /// The same workload, started by `launcher`: a program that executes the
@@ -194,7 +273,26 @@ impl Workload {
             .find()
             .map_err(|(path, errno)| self.cannot_run(&path, errno))?;
         let arguments = self.command.iter().map(c_string).collect();
-        Ok(Command::new(file, arguments, self.environment()))
+        let user = self.user.as_deref().map(|user| {
+            Account::find(user).with_context(|| format!("becoming {user:?}"))
+        });
+        let user = user.transpose()?;
+        let environment = match &user {
+            Some(user) => self.at_home(&user.home).environment(),
+            None => self.environment(),
+        };
+        Ok(Command::new(file, arguments, environment, user))
+    }
+
+    /// The same workload of somebody who is at home there, unless something else
+    /// was asked for.
+    fn at_home(&self, home: &OsStr) -> Workload {
+        let mut workload = self.clone();
+        let ours = workload.environment.len() - workload.asked_for;
+        let setting = ("HOME".into(), home.to_owned());
+        workload.environment.insert(ours, setting);
+        workload.asked_for += 1;
+        workload
     }
 
     /// The first file that the command's name can mean and that may be

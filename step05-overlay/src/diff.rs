@@ -71,6 +71,23 @@ pub fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Calls `changed` with a letter, as [`diff`] prints it, and a path for each
+/// difference that the directory `upper` makes on top of the layers `lower`,
+/// which are given from the top.
+///
+/// # Errors
+///
+/// A directory can't be read; or that of `changed`.
+pub fn changes(
+    upper: &Path,
+    lower: &[PathBuf],
+    changed: impl FnMut(char, &[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let open = |dir: &Path| anyhow::Ok(Layer::new(open_directory(dir)?));
+    let below = lower.iter().map(|dir| open(dir));
+    compare(open(upper)?, below.collect::<Result<_, _>>()?, changed)
+}
+
 fn upper(dir: &Path) -> anyhow::Result<Layer> {
     let kept = open_directory(dir)?;
     let upper =

@@ -31,7 +31,7 @@ use nix::{
     sys::statvfs::FsFlags,
 };
 
-pub use diff::{Diff, diff};
+pub use diff::{Diff, changes, diff};
 pub use kept::Kept;
 pub use layers::{Layers, OpenLayers};
 

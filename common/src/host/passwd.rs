@@ -25,15 +25,20 @@ impl User {
 
     /// The same in what was read from the file already.
     pub fn find_in(passwd: &str, uid: u32) -> Option<User> {
-        passwd.lines().find_map(|line| {
+        User::all(passwd).find(|user| user.uid == uid)
+    }
+
+    /// All users in such a text; what is no line of one is left out.
+    pub fn all(passwd: &str) -> impl Iterator<Item = User> {
+        passwd.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, id, group, _, home, ..] = fields[..] else {
+            let [name, _, uid, gid, _, home, ..] = fields[..] else {
                 return None;
             };
-            (id.parse() == Ok(uid)).then_some(User {
+            Some(User {
                 name: name.into(),
-                uid,
-                gid: group.parse().ok()?,
+                uid: uid.parse().ok()?,
+                gid: gid.parse().ok()?,
                 home: home.into(),
             })
         })

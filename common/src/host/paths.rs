@@ -33,7 +33,7 @@ const LINKS_MAX: u32 = 40;
 /// # Errors
 /// Somebody else could exchange a part of the path; or that of the call that
 /// failed.
-pub(crate) fn way_to(path: &Path) -> anyhow::Result<PathBuf> {
+pub fn way_to(path: &Path) -> anyhow::Result<PathBuf> {
     let mut owners = vec![0, geteuid().as_raw()];
     let (_, way) = walk(path, |status, place| {
         if place == Path::new("/") {

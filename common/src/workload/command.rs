@@ -19,6 +19,7 @@ use nix::{
     unistd::Pid,
 };
 
+use super::user::Account;
 use crate::process::{signals, vfork, wait};
 
 /// Where a launcher writes its errno.
@@ -32,6 +33,8 @@ pub(crate) struct Command {
     /// That file, and the arguments behind it.
     path_and_arguments: Strings,
     environment: Strings,
+    /// Whom it runs as, if not as we do.
+    user: Option<Account>,
 }
 
 impl Command {
@@ -39,6 +42,7 @@ impl Command {
         file: PathBuf,
         arguments: Vec<CString>,
         environment: Vec<CString>,
+        user: Option<Account>,
     ) -> Command {
         // A file that was found has no NUL in its name.
         let path = CString::new(file.clone().into_os_string().into_vec());
@@ -48,14 +52,15 @@ impl Command {
             file,
             path_and_arguments: Strings::new(path_and_arguments),
             environment: Strings::new(environment),
+            user,
         }
     }
 
     /// Becomes the command, with no signal blocked: the mask survives the exec.
     /// Returns only if it fails. See execve(2).
     pub(crate) fn exec(&self) -> Errno {
-        if signals::unblock().is_err() {
-            return Errno::last();
+        if let Err(errno) = self.prepare() {
+            return errno;
         }
         let [path, arguments @ ..] = self.path_and_arguments.pointers() else {
             return Errno::EFAULT;
@@ -66,6 +71,12 @@ impl Command {
             libc::execve(*path, arguments.as_ptr(), self.environment.as_ptr())
         };
         Errno::last()
+    }
+
+    /// What is left to be done in the process that becomes the command.
+    fn prepare(&self) -> Result<(), Errno> {
+        self.user.as_ref().map_or(Ok(()), Account::become_it)?;
+        signals::unblock().map_err(|_| Errno::last())
     }
 
     /// Creates a child that becomes the command by way of the program
@@ -103,8 +114,8 @@ impl Command {
         if unsafe { libc::dup2(report.as_raw_fd(), REPORT) } == -1 {
             return Errno::last();
         }
-        if signals::unblock().is_err() {
-            return Errno::last();
+        if let Err(errno) = self.prepare() {
+            return errno;
         }
         // SAFETY: as in `exec`; the path is empty, and the descriptor open.
         unsafe {

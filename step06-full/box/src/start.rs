@@ -1,0 +1,121 @@
+//! What a container is started of: an image, or this machine's own tools.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use common::{ImageSays, Workload, rootfs};
+use step05_overlay::Layers;
+use step06_image::{Image, Reference};
+
+use crate::{output, store};
+
+/// Which image, and what of it counts.
+#[derive(clap::Args)]
+pub(crate) struct From {
+    /// Image: [HOST/]NAME[:TAG], dir:PATH, oci:PATH[:TAG] or
+    /// docker-archive:PATH [default: one made of this machine's own tools]
+    #[arg(value_name = "IMAGE")]
+    image: Option<Reference>,
+    /// Run as this user of the container, a name or a number
+    #[arg(short, long, value_name = "NAME[:GROUP]")]
+    user: Option<String>,
+    /// Command that the image's command is given to; "" for none
+    #[arg(long, value_name = "COMMAND")]
+    entrypoint: Option<OsString>,
+    /// Keep what the container writes, in DIR/upper [default: keep nothing]
+    #[arg(long, value_name = "DIR")]
+    upper: Option<PathBuf>,
+    /// Talk to registries without encryption
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// The image, ready.
+pub(crate) struct Start<'a> {
+    options: &'a From,
+    image: Option<Image>,
+}
+
+impl From {
+    /// Finds the image; fetches it, if it is not here.
+    pub(crate) fn image(&self) -> anyhow::Result<Start<'_>> {
+        let image = self.image.as_ref().map(|it| find(it, self.insecure));
+        Ok(Start {
+            options: self,
+            image: image.transpose()?,
+        })
+    }
+}
+
+/// What is on this machine's disk may be another image by now.
+fn find(reference: &Reference, insecure: bool) -> anyhow::Result<Image> {
+    let images = store::open()?;
+    let known = match reference.is_local() {
+        true => None,
+        false => images.find(reference)?,
+    };
+    match known {
+        Some(image) => Ok(image),
+        None => output::while_pulling(|listener| {
+            images.pull(reference, insecure, listener)
+        }),
+    }
+}
+
+impl Start<'_> {
+    /// The lowest layer.
+    pub(crate) fn root(&self) -> anyhow::Result<PathBuf> {
+        match &self.image {
+            None => rootfs::find(&None),
+            Some(image) => {
+                let lowest = image.layers.first();
+                lowest.cloned().context("an image has a layer")
+            }
+        }
+    }
+
+    /// The layers above, from the top.
+    pub(crate) fn layers(&self) -> Layers {
+        let layers = self.image.iter().flat_map(|it| it.layers.iter().skip(1));
+        let mut lower: Vec<PathBuf> = layers.cloned().collect();
+        lower.reverse();
+        let upper = self.options.upper.clone();
+        Layers { lower, upper }
+    }
+
+    /// What runs in it.
+    pub(crate) fn workload(
+        &self,
+        given: &Workload,
+    ) -> anyhow::Result<Workload> {
+        let Some(image) = &self.image else {
+            return Ok(given.clone().as_user(self.options.user.clone()));
+        };
+        let says = &image.container;
+        let strings = |it: &[String]| it.iter().map(Into::into).collect();
+        let entrypoint = match &self.options.entrypoint {
+            None => strings(&says.entrypoint),
+            Some(none) if none.is_empty() => Vec::new(),
+            Some(command) => vec![command.clone()],
+        };
+        // Who exchanges the one can't want the other: as Docker.
+        let command = match self.options.entrypoint {
+            None => strings(&says.cmd),
+            Some(_) => Vec::new(),
+        };
+        let settings = says.env.iter().filter_map(|it| it.split_once('='));
+        let settings = settings.map(|(key, value)| (key.into(), value.into()));
+        let workdir = Some(&says.working_dir).filter(|it| !it.is_empty());
+        let user = Some(&says.user).filter(|it| !it.is_empty()).cloned();
+        let workload = given.in_image(ImageSays {
+            entrypoint,
+            command,
+            environment: settings.collect(),
+            workdir: workdir.map(|it| Path::new("/").join(it)),
+        })?;
+        Ok(workload.as_user(self.options.user.clone().or(user)))
+    }
+}

@@ -1,0 +1,29 @@
+//! Which store of images this program works on.
+
+use std::{path::PathBuf, sync::OnceLock};
+
+use step06_image::Store;
+
+/// For all commands.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Keep images in this directory [default: /var/lib/container-in-six-steps
+    /// for root, else container-in-six-steps in ~/.local/share]
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+}
+
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+pub(crate) fn choose(options: &Options) -> anyhow::Result<()> {
+    if let Some(dir) = &options.store {
+        CHOSEN.get_or_init(|| dir.clone());
+    }
+    Ok(())
+}
+
+pub(crate) fn open() -> anyhow::Result<Store> {
+    CHOSEN
+        .get()
+        .map_or_else(Store::of_caller, |dir| Store::open(dir))
+}

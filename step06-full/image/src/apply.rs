@@ -1,0 +1,322 @@
+//! A layer becomes a directory.
+//!
+//! It is unpacked onto the layers below it: on an overlay of them, the upper
+//! directory of which is the new one. So the kernel writes what overlay will
+//! want to read, such as the mark for a file that the layer deletes; and what a
+//! layer does not say, as the mode of a directory that it only puts a file into,
+//! is as below. See layer.md of the image specification, "Applying Changesets".
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, BufReader, Read},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, lchown},
+    },
+    path::{Component, Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use nix::sys::stat::{Mode, umask};
+use tar::{Archive, Entry, EntryType};
+
+use crate::{
+    Digest,
+    digest::Hashing,
+    in_container::{self, Owners, Speaker},
+};
+
+/// What a layer may be unpacked to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// All files together, in bytes.
+    pub bytes: u64,
+    /// The number of files.
+    pub files: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            bytes: 8 << 30,
+            files: 1_000_000,
+        }
+    }
+}
+
+/// Ids inside a container are below this.
+const IDS: u64 = 65536;
+
+/// What begins the name of a file that only says which other one is deleted, and
+/// the name of the one that says that all others are. They are those of AUFS, a
+/// forerunner of overlay.
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+const FOR_AUFS: &[u8] = b".wh..wh.";
+
+/// Unpacks a layer, compressed as `media_type` says, into `new/upper`.
+///
+/// `below` are the layers below, from the top, at least one. `diff_id` is what
+/// the archive must be without the compression: what was written is of no use
+/// when that turns out to be wrong.
+pub(crate) fn layer(
+    blob: File,
+    media_type: &str,
+    diff_id: &Digest,
+    below: &[PathBuf],
+    new: &Path,
+    limits: Limits,
+    note: &mut dyn FnMut(&str),
+) -> anyhow::Result<()> {
+    in_container::on_layers(below, new, note, |speaker, owners| {
+        umask(Mode::from_bits_truncate(0o022));
+        let mut archive = Hashing::new(unpacked(blob, media_type)?);
+        let mut layer = Layer {
+            owners,
+            limits,
+            bytes: 0,
+            ours: BTreeSet::new(),
+            directories: Vec::new(),
+        };
+        layer.apply(&mut archive, speaker)?;
+        let is = archive.digest().context("reading the archive")?;
+        ensure!(
+            is == *diff_id,
+            "the archive's digest should be {diff_id}, and is {is}"
+        );
+        layer.finish_directories()
+    })
+}
+
+/// The archive without its compression, which the end of the media type tells.
+fn unpacked(blob: File, media_type: &str) -> anyhow::Result<Box<dyn Read>> {
+    let blob = BufReader::new(blob);
+    Ok(match media_type.rsplit(['+', '.']).next() {
+        Some("gzip") => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),
+        Some("zstd") => Box::new(
+            ruzstd::decoding::StreamingDecoder::new(blob)
+                .map_err(|error| anyhow!("{error}"))?,
+        ),
+        Some("tar") => Box::new(blob),
+        _ => bail!("{media_type:?} is no kind of layer that is known here"),
+    })
+}
+
+struct Layer {
+    owners: Owners,
+    limits: Limits,
+    /// What was unpacked so far.
+    bytes: u64,
+    /// What this layer has brought, and all directories on the way there.
+    ours: BTreeSet<PathBuf>,
+    /// Directories are finished last: what is put into one changes it.
+    directories: Vec<Directory>,
+}
+
+struct Directory {
+    path: PathBuf,
+    mode: u32,
+    owner: (u32, u32),
+    modified: Duration,
+}
+
+impl Layer {
+    fn apply(
+        &mut self,
+        archive: impl Read,
+        speaker: &mut Speaker,
+    ) -> anyhow::Result<()> {
+        let mut archive = Archive::new(archive);
+        archive.set_preserve_permissions(true);
+        archive.set_preserve_ownerships(self.owners == Owners::All);
+        let entries = archive.entries().context("reading the archive")?;
+        for (count, entry) in entries.enumerate() {
+            let mut entry = entry.context("reading the archive")?;
+            let limit = self.limits.files;
+            ensure!(count < limit, "it has more than {limit} files");
+            self.bytes = self.bytes.saturating_add(entry.size());
+            let limit = self.limits.bytes;
+            ensure!(self.bytes <= limit, "it has more than {limit} bytes");
+
+            let path = inside(&entry.path()?)?;
+            self.apply_entry(&mut entry, &path, speaker)
+                .with_context(|| format!("unpacking {path:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn apply_entry(
+        &mut self,
+        entry: &mut Entry<impl Read>,
+        path: &Path,
+        speaker: &mut Speaker,
+    ) -> anyhow::Result<()> {
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        let parent = path.parent().unwrap_or(path);
+        if name == OPAQUE {
+            return self.empty(parent);
+        }
+        if name.starts_with(FOR_AUFS) {
+            return Ok(());
+        }
+        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+            return self.hide(parent, OsStr::from_bytes(hidden));
+        }
+        let kind = entry.header().entry_type();
+        match kind {
+            EntryType::Directory => self.make_directory(entry, path)?,
+            EntryType::Regular
+            | EntryType::Continuous
+            | EntryType::GNUSparse
+            | EntryType::Symlink
+            | EntryType::Link => unpack(entry, path, self.owners)?,
+            EntryType::XGlobalHeader => return Ok(()),
+            // A container gets its devices from us.
+            _ => {
+                speaker.note(&format!("left out: {path:?}, which is no file"));
+                return Ok(());
+            }
+        }
+        self.ours.extend(path.ancestors().map(Path::to_owned));
+        Ok(())
+    }
+
+    fn make_directory(
+        &mut self,
+        entry: &Entry<impl Read>,
+        path: &Path,
+    ) -> anyhow::Result<()> {
+        if !is_directory(path) {
+            remove(path)?;
+            fs::create_dir_all(path)?;
+        }
+        let header = entry.header();
+        self.directories.push(Directory {
+            path: path.to_owned(),
+            mode: header.mode()? & 0o7777,
+            owner: owner(entry, self.owners)?,
+            modified: Duration::from_secs(header.mtime()?),
+        });
+        Ok(())
+    }
+
+    /// Deletes what the layers below have brought, and nothing of ours.
+    fn hide(&self, parent: &Path, name: &OsStr) -> anyhow::Result<()> {
+        let path = parent.join(name);
+        // "", "." and "..": another file than the name says.
+        ensure!(
+            path.file_name() == Some(name),
+            "there is no file {name:?} to be deleted"
+        );
+        match self.ours.contains(&path) {
+            true => self.empty(&path),
+            false => remove(&path),
+        }
+    }
+
+    /// The same for all that is in a directory.
+    fn empty(&self, directory: &Path) -> anyhow::Result<()> {
+        if !is_directory(directory) {
+            return Ok(());
+        }
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            match self.ours.contains(&path) {
+                true => self.empty(&path)?,
+                false => remove(&path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the directories their owners, modes and times, the deepest first.
+    fn finish_directories(self) -> anyhow::Result<()> {
+        for directory in self.directories.iter().rev() {
+            let path = &directory.path;
+            if is_directory(path) {
+                directory
+                    .finish(self.owners)
+                    .with_context(|| format!("finishing {path:?}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Directory {
+    fn finish(&self, owners: Owners) -> io::Result<()> {
+        let (uid, gid) = self.owner;
+        if owners == Owners::All {
+            lchown(&self.path, Some(uid), Some(gid))?;
+        }
+        let mode = fs::Permissions::from_mode(self.mode);
+        fs::set_permissions(&self.path, mode)?;
+        File::open(&self.path)?.set_modified(UNIX_EPOCH + self.modified)
+    }
+}
+
+/// Unpacks what is not a directory. What is in the way goes, and is not written
+/// to: it could be a link.
+fn unpack(
+    entry: &mut Entry<impl Read>,
+    path: &Path,
+    owners: Owners,
+) -> anyhow::Result<()> {
+    owner(entry, owners)?;
+    let is_itself = entry.header().entry_type() == EntryType::Link
+        && entry.link_name()?.is_some_and(|target| {
+            inside(&target).is_ok_and(|target| target == path)
+        });
+    ensure!(!is_itself, "it is a hard link to itself");
+    remove(path)?;
+    let done = entry.unpack_in("/")?;
+    ensure!(done, "its path leads out of the image");
+    Ok(())
+}
+
+/// Whose the file is to be.
+fn owner(
+    entry: &Entry<impl Read>,
+    owners: Owners,
+) -> anyhow::Result<(u32, u32)> {
+    let id = |id: u64| {
+        ensure!(
+            id < IDS || owners == Owners::One,
+            "it belongs to {id}: a container has the ids 0 to {}",
+            IDS - 1
+        );
+        Ok(u32::try_from(id).unwrap_or_default())
+    };
+    let header = entry.header();
+    Ok((id(header.uid()?)?, id(header.gid()?)?))
+}
+
+/// `path` as an absolute one.
+fn inside(path: &Path) -> anyhow::Result<PathBuf> {
+    let mut inside = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => inside.push(name),
+            Component::ParentDir => bail!("{path:?} leads upwards"),
+            _ => {}
+        }
+    }
+    Ok(inside)
+}
+
+/// Whether it is a directory itself, and not a link to one.
+fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|it| it.is_dir())
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(it) if it.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => Ok(()),
+    };
+    removed.with_context(|| format!("removing {path:?}"))
+}

@@ -1,0 +1,128 @@
+//! Work on files of an image is done in a container of ours: whoever made the
+//! image has a say in where its links lead, and there they lead nowhere else.
+//!
+//! Steps 3 and 5 do it: a mount namespace, a root of its own, and the layers on
+//! one another. No program of the image runs.
+
+use std::{
+    convert::Infallible,
+    io::{self, BufRead, BufReader, PipeWriter, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, anyhow, ensure};
+use common::{NewProcess, errors, process};
+use nix::sched::CloneFlags;
+use step05_overlay::{Layers, OpenLayers};
+use step06_full::user::{Ids, Options};
+
+/// Says something to who waits outside, a line each.
+pub(crate) struct Speaker(PipeWriter);
+
+/// What a line is about, in its first byte.
+const NOTE: char = '-';
+const FAILURE: char = '!';
+
+impl Speaker {
+    /// Something that people should know, and no error.
+    pub(crate) fn note(&mut self, text: &str) {
+        self.say(NOTE, text);
+    }
+
+    fn say(&mut self, kind: char, text: &str) {
+        // Whoever does not listen any more has ended, and we with it.
+        let _ = writeln!(self.0, "{kind}{}", errors::escaped(text));
+    }
+}
+
+/// What can be done with the ids of files.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Owners {
+    /// Each file gets its owner.
+    All,
+    /// There is only one id: all files are of the same user.
+    One,
+}
+
+/// Does `work` as whoever the files of images belong to: those of a plain user's
+/// belong to ids that were granted, and are not the user's own.
+pub(crate) fn as_owner(
+    note: &mut dyn FnMut(&str),
+    work: impl FnOnce(&mut Speaker, Owners) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    run(OpenLayers::default(), |_| Ok(()), note, work)
+}
+
+/// Does `work` where `/` is an overlay of the directories `lower`, from the top,
+/// and what is written goes to `upper/upper`.
+pub(crate) fn on_layers(
+    lower: &[PathBuf],
+    upper: &Path,
+    note: &mut dyn FnMut(&str),
+    work: impl FnOnce(&mut Speaker, Owners) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (root, lower) = lower.split_last().context("there is no layer")?;
+    let layers = Layers {
+        lower: lower.to_vec(),
+        upper: Some(upper.to_owned()),
+    };
+    let layers = layers.find(root)?;
+    let enter = |layers: &OpenLayers| {
+        step03_mount::make_private()?;
+        let root = step05_overlay::mount_root(root, layers)?;
+        step03_mount::enter_root(&root)
+    };
+    run(layers, enter, note, work)
+}
+
+/// The caller must have only one thread.
+fn run(
+    mut layers: OpenLayers,
+    enter: impl FnOnce(&OpenLayers) -> anyhow::Result<()>,
+    note: &mut dyn FnMut(&str),
+    work: impl FnOnce(&mut Speaker, Owners) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    // Those that a container of the caller's has: for root the image's own, to
+    // be shown with others later.
+    let options = Options {
+        root_is_root_outside: true,
+    };
+    let ids = Ids::choose(&options, &mut layers)?;
+    let owners = match ids {
+        Ids::Own(None) => Owners::One,
+        _ => Owners::All,
+    };
+    let (theirs, ours) = io::pipe().context("pipe2(O_CLOEXEC)")?;
+    let mut speaker = Speaker(ours);
+    let mut process = NewProcess::default();
+    process.flags |= CloneFlags::CLONE_NEWNS;
+    process.flags |= CloneFlags::CLONE_NEWUSER;
+    let container = || -> anyhow::Result<Infallible> {
+        let inside = || {
+            ids.become_root()?;
+            enter(&layers)?;
+            work(&mut speaker, owners)
+        };
+        if let Err(error) = inside() {
+            speaker.say(FAILURE, &errors::one_line(&error));
+        }
+        process::exit(0)
+    };
+    let child = process.spawn(container)?;
+    drop(speaker);
+    ids.map(child.pid(), &layers, &[])?;
+    child.start()?;
+    let mut failure = None;
+    for line in BufReader::new(theirs).lines() {
+        let line = line.context("read(pipe)")?;
+        match line.strip_prefix(FAILURE) {
+            Some(text) => failure = Some(anyhow!("{text}")),
+            None => note(line.trim_start_matches(NOTE)),
+        }
+    }
+    let code = child.wait()?;
+    failure.map_or(Ok(()), Err)?;
+    ensure!(code == ExitCode::SUCCESS, "it was killed");
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! `docker-archive:PATH`, what `docker save` and `podman save` write: one tar
+//! with the layers in it, each a tar itself.
+//!
+//! It has no manifest with digests. One is made here from what the configuration
+//! says; if a layer is another one, its digest will tell.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Source, open_file, read_small};
+use crate::{
+    Digest,
+    manifest::{Config, Descriptor},
+};
+
+/// How many files such an archive may have.
+const FILES_MAX: usize = 10_000;
+
+/// How many links lead from one name to a layer.
+const LINKS_MAX: usize = 10;
+
+pub(super) struct Archive {
+    path: PathBuf,
+    /// Where each file begins, and how long it is.
+    files: BTreeMap<PathBuf, (u64, u64)>,
+    links: BTreeMap<PathBuf, PathBuf>,
+    /// Which file has which digest.
+    blobs: BTreeMap<Digest, PathBuf>,
+}
+
+/// What `manifest.json` says of an image.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    config: PathBuf,
+    layers: Vec<PathBuf>,
+}
+
+/// Opens the archive, and looks which files are where.
+pub(super) fn open(path: &Path) -> anyhow::Result<Archive> {
+    let mut archive = Archive {
+        path: path.to_owned(),
+        files: BTreeMap::new(),
+        links: BTreeMap::new(),
+        blobs: BTreeMap::new(),
+    };
+    archive
+        .list()
+        .with_context(|| format!("reading {path:?}"))?;
+    Ok(archive)
+}
+
+impl Archive {
+    fn list(&mut self) -> anyhow::Result<()> {
+        let mut tar = tar::Archive::new(open_file(&self.path)?);
+        for entry in tar.entries_with_seek()? {
+            let entry = entry?;
+            let path = entry.path()?.into_owned();
+            let place = (entry.raw_file_position(), entry.size());
+            // Docker of old had a link where two images have the same layer.
+            if let Some(target) = entry.link_name()? {
+                let target = resolve(&path, &target);
+                self.links.insert(path, target);
+            } else {
+                self.files.insert(path, place);
+            }
+            ensure!(
+                self.files.len() + self.links.len() <= FILES_MAX,
+                "there are more than {FILES_MAX} files in it"
+            );
+        }
+        Ok(())
+    }
+
+    /// Where a file begins, and how long it is.
+    fn place(&self, name: &Path) -> anyhow::Result<(u64, u64)> {
+        let mut end = name;
+        for _ in 0..LINKS_MAX {
+            end = self.links.get(end).map_or(end, PathBuf::as_path);
+        }
+        let place = self.files.get(end).copied();
+        place.with_context(|| format!("it has no file {name:?}"))
+    }
+
+    fn read(
+        &self,
+        name: &Path,
+        from: u64,
+    ) -> anyhow::Result<impl Read + 'static> {
+        let (start, size) = self.place(name)?;
+        let from = from.min(size);
+        let mut file: File = open_file(&self.path)?;
+        file.seek(SeekFrom::Start(start + from))?;
+        Ok(file.take(size - from))
+    }
+
+    fn only_image(&self) -> anyhow::Result<Entry> {
+        let bytes = read_small(self.read(Path::new("manifest.json"), 0)?)?;
+        let mut all: Vec<Entry> = serde_json::from_slice(&bytes)
+            .context("its manifest.json is not as Docker writes it")?;
+        ensure!(
+            all.len() == 1,
+            "there are {} images in it: save one of them alone",
+            all.len()
+        );
+        Ok(all.remove(0))
+    }
+
+    /// A manifest as a registry would have it.
+    fn make_manifest(&mut self) -> anyhow::Result<Vec<u8>> {
+        let image = self.only_image()?;
+        let config = read_small(self.read(&image.config, 0)?)?;
+        let diff_ids = Config::parse(&config)?.rootfs.diff_ids;
+        ensure!(
+            diff_ids.len() == image.layers.len(),
+            "it has {} layers, and its configuration {}",
+            image.layers.len(),
+            diff_ids.len()
+        );
+        let mut layers = Vec::new();
+        for (digest, name) in diff_ids.into_iter().zip(image.layers) {
+            let (_, size) = self.place(&name)?;
+            layers.push(json!({
+                "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                "digest": digest.to_string(),
+                "size": size,
+            }));
+            self.blobs.insert(digest, name);
+        }
+        let digest = Digest::of(&config);
+        let config = json!({
+            "digest": digest.to_string(),
+            "size": config.len(),
+        });
+        self.blobs.insert(digest, image.config);
+        let manifest = json!({ "config": config, "layers": layers });
+        Ok(serde_json::to_vec(&manifest)?)
+    }
+}
+
+/// Where a link in the archive leads, if it leads to something in it.
+fn resolve(link: &Path, target: &Path) -> PathBuf {
+    let mut path = link.parent().unwrap_or(Path::new("")).to_owned();
+    for part in target.iter() {
+        match part.as_encoded_bytes() {
+            b".." => drop(path.pop()),
+            b"." => {}
+            _ => path.push(part),
+        }
+    }
+    path
+}
+
+impl Source for Archive {
+    fn top(&mut self) -> anyhow::Result<(Vec<u8>, Option<Digest>)> {
+        let path = self.path.clone();
+        let manifest = self.make_manifest();
+        let manifest =
+            manifest.with_context(|| format!("looking into {path:?}"))?;
+        Ok((manifest, None))
+    }
+
+    fn manifest(&mut self, _: &Descriptor) -> anyhow::Result<Vec<u8>> {
+        unreachable!("its top is no index")
+    }
+
+    fn blob(
+        &mut self,
+        it: &Descriptor,
+        from: u64,
+    ) -> anyhow::Result<(Box<dyn Read>, u64)> {
+        let name = self
+            .blobs
+            .get(&it.digest)
+            .with_context(|| format!("{:?} has no {}", self.path, it.digest))?;
+        Ok((Box::new(self.read(name, from)?), from))
+    }
+}
