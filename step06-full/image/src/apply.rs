@@ -11,6 +11,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io::{self, BufReader, Read},
+    mem,
     os::unix::{
         ffi::OsStrExt,
         fs::{PermissionsExt, lchown},
@@ -48,7 +49,7 @@ impl Default for Limits {
 }
 
 /// Ids inside a container are below this.
-const IDS: u64 = 65536;
+const IDS: u32 = 65536;
 
 /// What begins the name of a file that only says which other one is deleted, and
 /// the name of the one that says that all others are. They are those of AUFS, a
@@ -78,6 +79,7 @@ pub(crate) fn layer(
             owners,
             limits,
             bytes: 0,
+            told_of_owners: false,
             ours: BTreeSet::new(),
             directories: Vec::new(),
         };
@@ -110,6 +112,7 @@ struct Layer {
     limits: Limits,
     /// What was unpacked so far.
     bytes: u64,
+    told_of_owners: bool,
     /// What this layer has brought, and all directories on the way there.
     ours: BTreeSet<PathBuf>,
     /// Directories are finished last: what is put into one changes it.
@@ -165,14 +168,16 @@ impl Layer {
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
             return self.hide(parent, OsStr::from_bytes(hidden));
         }
-        let kind = entry.header().entry_type();
-        match kind {
+        if owner(entry)? != (0, 0) && self.owners == Owners::One {
+            self.tell_of_owners(speaker);
+        }
+        match entry.header().entry_type() {
             EntryType::Directory => self.make_directory(entry, path)?,
             EntryType::Regular
             | EntryType::Continuous
             | EntryType::GNUSparse
             | EntryType::Symlink
-            | EntryType::Link => unpack(entry, path, self.owners)?,
+            | EntryType::Link => unpack(entry, path)?,
             EntryType::XGlobalHeader => return Ok(()),
             // A container gets its devices from us.
             _ => {
@@ -197,10 +202,20 @@ impl Layer {
         self.directories.push(Directory {
             path: path.to_owned(),
             mode: header.mode()? & 0o7777,
-            owner: owner(entry, self.owners)?,
+            owner: owner(entry)?,
             modified: Duration::from_secs(header.mtime()?),
         });
         Ok(())
+    }
+
+    /// Says, once, that a plain user without other ids can't give files away.
+    fn tell_of_owners(&mut self, speaker: &mut Speaker) {
+        if !mem::replace(&mut self.told_of_owners, true) {
+            speaker.note(
+                "all files are root's in the container: only one id is yours \
+                 (see subuid(5))",
+            );
+        }
     }
 
     /// Deletes what the layers below have brought, and nothing of ours.
@@ -260,12 +275,7 @@ impl Directory {
 
 /// Unpacks what is not a directory. What is in the way goes, and is not written
 /// to: it could be a link.
-fn unpack(
-    entry: &mut Entry<impl Read>,
-    path: &Path,
-    owners: Owners,
-) -> anyhow::Result<()> {
-    owner(entry, owners)?;
+fn unpack(entry: &mut Entry<impl Read>, path: &Path) -> anyhow::Result<()> {
     let is_itself = entry.header().entry_type() == EntryType::Link
         && entry.link_name()?.is_some_and(|target| {
             inside(&target).is_ok_and(|target| target == path)
@@ -278,17 +288,13 @@ fn unpack(
 }
 
 /// Whose the file is to be.
-fn owner(
-    entry: &Entry<impl Read>,
-    owners: Owners,
-) -> anyhow::Result<(u32, u32)> {
+fn owner(entry: &Entry<impl Read>) -> anyhow::Result<(u32, u32)> {
     let id = |id: u64| {
-        ensure!(
-            id < IDS || owners == Owners::One,
-            "it belongs to {id}: a container has the ids 0 to {}",
-            IDS - 1
-        );
-        Ok(u32::try_from(id).unwrap_or_default())
+        let known = u32::try_from(id).ok().filter(|id| *id < IDS);
+        known.with_context(|| {
+            let last = IDS - 1;
+            format!("it belongs to {id}: a container has the ids 0 to {last}")
+        })
     };
     let header = entry.header();
     Ok((id(header.uid()?)?, id(header.gid()?)?))

@@ -149,8 +149,8 @@ impl Store {
             let config_bytes = config;
             let config = Config::parse(&config_bytes)?;
             let layers = layers(&manifest, &config)?;
-            for layer in layers.iter().filter(|it| !self.has(it)) {
-                self.fetch(&mut *source, &layer.blob, listener)?;
+            for layer in &layers {
+                self.fetch(&mut *source, layer, listener)?;
             }
             drop(source);
             self.unpack(&layers, listener)?;
@@ -214,18 +214,20 @@ impl Store {
         read().context("fetching the configuration")
     }
 
-    /// Fetches a blob, unless it is here. Goes on where an earlier try ended.
+    /// Fetches the bytes of a layer, unless they are here, be it unpacked. Goes
+    /// on where an earlier try ended.
     fn fetch(
         &self,
         source: &mut dyn Source,
-        it: &Descriptor,
+        layer: &Layer,
         listener: Listener,
     ) -> anyhow::Result<()> {
+        let it = &layer.blob;
         let path = self.blob_path(&it.digest);
         let mut fetch = || {
             // Somebody else who fetches it is waited for.
             let _lock = self.lock(it.digest.hex(), Lock::Exclusive)?;
-            if path.exists() {
+            if path.exists() || self.has(layer) {
                 return Ok(());
             }
             let partial = path.with_extension("partial");

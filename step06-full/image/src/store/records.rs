@@ -138,6 +138,7 @@ impl Store {
         let path = self.record_path(&record.reference);
         let new = path.with_added_extension("new");
         let write = || {
+            let _alone = self.lock("records", Lock::Exclusive)?;
             fs::write(&new, serde_json::to_vec_pretty(record)?)?;
             File::open(&new)?.sync_all()?;
             anyhow::Ok(fs::rename(&new, &path)?)

@@ -2,15 +2,15 @@
 //! another image than it says. Nothing outside changes, and there is one line of
 //! error, or what came of it lies inside.
 
-mod common;
-
 use std::{
     fs,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
     path::Path,
 };
 
-use common::{Entry, Image, archive, dir, file, hard_link, link, special};
+use crate::image::{
+    Entry, Image, archive, dir, file, hard_link, link, special,
+};
 use serde_json::json;
 use step06_image::Digest;
 use tar::EntryType;
