@@ -92,7 +92,12 @@ impl Account {
                 self.groups.as_ptr(),
             )
         };
-        done(set)?;
+        match done(set) {
+            // Where only one id was granted, the kernel lets nobody leave the
+            // groups of the caller either. See user_namespaces(7).
+            Err(Errno::EPERM) if self.groups.is_empty() => {}
+            set => set?,
+        }
         // SAFETY: the call takes three integers.
         done(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
         // SAFETY: as above.
