@@ -7,7 +7,7 @@
 //! ```text
 //! step03-mount: making "/" the root: pivot_root(".", "."): EBUSY: Device or resource busy
 //!   hint: …
-//!   read: book/src/step03-mount.md
+//!   read: Step 3: a file system of its own (target/book/step03-mount.html)
 //! ```
 //!
 //! A message holds names that others have chosen: files of an image, commands,
@@ -24,9 +24,11 @@ use nix::errno::Errno;
 
 use crate::host::program_name;
 
+mod advice;
 mod errno;
 pub mod hints;
 
+pub use advice::{Advice, Page, pages};
 pub use errno::errno;
 
 /// The aim of all that is done for the default root file system. The table of
@@ -36,24 +38,6 @@ pub(crate) const PREPARING: &str = "preparing the default root file system";
 /// The exit code for "the tool failed", as with Docker; 126 and 127 say that
 /// the command could not be run, 128+n that signal n killed it.
 pub const FAILED: u8 = 125;
-
-/// Advice for one failure, attached as the outermost context of an error. It is
-/// printed in place of what the table of hints says.
-#[derive(Debug)]
-pub struct Hint {
-    /// What is behind it, and what to do.
-    pub advice: String,
-    /// The page of the book that explains it, as a path in the workspace.
-    pub page: Option<&'static str>,
-}
-
-/// For the chain of an error, which wants text of each link. It is not printed
-/// there, but below the message.
-impl fmt::Display for Hint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.advice)
-    }
-}
 
 /// The command could not be started: the context that carries the exit code
 /// which shells and Docker use for this.
@@ -75,17 +59,18 @@ impl fmt::Display for CannotRun {
 /// Returns the exit code that belongs to the error.
 pub fn failure(error: &anyhow::Error) -> u8 {
     let mut lines = vec![one_line(error)];
-    if let Some(Hint { advice, page }) = error.downcast_ref() {
-        lines.push(format!("  hint: {advice}"));
-        lines.extend(page.map(|page| format!("  read: {page}")));
-    } else if let Some(usual) = hints::find(error) {
-        lines.push(format!("  hint: {}: {}", usual.cause, usual.fix));
-        lines.push(format!("  read: {}", usual.page));
-    }
+    lines.extend(advice(error).iter().flat_map(Advice::lines));
     say(&lines);
     error
         .downcast_ref::<CannotRun>()
         .map_or(FAILED, |cannot_run| cannot_run.code)
+}
+
+/// What to do about `error`: what somebody has attached to it, or else what the
+/// table of hints says.
+pub fn advice(error: &anyhow::Error) -> Option<Advice> {
+    let attached = error.downcast_ref().cloned();
+    attached.or_else(|| hints::find(error))
 }
 
 /// Prints one line of warning: the container runs, but not as it should.
@@ -104,14 +89,14 @@ pub fn hand_warnings_to(listener: fn(&anyhow::Error)) {
 
 static LISTENER: OnceLock<fn(&anyhow::Error)> = OnceLock::new();
 
-/// The links of an error's chain, from the aim to the errno. A [`Hint`] among
+/// The links of an error's chain, from the aim to the errno. [`Advice`] among
 /// them is for a line of its own.
 pub fn one_line(error: &anyhow::Error) -> String {
-    let hint = error.downcast_ref::<Hint>().map(Hint::to_string);
+    let advice = error.downcast_ref::<Advice>().map(Advice::to_string);
     let parts: Vec<String> = error
         .chain()
         .map(describe)
-        .filter(|part| Some(part) != hint.as_ref())
+        .filter(|part| Some(part) != advice.as_ref())
         .collect();
     escaped(&parts.join(": "))
 }
@@ -174,13 +159,10 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_is_no_part_of_the_message() {
+    fn advice_is_no_part_of_the_message() {
         let error = anyhow::Error::from(Errno::EINVAL)
             .context("call()")
-            .context(Hint {
-                advice: "do".into(),
-                page: None,
-            })
+            .context(Advice::only("do"))
             .context("aim");
         assert_eq!(one_line(&error), "aim: call(): EINVAL: Invalid argument");
     }

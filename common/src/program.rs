@@ -18,7 +18,10 @@ use clap::{
 
 use crate::{
     Workload,
-    errors::{self, escaped},
+    errors::{
+        self, escaped,
+        hints::{self, Row},
+    },
     host::program_name,
     probe,
     process::{self, signals},
@@ -78,6 +81,14 @@ impl<A: Args> Program<A> {
         let action: Action<ExitCode> =
             Box::new(move |matches| action(&D::from_arg_matches(matches)?));
         self.commands.push((command, action));
+        self
+    }
+
+    /// Adds rows to the table of hints: what to do about the failures that only
+    /// this program meets. They are looked at before those of the steps.
+    #[must_use]
+    pub fn hints(self, rows: &'static [Row]) -> Program<A> {
+        hints::add(rows);
         self
     }
 
@@ -326,7 +337,32 @@ fn in_one_line(mut usage: Error, program: &Command) -> anyhow::Error {
         advice += &format!("the commands are {}; ", names.join(", "));
     }
     advice += "see --help";
-    anyhow::Error::msg(wrong).context(errors::Hint { advice, page: None })
+    anyhow::Error::msg(wrong).context(errors::Advice::only(advice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errors::pages::TROUBLESHOOTING;
+
+    #[derive(Args)]
+    struct Nothing {}
+
+    const HINTS: &[Row] = crate::hints! {
+        ["pulling "], any, always =>
+            "the registry wants to know who you are", "log in",
+            TROUBLESHOOTING, source "a program that does not exist";
+    };
+
+    #[test]
+    fn a_program_brings_hints_of_its_own() {
+        let error = anyhow::Error::msg("401").context("pulling \"busybox\"");
+        assert_eq!(errors::advice(&error), None);
+        let run: Run<Nothing> = |_, _| Ok(ExitCode::SUCCESS);
+        let _ = Program::new(run).hints(HINTS);
+        let advice = errors::advice(&error).expect("it is known now");
+        assert_eq!(advice.fix, "log in");
+    }
 }
 
 #[cfg(test)]

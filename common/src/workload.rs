@@ -21,7 +21,7 @@ use nix::{
 };
 
 use crate::{
-    errors::{CannotRun, Hint, hints},
+    errors::{Advice, CannotRun, pages},
     host::machine,
     process::{self, signals},
     rootfs, sys,
@@ -327,8 +327,7 @@ impl Workload {
             .context(format!("execve({path:?})"))
             .context(CannotRun { command, code });
         if let Some(advice) = self.advice(path, errno) {
-            let page = Some(hints::page::STEP_3);
-            error = error.context(Hint { advice, page });
+            error = error.context(advice);
         }
         error
     }
@@ -352,52 +351,66 @@ impl Workload {
         setting.map_or(OsStr::new(DEFAULT_PATH), |(_, path)| path)
     }
 
-    fn advice(&self, path: &Path, errno: Errno) -> Option<String> {
-        let shell_is_gone = !Path::new("/bin/sh").exists();
-        Some(match errno {
-            Errno::ENOENT if path.exists() => {
+    /// What to do about a command that can't be executed, when that is known.
+    fn advice(&self, path: &Path, errno: Errno) -> Option<Advice> {
+        let (cause, fix) = match errno {
+            Errno::ENOENT if path.exists() => (
                 "the file is there, but not the loader (ELF) or interpreter \
-                 (#!) that it names; static programs need none"
-                    .to_owned()
-            }
+                 (#!) that it names"
+                    .to_owned(),
+                "static programs need none".to_owned(),
+            ),
             Errno::ENOENT if path.components().count() == 1 => {
-                let path = self.path().display();
-                let hidden = rootfs::what_hides_tools();
-                let default = rootfs::default_in_use();
-                match (hidden, default.filter(|_| shell_is_gone)) {
-                    (Some(option), _) => format!(
-                        "a layer that was given by {option} hides the tools of \
-                         the root file system, which still has them"
-                    ),
-                    (None, Some(root)) => format!(
-                        "this root file system has lost its tools: rm -rf \
-                         {root:?}, and the next run builds it anew"
-                    ),
-                    (None, None) => format!(
-                        "not in any directory of PATH, which is {path} here"
-                    ),
-                }
+                self.why_not_in_path()
             }
             Errno::EACCES if path.is_dir() => {
-                "it is a directory; name a program in it".to_owned()
+                ("it is a directory".into(), "name a program in it".into())
             }
-            Errno::EACCES if machine::is_noexec(path) => {
-                "the file system that it is on is mounted noexec: use a \
-                 directory on another one"
-                    .to_owned()
-            }
-            Errno::EACCES => {
-                "it needs the permission to be executed (chmod +x), and so \
-                 does its loader"
-                    .to_owned()
-            }
-            Errno::ENOEXEC => {
+            Errno::EACCES if machine::is_noexec(path) => (
+                "the file system that it is on is mounted noexec".into(),
+                "use a directory on another one".into(),
+            ),
+            Errno::EACCES => (
+                "it lacks the permission to be executed, or its loader does"
+                    .into(),
+                "chmod +x".into(),
+            ),
+            Errno::ENOEXEC => (
                 "it is made for another kind of processor, or a script without \
                  a #! line"
-                    .to_owned()
-            }
+                    .into(),
+                "file(1) tells which".into(),
+            ),
             _ => return None,
-        })
+        };
+        let page = pages::STEP_3.to_string();
+        Some(Advice { cause, fix, page })
+    }
+
+    /// Why there is no such command in any directory of `PATH`, and what to do.
+    fn why_not_in_path(&self) -> (String, String) {
+        let shell_is_gone = !Path::new("/bin/sh").exists();
+        let default = rootfs::default_in_use().filter(|_| shell_is_gone);
+        match (rootfs::what_hides_tools(), default) {
+            (Some(option), _) => (
+                format!(
+                    "a layer that was given by {option} hides the tools of the \
+                     root file system, which still has them"
+                ),
+                "use another layer".into(),
+            ),
+            (None, Some(root)) => (
+                "this root file system has lost its tools".into(),
+                format!("rm -rf {root:?}, and the next run builds it anew"),
+            ),
+            (None, None) => (
+                format!(
+                    "not in any directory of PATH, which is {} here",
+                    self.path().display()
+                ),
+                "name it by its path, or set another one by --env".into(),
+            ),
+        }
     }
 
     /// `KEY=value` for each setting; the last one of a key counts.

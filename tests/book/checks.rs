@@ -23,7 +23,6 @@ pub(crate) const TESTS: &[Test] = claims![
     no_code_is_pasted,
     each_fence_has_a_language,
     each_link_leads_somewhere,
-    each_hint_names_a_page,
     each_picture_is_shown,
     each_chapter_of_a_step_has_the_same_shape,
     the_spelling_is_british,
@@ -251,18 +250,6 @@ fn each_link_leads_somewhere() {
         }
     }
     assert_none(&wrong, "links that lead nowhere");
-}
-
-/// What the steps say when they fail.
-fn each_hint_names_a_page() {
-    let hints = workspace().join("common/src/errors/hints.rs");
-    let hints = fs::read_to_string(hints).expect("it is a source");
-    let pages = hints.split('"').filter(|text| text.ends_with(".md"));
-    let pages: Vec<&str> = pages.collect();
-    assert!(!pages.is_empty());
-    let is_missing = |page: &&&str| !workspace().join(page).is_file();
-    let missing = pages.iter().filter(is_missing).map(ToString::to_string);
-    assert_none(&missing.collect::<Vec<_>>(), "pages");
 }
 
 /// The path of `target`, as it is written in `chapter`.

@@ -89,7 +89,9 @@ fn a_cache_that_others_can_change_is_refused() {
     for mode in [0o777, 0o775, 0o757] {
         cache.set_mode(mode);
         let run = cache.of(MOUNT.run()).sh("true");
-        let parts = ["on the way is writable by others", "hint: others could"];
+        let cause = "others could put programs into the image, which would \
+                     run as you";
+        let parts = ["on the way is writable by others", cause];
         assert_message(&run, 125, &parts);
         let made = fs::read_dir(cache.path()).expect("it is ours").count();
         assert_eq!(made, 0, "nothing is made there");

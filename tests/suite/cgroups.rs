@@ -267,8 +267,9 @@ fn more_cpus_than_the_cgroup_above_has_are_explained() {
     };
     for step in CGROUPS.and_later() {
         let run = inside(step.run().options(["--cpus", "2"])).sh("true");
-        let parts =
-            [&*above.to_string_lossy(), "0.25 CPUs", "hint: ", "EINVAL"];
+        let cause = "on version 1 no cgroup can have more of the CPU than \
+                     those above it";
+        let parts = [&*above.to_string_lossy(), "0.25 CPUs", "EINVAL", cause];
         assert_message(&run, 125, &parts);
 
         let run = inside(step.run()).sh("echo it runs");

@@ -94,6 +94,8 @@ fn level_of(name: &str) -> Option<usize> {
         "Workload" => "workload",
         "Child" | "NewProcess" => "process",
         "rootless" => "host",
+        // A macro is always shown there.
+        "hints" => "errors",
         name => name,
     };
     ROOMS.iter().position(|it| *it == room)

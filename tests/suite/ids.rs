@@ -192,26 +192,40 @@ fn ids_are_granted_or_there_is_one_and_the_doctor_knows() {
                        mount -o remount,bind,nosuid $f";
     let away = "mount --bind /dev/null $(command -v newgidmap)";
     let nothing = "ann:100000:65536\\n";
-    // Lines, a script, the group, more options of setpriv; then whether there
-    // are more ids than one, and whether that is told.
-    for (lines, script, group, options, more, told) in [
-        (granted, as_is, gid, "", true, false),
-        (&*by_number, as_is, gid, "", true, false),
-        (granted, as_is, newgrp, "", false, true),
-        (granted, as_is, gid, "--no-new-privs", false, true),
-        (granted, closed, gid, "", false, true),
-        (granted, not_set_uid, gid, "", false, true),
-        (granted, away, gid, "", false, true),
-        (&*with_own, as_is, gid, "", false, true),
-        (&*shared, as_is, gid, "", false, true),
-        (nothing, as_is, gid, "", false, false),
+    let env = "env";
+    let no_new_privs = "--no-new-privs env";
+    let not_installed = "env PATH=/no/such";
+    let not_granted = "/etc/subuid or /etc/subgid doesn't grant the ids, or \
+                       the program is not set-uid root (a nosuid mount?)";
+    let not_alone = "what /etc/subuid or /etc/subgid grants to you is not \
+                     yours alone";
+    let no_gain = "a set-uid program gains nothing under no_new_privs, which \
+                   some editors' terminals, sandboxes and containers set";
+    let missing = "the programs that give a plain user more ids are not \
+                   installed";
+    let other_group = "another group was chosen by newgrp(1) or sg(1)";
+    let ask_root = "only root can grant ids to you";
+    // Lines, a script, the group, what setpriv starts; then whether there are
+    // more ids than one, whether that is told, and what the doctor says to it.
+    for (lines, script, group, through, more, told, cause) in [
+        (granted, as_is, gid, env, true, false, ""),
+        (&*by_number, as_is, gid, env, true, false, ""),
+        (granted, as_is, newgrp, env, false, true, other_group),
+        (granted, as_is, gid, no_new_privs, false, true, no_gain),
+        (granted, closed, gid, env, false, true, ""),
+        (granted, not_set_uid, gid, env, false, true, not_granted),
+        (granted, away, gid, env, false, true, ""),
+        (granted, as_is, gid, not_installed, false, true, missing),
+        (&*with_own, as_is, gid, env, false, true, not_alone),
+        (&*shared, as_is, gid, env, false, true, not_alone),
+        (nothing, as_is, gid, env, false, false, ask_root),
     ] {
-        let situation = format!("{lines} {script} {group} {options}");
+        let situation = format!("{lines} {script} {group} {through}");
         let through = |run: Run| {
             run.through(&format!(
                 "exec unshare --mount sh -c '{} && {script} && \
                  exec setpriv --reuid {uid} --regid {group} --clear-groups \
-                 {options} env XDG_CACHE_HOME={} \"$0\" \"$@\"' \"$0\" \"$@\"",
+                 {through} XDG_CACHE_HOME={} \"$0\" \"$@\"' \"$0\" \"$@\"",
                 grant(lines),
                 path.display()
             ))
@@ -227,6 +241,7 @@ fn ids_are_granted_or_there_is_one_and_the_doctor_knows() {
         let doctor = through(doctor).bare();
         let one = "root is the only user inside";
         assert_eq!(doctor.stdout.contains(one), !more, "{situation}");
+        assert!(doctor.stdout.contains(cause), "{situation}: {cause}");
         // Nor does it take one warning for another.
         let told = run.stderr.contains("can't delete or rename");
         let marks = doctor.stdout.contains("needs --upper DIR");

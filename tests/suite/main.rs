@@ -2,12 +2,15 @@
 
 use std::process::ExitCode;
 
+use harness::Test;
+
 mod bad_input;
 mod cache;
 mod cgroups;
 mod doctor;
 mod doors;
 mod full;
+mod hints;
 mod house;
 mod ids;
 mod lifetime;
@@ -20,24 +23,28 @@ mod scoreboard;
 mod terminal;
 mod uts;
 
+/// All tests, in the order of the book.
+const SUITE: &[&[Test]] = &[
+    uts::TESTS,
+    pid::TESTS,
+    mount::TESTS,
+    cgroups::TESTS,
+    overlay::TESTS,
+    full::TESTS,
+    ids::TESTS,
+    cache::TESTS,
+    doors::TESTS,
+    scoreboard::TESTS,
+    lifetime::TESTS,
+    terminal::TESTS,
+    bad_input::TESTS,
+    refusals::TESTS,
+    doctor::TESTS,
+    real_programs::TESTS,
+    house::TESTS,
+    hints::TESTS,
+];
+
 fn main() -> ExitCode {
-    harness::main(&[
-        uts::TESTS,
-        pid::TESTS,
-        mount::TESTS,
-        cgroups::TESTS,
-        overlay::TESTS,
-        full::TESTS,
-        ids::TESTS,
-        cache::TESTS,
-        doors::TESTS,
-        scoreboard::TESTS,
-        lifetime::TESTS,
-        terminal::TESTS,
-        bad_input::TESTS,
-        refusals::TESTS,
-        doctor::TESTS,
-        real_programs::TESTS,
-        house::TESTS,
-    ])
+    harness::main(SUITE)
 }

@@ -6,14 +6,21 @@
 //! thrown, the test runs only on one that says it may be ruined
 //! (`SUITE_DISPOSABLE_MACHINE=1`, which the suite's virtual machines do).
 
-use std::{env, fs, path::Path, process::Command};
+use std::{
+    env,
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+    process::Command,
+};
 
 use ground::cgroups;
 use harness::{
-    ALL, CGROUPS, FULL, Finished, MOUNT, OVERLAY, Run, Step, Test, UTS, claims,
-    host::cgroup_of, image::Image, needs, programs,
+    ALL, CGROUPS, FULL, Finished, MOUNT, OVERLAY, PID, Run, Step, Test, UTS,
+    claims, host::cgroup_of, image::Image, needs, programs,
 };
 use insta::assert_snapshot;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use crate::cgroups::fifty_mebibytes;
 
@@ -25,27 +32,55 @@ pub(crate) const TESTS: &[Test] = claims![
     user_namespaces_that_are_switched_off,
     user_namespaces_for_root_only,
     a_limit_on_namespaces,
+    a_limit_on_user_namespaces,
+    a_user_namespace_with_one_id,
+    a_root_that_may_not_give_ids,
+    children_of_another_pid_namespace,
+    a_pid_namespace_that_has_ended,
+    no_programs_in_memory,
     a_root_without_its_power,
+    a_filter_that_refuses_filters,
     a_kernel_without_the_newer_calls,
     too_few_open_files,
     room_for_one_process_only,
     the_root_as_the_new_root,
+    a_file_as_the_new_root,
+    a_loop_of_links_as_the_new_root,
+    an_image_of_somebody_else,
     the_initramfs_as_the_root,
     an_apparmor_profile_that_forbids_mounts,
     a_masked_proc,
+    a_masked_sys,
+    a_sys_that_is_not_mounted,
     a_read_only_image_without_places_to_mount_on,
     a_cache_that_is_read_only,
     a_cache_on_a_full_disk,
+    a_cache_that_is_closed,
+    a_cache_without_execution,
     a_program_on_a_file_system_without_execution,
     a_program_for_another_processor,
     a_program_without_its_loader,
+    a_link_to_a_descriptor_as_working_directory,
+    a_file_as_working_directory,
     an_upper_directory_on_an_overlay,
+    a_layer_that_is_given_twice,
+    memory_without_attributes,
+    an_image_that_cannot_be_id_mapped,
+    a_device_in_a_directory_that_is_closed,
+    a_file_as_a_directory,
+    a_destination_that_leads_nowhere,
+    a_destination_in_a_loop_of_links,
+    a_destination_below_a_file,
+    a_kernel_without_landlock,
     no_delegated_cgroup,
     read_only_cgroups,
     cgroups_that_are_not_mounted,
     alone_in_the_topmost_cgroup_the_step_makes_place,
     a_cgroup_with_other_processes,
     a_cgroup_without_the_controller,
+    a_cgroup_that_allows_none_below_it,
+    a_delegated_cgroup_without_controllers,
+    a_real_time_process,
 ];
 
 /// Under a filter that refuses system calls, as Docker's default profile does.
@@ -70,7 +105,7 @@ fn assert_refused(name: &str, runs: impl IntoIterator<Item = Finished>) {
     let mut text = String::new();
     for run in runs {
         text += &format!("exit code {}\n", run.code);
-        for kind in ["\n  hint: ", "\n  read: book/src/"] {
+        for kind in ["\n  hint: ", "\n  read: "] {
             assert!(run.stderr.contains(kind), "no{kind}in {}", run.stderr);
         }
         // A warning is about something else, and may come before.
@@ -100,14 +135,17 @@ fn assert_refused(name: &str, runs: impl IntoIterator<Item = Finished>) {
             r#""CGROUP/$1""#,
         ),
         (r#""/sys/fs/cgroup[^"]*""#, r#""CGROUP""#),
-        ("</sys/fs/cgroup[^>]*/([a-z_]+[.][a-z_]+)>", "<CGROUP/$1>"),
+        ("</sys/fs/cgroup[^>]*/([a-z_.]+)>", "<CGROUP/$1>"),
         ("the cgroup /[^ ]*", "the cgroup /PATH"),
         ("/proc/[0-9]+/", "/proc/PID/"),
         ("/proc/self/fd/[0-9]+", "/proc/self/fd/N"),
+        ("userns_fd=[0-9]+", "userns_fd=N"),
         (
             r#"mount[(]"overlay", "/[^"/]*""#,
             r#"mount("overlay", "/TOP""#,
         ),
+        // The directory at the top that the overlay covers.
+        (r#"(mounting the volume .*N</)[^/>]+"#, "${1}TOP"),
         // What depends on the machine's tools and trees of cgroups.
         (
             r#"copying "[^"]*" to "[^"]*""#,
@@ -118,6 +156,13 @@ fn assert_refused(name: &str, runs: impl IntoIterator<Item = Finished>) {
         settings.add_filter(pattern, replacement);
     }
     settings.bind(|| assert_snapshot!(format!("refused_{name}"), text));
+}
+
+/// The doctor finds out what a step only warns of, or does without.
+fn assert_doctor_says(cause: &str, in_situation: impl Fn(Run) -> Run) {
+    let doctor = in_situation(FULL.subcommand("doctor")).bare();
+    let line = format!("\n    cause: {cause}\n");
+    assert!(doctor.stdout.contains(&line), "no{line}in {doctor}");
 }
 
 /// The two kinds of users meet different calls.
@@ -236,6 +281,70 @@ fn a_limit_on_namespaces() {
     assert_refused("limit_on_namespaces", [run]);
 }
 
+/// One may be made, and that is around the step already.
+fn a_limit_on_user_namespaces() {
+    let inner = "--user --mount --map-current-user --keep-caps";
+    let switch = format!(
+        "echo 1 >/proc/sys/user/max_user_namespaces && \
+         exec unshare {inner} \"$0\" \"$@\""
+    );
+    let options = "--user --map-current-user --keep-caps --mount";
+    let step = if needs::is_root() { FULL } else { UTS };
+    let run = in_namespaces(step.run(), options, &switch).sh("true");
+    let name = format!("limit_on_user_namespaces_{}", who());
+    assert_refused(&name, [run]);
+}
+
+fn a_user_namespace_with_one_id() {
+    needs::root();
+    let options = "--user --map-root-user --mount";
+    let run = in_namespaces(FULL.run(), options, "true").sh("true");
+    assert_refused("one_id", [run]);
+}
+
+fn a_root_that_may_not_give_ids() {
+    needs::root();
+    needs::id_mapping();
+    needs::tool("setpriv");
+    let script = "exec setpriv --bounding-set=-setuid \"$0\" \"$@\"";
+    let run = FULL.run().through(script).sh("true");
+    assert_refused("no_ids_to_give", [run]);
+}
+
+/// The shell goes on where it is; `true` is a part of it.
+fn children_of_another_pid_namespace() {
+    let options = "--user --map-root-user --pid";
+    let run = in_namespaces(PID.run(), options, "true").sh("true");
+    assert_refused("children_elsewhere", [run]);
+}
+
+/// The first process that the shell starts is number 1 there.
+fn a_pid_namespace_that_has_ended() {
+    let options = "--user --map-root-user --pid";
+    let run = in_namespaces(UTS.run(), options, "env true").sh("true");
+    assert_refused("ended_pid_namespace", [run]);
+}
+
+/// The switch is one of each PID namespace, for those below it.
+fn no_programs_in_memory() {
+    let path = Path::new("/proc/sys/vm/memfd_noexec");
+    // Since Linux 6.3.
+    needs::virtual_machine(path.exists());
+    needs::root();
+    needs::id_mapping();
+    let options = "--mount --mount-proc --pid --fork";
+    let switch = "echo 2 >/proc/sys/vm/memfd_noexec";
+    let run = in_namespaces(FULL.run(), options, switch).sh("true");
+    assert_refused("no_programs_in_memory", [run]);
+}
+
+/// A filter of a sandbox is all that can be installed there.
+fn a_filter_that_refuses_filters() {
+    needs::id_mapping();
+    let run = filtered(FULL.run(), "seccomp").sh("true");
+    assert_refused("no_filters", [run]);
+}
+
 fn a_root_without_its_power() {
     needs::root();
     needs::tool("setpriv");
@@ -266,6 +375,26 @@ fn room_for_one_process_only() {
 fn the_root_as_the_new_root() {
     let run = MOUNT.run().rootfs(Path::new("/")).sh("true");
     assert_refused(&format!("root_as_new_root_{}", who()), [run]);
+}
+
+fn a_file_as_the_new_root() {
+    let run = MOUNT.run().rootfs(Path::new("/etc/passwd")).sh("true");
+    assert_refused("file_as_new_root", [run]);
+}
+
+fn a_loop_of_links_as_the_new_root() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let link = directory.path().join("loop");
+    symlink(&link, &link).expect("the directory is ours");
+    let run = MOUNT.run().rootfs(&link).sh("true");
+    assert_refused("loop_as_new_root", [run]);
+}
+
+/// It has no place to mount on, and none can be made.
+fn an_image_of_somebody_else() {
+    needs::plain_user();
+    let run = MOUNT.run().rootfs(Path::new("/usr")).sh("true");
+    assert_refused("image_of_somebody_else", [run]);
 }
 
 /// Nothing is below it that could take its place.
@@ -307,6 +436,22 @@ fn a_masked_proc() {
     assert_refused("masked_proc", [run]);
 }
 
+fn a_masked_sys() {
+    needs::root();
+    needs::id_mapping();
+    let mask = "mount -t tmpfs none /sys/class";
+    let run = in_namespaces(FULL.run(), "--mount", mask).sh("true");
+    assert_refused("masked_sys", [run]);
+}
+
+fn a_sys_that_is_not_mounted() {
+    needs::root();
+    needs::id_mapping();
+    let unmount = "umount --lazy /sys";
+    let run = in_namespaces(FULL.run(), "--mount", unmount).sh("true");
+    assert_refused("no_sys", [run]);
+}
+
 fn a_read_only_image_without_places_to_mount_on() {
     let image = Image::minimal();
     let run = MOUNT.run().rootfs(image.path());
@@ -333,6 +478,24 @@ fn a_cache_that_is_read_only() {
 fn a_cache_on_a_full_disk() {
     let run = with_cache_on_tmpfs("size=64k", MOUNT.run()).sh("true");
     assert_refused("full_disk", [run]);
+}
+
+fn a_cache_that_is_closed() {
+    needs::plain_user();
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let closed = Permissions::from_mode(0o500);
+    fs::set_permissions(cache.path(), closed).expect("it is ours");
+    let run = MOUNT.run().env("XDG_CACHE_HOME", cache.path()).sh("true");
+    assert_refused("closed_cache", [run]);
+}
+
+/// A step that has an image there already meets it when it starts a command.
+fn a_cache_without_execution() {
+    needs::root();
+    let cause = "the file system that it is on is mounted noexec";
+    assert_doctor_says(cause, |doctor| {
+        with_cache_on_tmpfs("noexec,mode=0755", doctor)
+    });
 }
 
 fn a_program_on_a_file_system_without_execution() {
@@ -370,6 +533,16 @@ fn a_program_without_its_loader() {
     assert_refused("no_loader", [run]);
 }
 
+fn a_link_to_a_descriptor_as_working_directory() {
+    let run = UTS.run().options(["-w", "/proc/self/cwd"]).sh("true");
+    assert_refused("link_as_workdir", [run]);
+}
+
+fn a_file_as_working_directory() {
+    let run = UTS.run().options(["-w", "/etc/passwd/below"]).sh("true");
+    assert_refused("file_as_workdir", [run]);
+}
+
 fn an_upper_directory_on_an_overlay() {
     needs::root();
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -397,6 +570,88 @@ fn without_options(run: Finished) -> Finished {
     });
     let stderr = stderr.collect();
     Finished { stderr, ..run }
+}
+
+fn a_layer_that_is_given_twice() {
+    let layer = tempfile::tempdir().expect("a temporary directory");
+    let twice = ["--lower".as_ref(), layer.path().as_os_str()].repeat(2);
+    let run = OVERLAY.run().options(twice).sh("true");
+    assert_refused("layer_twice", [without_options(run)]);
+}
+
+/// As a tmpfs before Linux 6.6.
+fn memory_without_attributes() {
+    let cause = "a tmpfs has attributes user.* since Linux 6.6: before, what a \
+                 container deletes in its image can't be noted there (EIO)";
+    assert_doctor_says(cause, |doctor| filtered(doctor, "attributes"));
+}
+
+/// On an overlay, as in a container of Docker.
+fn an_image_that_cannot_be_id_mapped() {
+    needs::root();
+    let image = Image::minimal();
+    let script = "mount -t tmpfs none /mnt && mkdir /mnt/u /mnt/w && \
+                  mount -t overlay -o lowerdir=\"$IMAGE\",upperdir=/mnt/u,\
+                  workdir=/mnt/w none \"$IMAGE\"";
+    let run = FULL.run().env("IMAGE", image.path()).rootfs(image.path());
+    let run = in_namespaces(run, "--mount", script).command(["/helper"]);
+    assert_refused("no_id_mapping", [run]);
+}
+
+/// Step 6 with this volume.
+fn with_volume(source: &Path, destination: &str) -> Run {
+    let volume = format!("{}:{destination}", source.display());
+    FULL.run().options(["--volume", &volume])
+}
+
+/// Of a device everybody has the same one, so the container fetches it itself.
+fn a_device_in_a_directory_that_is_closed() {
+    needs::root();
+    needs::id_mapping();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let closed = Permissions::from_mode(0o700);
+    fs::set_permissions(directory.path(), closed).expect("it is ours");
+    let device = directory.path().join("null");
+    let (kind, mode) = (SFlag::S_IFCHR, Mode::from_bits_truncate(0o666));
+    mknod(&device, kind, mode, makedev(1, 3)).expect("we are root");
+    let run = with_volume(&device, "/null").sh("true");
+    assert_refused("closed_directory", [run]);
+}
+
+fn a_file_as_a_directory() {
+    needs::id_mapping();
+    let image = Image::minimal();
+    fs::create_dir(image.path().join("directory")).expect("it is ours");
+    let run = with_volume(Path::new("/etc/passwd"), "/directory");
+    let run = run.rootfs(image.path()).command(["/helper"]);
+    assert_refused("file_as_directory", [run]);
+}
+
+/// Where a volume is to be shown in an image that has a link.
+fn linked(target: &str, destination: &str) -> Finished {
+    needs::id_mapping();
+    let image = Image::minimal();
+    symlink(target, image.path().join("link")).expect("it is ours");
+    let run = with_volume(Path::new("/etc"), destination);
+    run.rootfs(image.path()).command(["/helper"])
+}
+
+fn a_destination_that_leads_nowhere() {
+    assert_refused("dangling_destination", [linked("nowhere", "/link")]);
+}
+
+fn a_destination_in_a_loop_of_links() {
+    assert_refused("looping_destination", [linked("link", "/link/below")]);
+}
+
+fn a_destination_below_a_file() {
+    assert_refused("destination_below_file", [linked("x", "/helper/below")]);
+}
+
+fn a_kernel_without_landlock() {
+    let cause = "this kernel is older than 5.19, or was started without \
+                 Landlock";
+    assert_doctor_says(cause, |doctor| filtered(doctor, "landlock"));
 }
 
 /// With limits that were asked for. What was not is a warning.
@@ -484,4 +739,50 @@ fn a_cgroup_with_other_processes() {
 fn a_cgroup_without_the_controller() {
     let run = in_the_topmost_cgroup("below", "", "true");
     assert_refused("no_controller", [run]);
+}
+
+fn a_cgroup_that_allows_none_below_it() {
+    let script = "echo 0 >\"$CGROUP/cgroup.max.descendants\";";
+    let run = in_the_topmost_cgroup("", script, "true");
+    assert_refused("no_more_cgroups", [run]);
+}
+
+/// The cgroup is the user's, the one above is not, and hands out nothing.
+fn a_delegated_cgroup_without_controllers() {
+    needs::root();
+    needs::limits();
+    needs::tool("setpriv");
+    let (own, version) = cgroup_of(std::process::id() as i32, "memory");
+    needs::virtual_machine(version == 2);
+    let above = own.join(format!("suite-{}", std::process::id()));
+    let delegated = above.join("delegated");
+    fs::create_dir_all(&delegated).expect("we are root");
+    for name in ["", "cgroup.procs", "cgroup.subtree_control"] {
+        let (path, nobody) = (delegated.join(name), Some(65534));
+        chown(path, nobody, nobody).expect("we are root");
+    }
+    let image = Image::minimal();
+    let run = with_memory_limit(CGROUPS).rootfs(image.path());
+    let run = run.env("CGROUP", &delegated).through(
+        "echo $$ >\"$CGROUP/cgroup.procs\" && exec setpriv --reuid 65534 \
+         --regid 65534 --clear-groups \"$0\" \"$@\"",
+    );
+    let run = run.command(["/helper"]);
+    let _ = fs::write(above.join("cgroup.kill"), "1");
+    cgroups::remove_all(&above).expect("nobody is left in it");
+    assert_refused("no_controller_delegated", [run]);
+}
+
+/// A new cgroup has no real-time of its own. On version 2 the cpu controller
+/// can't be enabled where such a process is.
+fn a_real_time_process() {
+    needs::root();
+    needs::limits();
+    let (own, version) = cgroup_of(std::process::id() as i32, "cpu");
+    let grouped = own.join("cpu.rt_runtime_us").exists();
+    needs::virtual_machine(version == 1 && grouped);
+    needs::tool("chrt");
+    let script = "exec chrt --rr 1 \"$0\" \"$@\"";
+    let run = CGROUPS.run().options(["--cpus", "0.5"]).through(script);
+    assert_refused("real_time", [run.sh("true")]);
 }

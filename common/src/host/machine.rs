@@ -2,11 +2,12 @@
 //! fails that works elsewhere.
 //!
 //! An errno alone is not a cause: `EPERM` has a dozen. Each function here looks
-//! at one circumstance, when a hint asks for it (those of [`crate::errors`]).
+//! at one circumstance, when a hint asks for it (those of `errors`).
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use nix::{
+    sched::CloneFlags,
     sys::{
         statfs::statfs,
         statvfs::{FsFlags, statvfs},
@@ -15,12 +16,15 @@ use nix::{
 };
 
 use super::mountinfo::Mount;
+use crate::sys;
 
 /// The inode number of the first user namespace, PROC_USER_INIT_INO in the
 /// kernel's sources. It is the same on every machine.
 const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
-/// A bit of the capability sets in `/proc/PID/status`. See capabilities(7).
+/// Bits of the capability sets in `/proc/PID/status`. See capabilities(7).
+const CAP_SETGID: u32 = 6;
+const CAP_SETUID: u32 = 7;
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Whether this process is in the first user namespace, that of the host. It
@@ -33,6 +37,13 @@ pub fn in_initial_user_namespace() -> bool {
 /// In another one: a container, for example.
 pub fn in_user_namespace() -> bool {
     !in_initial_user_namespace()
+}
+
+/// In another one that has its table of ids: not one that this process has just
+/// made.
+pub(crate) fn in_user_namespace_with_ids() -> bool {
+    let uid_map = fs::read_to_string("/proc/self/uid_map");
+    in_user_namespace() && uid_map.is_ok_and(|text| !text.is_empty())
 }
 
 /// The name of the file system that `path` is on, if it is one of those on
@@ -76,25 +87,63 @@ pub fn release() -> String {
     setting("kernel/osrelease").unwrap_or_default()
 }
 
+/// Whether the kernel is older than this version. In doubt it is not.
+fn is_before(version: (u32, u32)) -> bool {
+    let release = release();
+    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < version,
+        _ => false,
+    }
+}
+
+/// The kernel lets only the host's root mount overlays.
+pub(crate) fn overlays_are_for_root() -> bool {
+    is_before((5, 11)) && in_user_namespace()
+}
+
 /// In step 6, whose image of root's is id-mapped, on a kernel whose overlays
 /// don't take that.
 pub(crate) fn overlays_lack_id_maps() -> bool {
-    let release = release();
-    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
-    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next())
-    else {
-        return false;
-    };
     let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let root_outside = uid_map.split_whitespace().nth(1);
-    (major, minor) < (5, 19)
-        && root_outside != Some("0")
-        && has_many_ids(&uid_map)
+    is_before((5, 19)) && root_outside != Some("0") && has_many_ids(&uid_map)
 }
 
 /// More than one: a plain user's container maps no image.
 fn has_many_ids(uid_map: &str) -> bool {
     uid_map.split_whitespace().nth(2) != Some("1")
+}
+
+/// The kernel was built without this kind of namespace. It needs `/proc` to see
+/// that.
+fn lacks_namespace(kind: &str) -> bool {
+    let namespaces = Path::new("/proc/self/ns");
+    namespaces.exists() && !namespaces.join(kind).exists()
+}
+
+pub(crate) fn lacks_user_namespaces() -> bool {
+    lacks_namespace("user")
+}
+
+/// Without one of the kinds that the steps make. Mount namespaces are always
+/// there.
+pub(crate) fn lacks_a_namespace() -> bool {
+    ["uts", "pid", "net", "ipc", "cgroup"]
+        .into_iter()
+        .any(lacks_namespace)
+}
+
+/// What this process forks goes to another PID namespace than its own: that is
+/// what `unshare --pid` does, if it is not to fork. A namespace whose first
+/// process has ended can't be looked at.
+pub(crate) fn children_go_elsewhere() -> bool {
+    let namespace = |link: &str| {
+        let path = Path::new("/proc/self/ns").join(link);
+        fs::metadata(path).ok().map(|namespace| namespace.ino())
+    };
+    let own = namespace("pid");
+    own.is_some() && namespace("pid_for_children") != own
 }
 
 /// Debian's switch; other kernels lack the file.
@@ -106,12 +155,22 @@ pub(crate) fn no_user_namespaces_at_all() -> bool {
     setting("user/max_user_namespaces").as_deref() == Some("0")
 }
 
-/// Ubuntu's switch, or the profile into which it puts a process that has made
-/// a user namespace.
+/// No program may be made in memory, but as a file that can't be executed.
+pub(crate) fn memory_is_noexec() -> bool {
+    setting("vm/memfd_noexec").as_deref() == Some("2")
+}
+
+/// Ubuntu's switch, which is not for root, or the profile behind it.
 pub(crate) fn apparmor_restricts_user_namespaces() -> bool {
     let path = "kernel/apparmor_restrict_unprivileged_userns";
-    setting(path).as_deref() == Some("1")
-        || apparmor_profile().contains("unprivileged_userns")
+    let restricts = setting(path).as_deref() == Some("1");
+    restricts && !geteuid().is_root() || apparmor_takes_power()
+}
+
+/// Under the profile into which Ubuntu puts a process that has made a user
+/// namespace: none of the capabilities that it has there are of any use.
+pub(crate) fn apparmor_takes_power() -> bool {
+    apparmor_profile().contains("unprivileged_userns")
 }
 
 /// Under a profile of AppArmor; Docker's is `docker-default`.
@@ -140,11 +199,36 @@ pub fn seccomp_filters() -> bool {
     status("Seccomp:").as_deref() == Some("2")
 }
 
+/// Under one that refuses to make namespaces. It is asked by a call that does
+/// nothing, and that the kernel itself never refuses.
+pub(crate) fn filter_refuses_namespaces() -> bool {
+    seccomp_filters() && sys::unshare(CloneFlags::empty()).is_err()
+}
+
 /// Root, but without the capability that the rest of root's power hangs on.
 pub(crate) fn root_lacks_power() -> bool {
+    geteuid().is_root() && lacks(&[CAP_SYS_ADMIN])
+}
+
+/// Root, but without the right to give ids to a user namespace.
+pub(crate) fn root_cannot_give_ids() -> bool {
+    geteuid().is_root() && lacks(&[CAP_SETUID, CAP_SETGID])
+}
+
+/// Whether one of these capabilities is not effective.
+fn lacks(capabilities: &[u32]) -> bool {
     let effective = status("CapEff:").unwrap_or_default();
     let effective = u64::from_str_radix(&effective, 16).unwrap_or(u64::MAX);
-    geteuid().is_root() && effective & (1 << CAP_SYS_ADMIN) == 0
+    capabilities.iter().any(|it| effective & (1 << it) == 0)
+}
+
+/// Under a policy for real-time processes: SCHED_FIFO or SCHED_RR, which are 1
+/// and 2 in linux/sched.h. It is field 41 of `/proc/PID/stat`, see proc(5).
+pub(crate) fn is_real_time() -> bool {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is a name in parentheses, with anything in it.
+    let rest = stat.rsplit(')').next().unwrap_or_default();
+    matches!(rest.split_whitespace().nth(41 - 3), Some("1" | "2"))
 }
 
 fn status(field: &str) -> Option<String> {
@@ -165,14 +249,19 @@ pub fn on_wsl() -> bool {
     release().to_lowercase().contains("microsoft")
 }
 
-pub(crate) fn we_are_root() -> bool {
-    geteuid().is_root()
-}
-
 /// In a chroot: none of the mounts that we can see is on our `/`.
 pub fn in_chroot() -> bool {
     let mounts = mounts();
     !mounts.is_empty() && mounts.iter().all(|(place, _)| place != "/")
+}
+
+/// The working directory is the root, so that no root can take its place.
+pub(crate) fn works_in_the_root() -> bool {
+    let identity = |path| {
+        let status = fs::metadata(path).ok()?;
+        Some((status.dev(), status.ino()))
+    };
+    identity(".").is_some_and(|here| identity("/") == Some(here))
 }
 
 /// On the initramfs, which is never unmounted.
@@ -200,6 +289,12 @@ pub(crate) fn sys_is_masked() -> bool {
             && file_system == "tmpfs"
             && !place.starts_with("/sys/fs/cgroup")
     })
+}
+
+/// No sysfs is mounted here: a container must not see more than that.
+pub(crate) fn sys_is_away() -> bool {
+    let mounts = mounts();
+    !mounts.is_empty() && mounts.iter().all(|(_, it)| it != "sysfs")
 }
 
 /// Where something is mounted, and the type of the file system.

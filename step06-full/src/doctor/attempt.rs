@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use common::{
-    errors::{self, hints},
+    errors::{self, Advice},
     process, sys,
 };
 use nix::{
@@ -36,14 +36,6 @@ pub(super) struct Failure {
     pub(super) advice: Option<Advice>,
 }
 
-/// What a row of the table of hints says.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Advice {
-    pub(super) cause: String,
-    pub(super) fix: String,
-    pub(super) page: String,
-}
-
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -61,11 +53,7 @@ impl Failure {
         }
         Failure {
             message: errors::one_line(error),
-            advice: hints::find(error).map(|hint| Advice {
-                cause: hint.cause.into(),
-                fix: hint.fix.into(),
-                page: hint.page.into(),
-            }),
+            advice: errors::advice(error),
         }
     }
 
@@ -80,10 +68,10 @@ impl Failure {
     }
 
     fn parse(text: &str) -> Failure {
-        let mut lines = text.lines().map(String::from);
-        let message = lines.next();
-        let message = message.unwrap_or_else(|| "it said nothing".into());
+        let mut lines = text.split('\n').map(String::from);
         let mut next = || lines.next();
+        let message = next().filter(|message| !message.is_empty());
+        let message = message.unwrap_or_else(|| "it said nothing".into());
         let advice = match (next(), next(), next()) {
             (Some(cause), Some(fix), Some(page)) => {
                 Some(Advice { cause, fix, page })

@@ -3,14 +3,10 @@
 
 use std::{env, fmt::Write};
 
-use common::host::machine;
+use common::{errors::Advice, host::machine};
 use serde_json::{Value, json};
 
-use super::{
-    ABILITIES, Answer, Diagnosis, Need,
-    attempt::{Advice, Failure},
-    cgroups,
-};
+use super::{ABILITIES, Answer, Diagnosis, Need, attempt::Failure, cgroups};
 
 /// The names of the steps, by their numbers.
 const STEPS: [&str; 6] = [

@@ -104,7 +104,7 @@ fn main() -> ExitCode {
 /// default profile does: `clone3` only that call, `docker` also whatever makes
 /// namespaces and mounts; or as old versions of it do: `newer`. `landlock` makes
 /// of the kernel one that has no Landlock, `attributes` of each file system one
-/// that has no extended attributes.
+/// that has no extended attributes. `seccomp` refuses more filters.
 ///
 /// See profiles/seccomp/default_linux.go of github.com/moby/profiles.
 fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
@@ -140,6 +140,12 @@ fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
         let clone: Result<_, _> = namespaces.into_iter().map(is_set).collect();
         rules.insert(libc::SYS_clone, clone.map_err(io::Error::other)?);
         refuse(rules, libc::EPERM)?;
+    }
+    if filter == "seccomp" {
+        let all = [(libc::SYS_seccomp, Vec::new())];
+        refuse(all.into(), libc::EPERM)?;
+        // It is the last one.
+        return Err(Command::new(command[0]).args(&command[1..]).exec());
     }
     // A set of system calls that came later than others.
     let missing = match filter {
