@@ -342,6 +342,8 @@ fn in_one_line(mut usage: Error, program: &Command) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
     use crate::errors::pages::TROUBLESHOOTING;
 
@@ -363,16 +365,6 @@ mod tests {
         let advice = errors::advice(&error).expect("it is known now");
         assert_eq!(advice.fix, "log in");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::OnceLock;
-
-    use super::*;
-
-    #[derive(Args)]
-    struct Nothing {}
 
     #[derive(Args)]
     struct Global {
