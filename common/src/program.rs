@@ -200,7 +200,11 @@ impl<A: Args> Program<A> {
 
     fn run_command(&self) -> Command {
         // -h is the host name, as with docker run.
-        A::augment_args(Command::new("run").disable_help_flag(true))
+        let command =
+            A::augment_args(Command::new("run").disable_help_flag(true));
+        // Behind an image no option is ours any more.
+        let is_behind_another = command.get_positionals().next().is_some();
+        command
             .arg(
                 Arg::new("env")
                     .short('e')
@@ -230,6 +234,7 @@ impl<A: Args> Program<A> {
                     .value_name("COMMAND")
                     .num_args(0..)
                     .trailing_var_arg(true)
+                    .allow_hyphen_values(is_behind_another)
                     .value_parser(value_parser!(OsString))
                     .help("The command and its arguments [default: sh]"),
             )

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use anyhow::Context;
@@ -15,10 +16,14 @@ use crate::{output, store};
 /// Which image, and what of it counts.
 #[derive(clap::Args)]
 pub(crate) struct From {
-    /// Image: [HOST/]NAME[:TAG], dir:PATH, oci:PATH[:TAG] or
-    /// docker-archive:PATH [default: one made of this machine's own tools]
-    #[arg(value_name = "IMAGE")]
-    image: Option<Reference>,
+    /// Image: [HOST/]NAME[:TAG], dir:PATH, oci:PATH[:TAG], docker-archive:PATH,
+    /// or - for one made of this machine's own tools [default: -]
+    #[arg(
+        value_name = "IMAGE",
+        default_value = "-",
+        hide_default_value = true
+    )]
+    image: Choice,
     /// Run as this user of the container, a name or a number
     #[arg(short, long, value_name = "NAME[:GROUP]")]
     user: Option<String>,
@@ -33,6 +38,24 @@ pub(crate) struct From {
     insecure: bool,
 }
 
+/// What was chosen.
+#[derive(Clone)]
+enum Choice {
+    OwnTools,
+    Image(Reference),
+}
+
+impl FromStr for Choice {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Choice> {
+        match text {
+            "-" => Ok(Choice::OwnTools),
+            _ => Ok(Choice::Image(text.parse()?)),
+        }
+    }
+}
+
 /// The image, ready.
 pub(crate) struct Start<'a> {
     options: &'a From,
@@ -42,11 +65,12 @@ pub(crate) struct Start<'a> {
 impl From {
     /// Finds the image; fetches it, if it is not here.
     pub(crate) fn image(&self) -> anyhow::Result<Start<'_>> {
-        let image = self.image.as_ref().map(|it| find(it, self.insecure));
-        Ok(Start {
-            options: self,
-            image: image.transpose()?,
-        })
+        let image = match &self.image {
+            Choice::OwnTools => None,
+            Choice::Image(reference) => Some(find(reference, self.insecure)?),
+        };
+        let options = self;
+        Ok(Start { options, image })
     }
 }
 

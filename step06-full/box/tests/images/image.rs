@@ -1,7 +1,8 @@
 //! Images made for a test, byte by byte: no tool would make most of them.
 
 use std::{
-    ffi::OsStr,
+    env,
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -208,12 +209,17 @@ impl Image {
     }
 }
 
+/// The built program: another copy of it, where this one is out of reach.
+pub(crate) fn box_program() -> OsString {
+    env::var_os("BOX").unwrap_or_else(|| env!("CARGO_BIN_EXE_box").into())
+}
+
 /// Runs `box` with this store.
 pub(crate) fn tool(
     store: &Path,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_box"))
+    Command::new(box_program())
         .arg("--store")
         .arg(store)
         .args(arguments)

@@ -3,4 +3,5 @@
 mod image;
 mod museum;
 mod registry;
+mod run;
 mod server;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    image::{Image, archive, file, tool},
+    image::{Image, archive, box_program, file, tool},
     server::{Request, Server},
 };
 use serde_json::json;
@@ -76,7 +76,7 @@ fn a_password_is_that_of_docker_login() {
     let auths = json!({ &server.host: { "auth": "YW5uOnNlY3JldA==" } });
     let text = json!({ "auths": auths }).to_string();
     fs::write(config.join("config.json"), text).expect("write");
-    let output = Command::new(env!("CARGO_BIN_EXE_box"))
+    let output = Command::new(box_program())
         .env("DOCKER_CONFIG", &config)
         .arg("--store")
         .arg(image.path().join("store"))
@@ -177,7 +177,7 @@ fn one_that_is_killed_leaves_what_can_be_resumed() {
     let name = format!("{}/test/image", server.host);
     let store = image.path().join("store");
     for delay in (0..60).step_by(3) {
-        let mut pull = Command::new(env!("CARGO_BIN_EXE_box"))
+        let mut pull = Command::new(box_program())
             .arg("--store")
             .arg(&store)
             .args(["pull", &name])
