@@ -15,6 +15,7 @@
 
 use std::fmt;
 
+use libc::{c_int, c_long};
 use nix::errno::Errno;
 
 mod argument;
@@ -90,3 +91,9 @@ macro_rules! call {
     };
 }
 use call;
+
+/// What libc::syscall(2) returns as a long, of a call that returns an int: the
+/// number of a descriptor or of a process.
+fn int(result: c_long) -> c_int {
+    result.try_into().expect("the kernel has returned an int")
+}

@@ -55,7 +55,7 @@ impl Limits {
     /// The three limits, each with whether it was asked for explicitly.
     pub(crate) fn list(&self) -> [(Limit, bool); 3] {
         let bytes = self.memory.unwrap_or(64 * MIB);
-        let quota = quota(self.cpus.unwrap_or(0.5)).round() as u64;
+        let quota = quota(self.cpus.unwrap_or(0.5));
         let max = self.pids_limit.unwrap_or(64);
         [
             (Limit::Memory { bytes }, self.memory.is_some()),

@@ -30,7 +30,7 @@ use nix::{fcntl::AT_FDCWD, mount::MsFlags};
 /// lie below. Since Linux 5.2, private since 5.12. See open_tree(2) and
 /// mount_namespaces(7), "Shared subtrees".
 pub fn copy(path: &Path, flags: libc::c_int) -> sys::Result<OwnedFd> {
-    let clone = libc::OPEN_TREE_CLONE | flags as libc::c_uint;
+    let clone = libc::OPEN_TREE_CLONE | flags.cast_unsigned();
     let mount = sys::open_tree(AT_FDCWD, path, clone)?;
     let private = mount_attr {
         propagation: libc::MS_PRIVATE,
@@ -102,7 +102,7 @@ fn adding(attr_set: u64) -> mount_attr {
 pub fn map_ids(mount: impl AsFd, userns: impl AsFd) -> sys::Result<()> {
     let attr = mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
-        userns_fd: userns.as_fd().as_raw_fd() as u64,
+        userns_fd: userns.as_fd().as_raw_fd().cast_unsigned().into(),
         ..sys::NO_ATTR
     };
     set(mount, libc::AT_RECURSIVE, &attr)

@@ -77,6 +77,11 @@ const WHICH_PERSONALITY: u32 = 0xffff_ffff;
 /// run, by the reader's shell once the container is gone. Since Linux 6.2 a
 /// sysctl can switch the first one off (`dev.tty.legacy_tiocsti`); the second
 /// one pastes, on a virtual console. See ioctl_tty(2) and ioctl_console(2).
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "requests have 32 bits; the type that libc gives them is a long \
+              with glibc, an int with musl"
+)]
 const TYPING: [u32; 2] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
 
 /// The machine's own calls. See AUDIT_ARCH in <linux/audit.h>.
@@ -140,7 +145,10 @@ fn answers(program: &mut Program) -> Vec<(u32, Label)> {
     let ioctl = program.is_one_of(&TYPING, refuse, allow);
     let ioctl = program.load(argument(1), ioctl);
 
-    let one = |call: libc::c_long| call as u32..=call as u32;
+    let one = |call: libc::c_long| {
+        let number = u32::try_from(call).expect("numbers are positive");
+        number..=number
+    };
     let mut answers = BTreeMap::from([(0, allow)]);
     let mut set = |numbers: RangeInclusive<u32>, answer| {
         if *numbers.end() < u32::MAX {
@@ -196,7 +204,8 @@ impl Program {
     fn load(&mut self, offset: usize, next: Label) -> Label {
         assert_eq!(next, self.0.len() - 1);
         let code = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-        self.push(code, offset as u32, 0, 0)
+        let offset = u32::try_from(offset).expect("within 64 bytes");
+        self.push(code, offset, 0, 0)
     }
 
     /// Goes to `yes` if the word compares so with `value`, otherwise to `no`.
@@ -238,7 +247,7 @@ impl Program {
     }
 
     fn push(&mut self, code: u32, k: u32, jt: u8, jf: u8) -> Label {
-        let code = code as u16;
+        let code = u16::try_from(code).expect("codes have 16 bits");
         self.0.push(sock_filter { code, jt, jf, k });
         self.0.len() - 1
     }
@@ -257,6 +266,11 @@ mod tests {
     use super::*;
 
     /// What the kernel's machine answers to a call.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the machine has words of 32 bits: the lower ones of a long"
+    )]
     fn run(filter: &[sock_filter], nr: i64, args: [u64; 6]) -> u32 {
         let word = |offset: u32| match offset as usize {
             0 => nr as u32,
@@ -344,15 +358,16 @@ mod tests {
     fn socket_and_socketpair_make_the_same_kinds() {
         let filter = filter();
         for call in [libc::SYS_socket, libc::SYS_socketpair] {
-            for family in 0..100 {
-                let allowed = allows(&filter, call, [family, 0, 0, 0, 0, 0]);
+            for family in 0..100_u32 {
+                let allowed =
+                    allows(&filter, call, [family.into(), 0, 0, 0, 0, 0]);
                 let expected = [
                     libc::AF_UNIX,
                     libc::AF_INET,
                     libc::AF_INET6,
                     libc::AF_NETLINK,
                 ];
-                let expected = expected.contains(&(family as i32));
+                let expected = expected.contains(&family.cast_signed());
                 assert_eq!(allowed, expected, "family {family}");
             }
         }

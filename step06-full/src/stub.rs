@@ -183,11 +183,12 @@ fn elf_header() -> Elf64_Ehdr {
     e_ident[..4].copy_from_slice(b"\x7fELF");
     e_ident[libc::EI_CLASS] = libc::ELFCLASS64;
     e_ident[libc::EI_DATA] = libc::ELFDATA2LSB;
-    e_ident[libc::EI_VERSION] = libc::EV_CURRENT as u8;
+    e_ident[libc::EI_VERSION] = 1; // EV_CURRENT
     let machine = match cfg!(target_arch = "aarch64") {
         true => libc::EM_AARCH64,
         false => libc::EM_X86_64,
     };
+    let size = |bytes: usize| u16::try_from(bytes).expect("fewer than 65536");
     Elf64_Ehdr {
         e_ident,
         e_type: libc::ET_EXEC,
@@ -197,8 +198,8 @@ fn elf_header() -> Elf64_Ehdr {
         e_phoff: offset_of!(Headers, code) as u64,
         e_shoff: 0,
         e_flags: 0,
-        e_ehsize: size_of::<Elf64_Ehdr>() as u16,
-        e_phentsize: size_of::<Elf64_Phdr>() as u16,
+        e_ehsize: size(size_of::<Elf64_Ehdr>()),
+        e_phentsize: size(size_of::<Elf64_Phdr>()),
         e_phnum: 2,
         e_shentsize: 0,
         e_shnum: 0,

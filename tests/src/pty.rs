@@ -176,7 +176,7 @@ impl Session {
 
     /// The process number of the session's leader.
     pub fn leader(&self) -> i32 {
-        self.child.id() as i32
+        self.child.id().cast_signed()
     }
 
     /// Waits for the end of the session's leader, and returns its exit code.

@@ -152,7 +152,7 @@ impl Run {
             .spawn()
             .expect("the step can be started");
         let stdin = child.stdin.take();
-        let stat = Stat::of(child.id() as i32);
+        let stat = Stat::of(child.id().cast_signed());
         Running {
             start_time: stat.expect("nobody has waited for it yet").start_time,
             child,
@@ -216,7 +216,7 @@ pub struct Running {
 impl Running {
     /// The supervisor's process number, on the host.
     pub fn supervisor(&self) -> i32 {
-        self.child.id() as i32
+        self.child.id().cast_signed()
     }
 
     /// The container's first process, as the host sees it: from step 2 on the

@@ -291,7 +291,7 @@ fn signals_reach_nobody_who_is_not_confined_as_well() {
             .args(["sleep", "100"])
             .spawn()
             .expect("nsenter can be started");
-        let sleep = only_child(nsenter.id() as i32);
+        let sleep = only_child(nsenter.id().cast_signed());
         let inside = status(sleep, "NSpid");
         let inside = inside.split_whitespace().last().expect("a number");
         container.type_line(inside);
@@ -311,7 +311,9 @@ fn what_is_handed_in_is_opened_again_only_as_it_was_given() {
     open_up(directory.path(), 0o755);
     let file = directory.path().join("file");
     let text = || fs::read_to_string(&file).expect("it is ours");
-    for (step, code) in [(OVERLAY, 0), (FULL, 1)] {
+    for (step, code, expected) in
+        [(OVERLAY, 0, "changed\n"), (FULL, 1, "of the host\n")]
+    {
         fs::write(&file, "of the host\n").expect("it is ours");
         open_up(&file, 0o666);
         let input = format!("<{}", file.display());
@@ -319,7 +321,6 @@ fn what_is_handed_in_is_opened_again_only_as_it_was_given() {
         let run = step.run().redirected(&input);
         let run = run.sh("echo changed >/proc/self/fd/0");
         assert_eq!(run.code.min(1), code, "{run}");
-        let expected = ["changed\n", "of the host\n"][code as usize];
         assert_eq!(text(), expected, "{}", step.name);
     }
     // As it was given, it can be opened again.

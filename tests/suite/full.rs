@@ -181,7 +181,7 @@ fn shared_memory_of_the_host_is_visible_up_to_step_5() {
 
 fn shared_memory_of_the_container_is_invisible_outside() {
     let image = Image::minimal();
-    let key = std::process::id() as i32 ^ 0x2000_0000;
+    let key = std::process::id().cast_signed() ^ 0x2000_0000;
     let make = ["make-shared-memory", &key.to_string()];
     let mut container = image.helper_with(FULL.run(), FULL, &make);
     container.wait_for("made");
@@ -197,7 +197,7 @@ struct SharedMemory {
 
 impl SharedMemory {
     fn new() -> SharedMemory {
-        let key = std::process::id() as i32 ^ 0x4000_0000;
+        let key = std::process::id().cast_signed() ^ 0x4000_0000;
         let flags = libc::IPC_CREAT | libc::IPC_EXCL | 0o666;
         // SAFETY: shmget(2) takes three integers.
         let id = unsafe { libc::shmget(key, 4096, flags) };

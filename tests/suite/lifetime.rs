@@ -108,7 +108,7 @@ fn random() -> Random {
         Ok(seed) => seed.parse().expect("SUITE_SEED is a number"),
         Err(_) => {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            now.map_or(1, |now| now.as_nanos() as u64)
+            now.map_or(1, |now| now.as_secs() ^ u64::from(now.subsec_nanos()))
         }
     };
     note(format!("to repeat it: SUITE_SEED={seed}"));

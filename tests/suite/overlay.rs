@@ -390,7 +390,7 @@ fn a_killed_container_has_its_layer_until_it_is_gone() {
 
         // As if it took longer.
         let mut last = Command::new("sleep").arg("100").spawn().expect("sleep");
-        let stat = Stat::of(last.id() as i32).expect("it is there");
+        let stat = Stat::of(last.id().cast_signed()).expect("it is there");
         let start_time = stat.start_time;
         let running = format!("{} {start_time}\n", last.id());
         fs::write(kept.join("running"), running).expect("it is ours");

@@ -670,7 +670,7 @@ fn no_delegated_cgroup() {
 
 /// The version of the tree that limits memory.
 fn version() -> u32 {
-    cgroup_of(std::process::id() as i32, "memory").1
+    cgroup_of(std::process::id().cast_signed(), "memory").1
 }
 
 /// As in Docker.
@@ -697,7 +697,7 @@ fn cgroups_that_are_not_mounted() {
 fn in_the_topmost_cgroup(path: &str, script: &str, command: &str) -> Finished {
     needs::root();
     needs::limits();
-    let (own, version) = cgroup_of(std::process::id() as i32, "memory");
+    let (own, version) = cgroup_of(std::process::id().cast_signed(), "memory");
     needs::virtual_machine(version == 2);
     let mounts = cgroups::mounts().expect("/proc is mounted");
     let top = &mounts.first().expect("our cgroup is on it").mount_point;

@@ -64,7 +64,7 @@ pub fn unfit_for_upper(path: &Path) -> Option<&'static str> {
         (0x0000_F15F, "eCryptfs"),
     ];
     // The type has another width on each architecture, the numbers have 32 bits.
-    let magic = statfs(path).ok()?.filesystem_type().0 as u32;
+    let magic = u32::try_from(statfs(path).ok()?.filesystem_type().0).ok()?;
     let mut known = FILE_SYSTEMS.into_iter();
     known
         .find(|(number, _)| *number == magic)

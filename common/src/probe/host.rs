@@ -80,7 +80,7 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new() -> anyhow::Result<Rc<Host>> {
-        let pid = process::id() as i32;
+        let pid = process::id().cast_signed();
         let start_time = Stat::read("self")
             .context("no start time in /proc/self/stat")?
             .start_time;
@@ -282,7 +282,7 @@ impl Drop for Host {
     fn drop(&mut self) {
         // The agent and its parent have copies of this; what it stands for
         // belongs to the probe.
-        if process::id() as i32 != self.pid {
+        if process::id().cast_signed() != self.pid {
             return;
         }
         self.janitor.alive.take();

@@ -97,11 +97,10 @@ impl Gate {
 
     /// Asks for a SIGIO whenever the child says something ([`tell`]).
     pub(super) fn listen(&self) -> anyhow::Result<()> {
-        let us = std::process::id();
+        let us = std::process::id().cast_signed();
         // SAFETY: F_SETOWN takes an int and changes only our own descriptor.
-        let result = unsafe {
-            libc::fcntl(self.0.as_raw_fd(), libc::F_SETOWN, us as libc::c_int)
-        };
+        let result =
+            unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_SETOWN, us) };
         Errno::result(result).context("fcntl(gate, F_SETOWN)")?;
         let flags = OFlag::O_ASYNC | OFlag::O_NONBLOCK;
         fcntl(&self.0, FcntlArg::F_SETFL(flags))

@@ -21,7 +21,7 @@ pub enum Change {
 #[derive(Clone, Copy)]
 pub struct End {
     exited: u8,
-    killed_by: Option<c_int>,
+    killed_by: Option<u8>,
 }
 
 impl End {
@@ -29,14 +29,14 @@ impl End {
     pub fn code(self) -> u8 {
         match self.killed_by {
             // The last signal is 64, or 127 on MIPS.
-            Some(signal) => 128 + (signal & 0x7f) as u8,
+            Some(signal) => 128 + signal,
             None => self.exited,
         }
     }
 
     /// Whether it was killed by `signal`.
     pub fn is_by(self, signal: Signal) -> bool {
-        self.killed_by == Some(signal as c_int)
+        self.killed_by.map(c_int::from) == Some(signal as c_int)
     }
 }
 
@@ -82,11 +82,12 @@ fn wait4(
     } else if libc::WIFSTOPPED(status) {
         Change::Stopped
     } else {
+        // Both are bits of the status: eight of them, and seven.
+        let byte = |bits| u8::try_from(bits).expect("at most eight bits");
         Change::Ended(End {
-            // Eight bits of the status, by definition.
-            exited: libc::WEXITSTATUS(status) as u8,
+            exited: byte(libc::WEXITSTATUS(status)),
             killed_by: libc::WIFSIGNALED(status)
-                .then(|| libc::WTERMSIG(status)),
+                .then(|| byte(libc::WTERMSIG(status))),
         })
     };
     Ok(Some((pid, change)))

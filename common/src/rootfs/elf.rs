@@ -83,7 +83,8 @@ pub(super) fn read(file: &File) -> io::Result<Executable> {
         }
         let offset = number(&entry, layout.p_offset, layout.word);
         let size = number(&entry, layout.p_filesz, layout.word);
-        let mut path = vec![0; size.min(libc::PATH_MAX as u64) as usize];
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let mut path = vec![0; size.min(libc::PATH_MAX as usize)];
         file.read_exact_at(&mut path, offset)?;
         path.retain(|&byte| byte != 0);
         return Ok(Executable::Dynamic(OsString::from_vec(path).into()));

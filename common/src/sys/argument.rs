@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use libc::c_int;
 use nix::{
     fcntl::{AtFlags, OFlag, ResolveFlag},
     mount::{MntFlags, MsFlags},
@@ -111,6 +112,13 @@ pub(super) type Names = &'static [(&'static str, u64)];
 
 /// Such a set, and the names of its bits.
 pub(super) struct Bits(pub(super) u64, pub(super) Names);
+
+impl Bits {
+    /// A set that the call takes as an int: its highest bit is no sign.
+    pub(super) fn of(set: c_int, names: Names) -> Bits {
+        Bits(set.cast_unsigned().into(), names)
+    }
+}
 
 impl Argument for Bits {
     fn text(&self) -> String {

@@ -59,7 +59,7 @@ pub fn capset(data: &Capabilities) -> Result<()> {
     let header = Header { version, pid: 0 };
     // Two of `struct __user_cap_data_struct`: the lower halves and the upper.
     let sets = [data.effective, data.permitted, data.inheritable];
-    let lower = sets.map(|set| set as u32);
+    let lower = sets.map(|set| (set & 0xffff_ffff) as u32);
     let halves = [lower, sets.map(|set| (set >> 32) as u32)];
     // SAFETY: both live through the call, which only reads them, and are as
     // long as this version wants.

@@ -58,7 +58,7 @@ pub fn flock(fd: impl AsFd, operation: c_int) -> Result<()> {
     // SAFETY: the descriptor is borrowed, so open, and the call has no other
     // argument that could lead anywhere.
     let locked = unsafe { libc::flock(fd.as_raw_fd(), operation) };
-    let operation = Bits(operation as u64, LOCK_OPERATIONS);
+    let operation = Bits::of(operation, LOCK_OPERATIONS);
     call!(flock(fd, operation), Errno::result(locked).map(drop))
 }
 

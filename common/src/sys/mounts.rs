@@ -1,7 +1,7 @@
 //! What is mounted where.
 
 use std::{
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     path::Path,
     ptr,
 };
@@ -16,7 +16,7 @@ use nix::{
 use super::{
     OrNull, Result,
     argument::{Argument, Bits, Names},
-    call,
+    call, int,
 };
 
 /// See mount(2).
@@ -76,7 +76,7 @@ pub fn open_tree(
     )?;
     // SAFETY: the kernel has just made this descriptor for us, and nothing
     // else in the program knows its number.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(int(fd)) })
 }
 
 const OPEN_TREE_FLAGS: Names = &[
@@ -156,7 +156,7 @@ pub fn mount_setattr(
             )
         }
     });
-    let flags = Bits(flags as u64, OPEN_TREE_FLAGS);
+    let flags = Bits::of(flags, OPEN_TREE_FLAGS);
     call!(
         mount_setattr(dirfd, path, flags, attr, size),
         set.and_then(Errno::result).map(drop)

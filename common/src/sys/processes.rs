@@ -15,7 +15,7 @@ use nix::{
 use super::{
     Error, Result,
     argument::{Argument, Bits, Names, Word},
-    call,
+    call, int,
 };
 
 /// See sethostname(2).
@@ -63,11 +63,11 @@ pub unsafe fn clone3(
     // SAFETY: clone_args is a plain structure, for which zeros are valid and
     // mean "not used".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = flags.bits() as u64;
+    args.flags = flags.bits().cast_unsigned().into();
     args.exit_signal = libc::SIGCHLD as u64;
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = cgroup.as_raw_fd() as u64;
+        args.cgroup = cgroup.as_raw_fd().cast_unsigned().into();
     }
     // SAFETY: the kernel reads as many bytes of `args` as there are. No
     // CLONE_VM, so the child gets a copy of our memory and needs no stack of
@@ -110,7 +110,7 @@ fn twice(result: libc::c_long) -> nix::Result<ForkResult> {
     Ok(match Errno::result(result)? {
         0 => ForkResult::Child,
         pid => ForkResult::Parent {
-            child: Pid::from_raw(pid as i32),
+            child: Pid::from_raw(int(pid)),
         },
     })
 }
@@ -139,7 +139,7 @@ pub fn wait4(pid: Pid, options: c_int) -> Result<(Pid, c_int)> {
     match Errno::result(child) {
         Ok(child) => Ok((Pid::from_raw(child), status)),
         Err(errno) => {
-            let options = Bits(options as u64, WAIT_OPTIONS).text();
+            let options = Bits::of(options, WAIT_OPTIONS).text();
             Err(Error::new(format!("wait4({pid}, …, {options})"), errno))
         }
     }

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::{
     Error, Result,
     argument::{Argument, Bits},
-    call,
+    call, int,
 };
 
 /// A request to [`prctl`] that takes one number, and no pointer.
@@ -126,7 +126,7 @@ pub fn landlock_create_ruleset(
     let fd = call!(landlock_create_ruleset(attr, size, flags), made)?;
     // SAFETY: the kernel has just made this descriptor for us, and nothing else
     // in the program knows its number.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(int(fd)) })
 }
 
 /// See landlock_create_ruleset(2), `LANDLOCK_CREATE_RULESET_VERSION`: the

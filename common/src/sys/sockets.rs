@@ -34,6 +34,12 @@ pub fn socket(domain: AddressFamily, kind: SockType) -> Result<OwnedFd> {
     })
 }
 
+// A request is a long for glibc and an int for musl; these fit both.
+#[allow(clippy::cast_possible_truncation, reason = "only with musl")]
+const SIOCGIFFLAGS: Ioctl = libc::SIOCGIFFLAGS as Ioctl;
+#[allow(clippy::cast_possible_truncation, reason = "only with musl")]
+const SIOCSIFFLAGS: Ioctl = libc::SIOCSIFFLAGS as Ioctl;
+
 /// See netdevice(7), `SIOCGIFFLAGS`: the flags (`libc::IFF_…`) of the interface
 /// that is called so in the network namespace of the socket `fd`.
 pub fn ioctl_siocgifflags(fd: impl AsFd, ifr_name: &str) -> Result<c_int> {
@@ -42,7 +48,7 @@ pub fn ioctl_siocgifflags(fd: impl AsFd, ifr_name: &str) -> Result<c_int> {
     // SAFETY: the descriptor is open, and for SIOCGIFFLAGS the kernel reads the
     // name from an ifreq and writes the flags into it.
     let read = Errno::result(unsafe {
-        libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFFLAGS as Ioctl, &mut request)
+        libc::ioctl(fd.as_raw_fd(), SIOCGIFFLAGS, &mut request)
     });
     read.map_err(|errno| {
         let fd = fd.text();
@@ -64,14 +70,17 @@ pub fn ioctl_siocsifflags(
 ) -> Result<()> {
     let fd = fd.as_fd();
     let mut request = request(ifr_name);
-    request.ifr_ifru.ifru_flags = ifr_flags as c_short;
-    // SAFETY: the descriptor is open, and for SIOCSIFFLAGS the kernel only reads
-    // the name and the flags from an ifreq.
-    let set = Errno::result(unsafe {
-        libc::ioctl(fd.as_raw_fd(), libc::SIOCSIFFLAGS as Ioctl, &request)
+    let flags = c_short::try_from(ifr_flags).map_err(|_| Errno::EINVAL);
+    let set = flags.and_then(|flags| {
+        request.ifr_ifru.ifru_flags = flags;
+        // SAFETY: the descriptor is open, and for SIOCSIFFLAGS the kernel only
+        // reads the name and the flags from an ifreq.
+        Errno::result(unsafe {
+            libc::ioctl(fd.as_raw_fd(), SIOCSIFFLAGS, &request)
+        })
     });
     set.map(drop).map_err(|errno| {
-        let (fd, flags) = (fd.text(), Bits(ifr_flags as u64, FLAGS).text());
+        let (fd, flags) = (fd.text(), Bits::of(ifr_flags, FLAGS).text());
         let request = format!("{{ifr_name={ifr_name:?}, ifr_flags={flags}}}");
         Error::new(format!("ioctl({fd}, SIOCSIFFLAGS, {request})"), errno)
     })
@@ -91,7 +100,7 @@ fn request(ifr_name: &str) -> ifreq {
     // The last byte stays NUL.
     let (_, room) = request.ifr_name.split_last_mut().expect("it is not empty");
     for (byte, letter) in room.iter_mut().zip(ifr_name.bytes()) {
-        *byte = letter as c_char;
+        *byte = c_char::from_ne_bytes([letter]);
     }
     request
 }

@@ -45,7 +45,7 @@ pub(super) fn parse_cpus(text: &str) -> Result<f64, String> {
     if !(0.01..=8192.0).contains(&cpus) {
         return Err("out of range: write a number from 0.01 to 8192".into());
     }
-    if (quota(cpus) - quota(cpus).round()).abs() > 0.001 {
+    if (microseconds(cpus) - microseconds(cpus).round()).abs() > 0.001 {
         return Err("too precise: five digits after the point are enough \
                     for the kernel"
             .into());
@@ -53,8 +53,18 @@ pub(super) fn parse_cpus(text: &str) -> Result<f64, String> {
     Ok(cpus)
 }
 
-/// CPUs to microseconds of processor time in a [`PERIOD`].
-pub(super) fn quota(cpus: f64) -> f64 {
+/// What [`parse_cpus`] has let pass, as microseconds of processor time in a
+/// [`PERIOD`].
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is a whole number from 1000 to 819,200,000, almost"
+)]
+pub(super) fn quota(cpus: f64) -> u64 {
+    microseconds(cpus).round() as u64
+}
+
+fn microseconds(cpus: f64) -> f64 {
     cpus * PERIOD as f64
 }
 
@@ -103,7 +113,7 @@ mod tests {
 
     #[test]
     fn cpus_become_a_quota() {
-        for (text, microseconds) in [
+        for (text, expected) in [
             ("0.5", 50_000),
             ("2", 200_000),
             ("0.01", 1_000),
@@ -112,7 +122,7 @@ mod tests {
             ("8192", 819_200_000),
         ] {
             let cpus = parse_cpus(text).expect(text);
-            assert_eq!(quota(cpus).round() as u64, microseconds, "{text}");
+            assert_eq!(quota(cpus), expected, "{text}");
         }
     }
 

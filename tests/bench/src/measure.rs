@@ -86,7 +86,7 @@ pub(crate) fn start(command: &mut Command) -> anyhow::Result<Running> {
     let child = command.spawn();
     let child = child
         .with_context(|| format!("execve({:?})", command.get_program()))?;
-    let pid = Pid::from_raw(child.id() as i32);
+    let pid = Pid::from_raw(child.id().cast_signed());
     Ok(Running { pid, start })
 }
 
@@ -214,8 +214,7 @@ const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Fisher and Yates's shuffle.
 fn shuffle(order: &mut [usize], random: &mut Random) {
     for last in (1..order.len()).rev() {
-        let other = random.below(last as u64 + 1);
-        order.swap(last, other as usize);
+        order.swap(last, random.index(last + 1));
     }
 }
 

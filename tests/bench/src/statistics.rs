@@ -31,6 +31,11 @@ impl Summary {
 
 /// The value below which the part `q` of the `sorted` ones lies, interpolated
 /// between neighbours. `None` if there are none.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "they are whole numbers from 0 to `last`"
+)]
 fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let place = q * last as f64;

@@ -69,7 +69,7 @@ pub(crate) fn measure(
         }
         for (result, (count, time)) in results.iter_mut().zip(totals) {
             if result.failure.is_none() {
-                let rate = f64::from(count) / time.as_secs_f64();
+                let rate = count as f64 / time.as_secs_f64();
                 result.per_second.push(rate);
             }
         }
@@ -83,7 +83,7 @@ fn part(
     subject: &Subject,
     count: usize,
     at_a_time: usize,
-) -> anyhow::Result<(u32, Duration)> {
+) -> anyhow::Result<(usize, Duration)> {
     let start = Instant::now();
     alarm::set(TIMEOUT);
     let mut running = HashSet::new();
@@ -122,7 +122,7 @@ fn part(
             status => bail!("{status:?}"),
         }
     }
-    Ok((started as u32, start.elapsed()))
+    Ok((started, start.elapsed()))
 }
 
 /// Waits until one of them has ended. `None` means that a signal came.

@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn we_are_among_all_processes() {
-        let ours = std::process::id() as i32;
+        let ours = std::process::id().cast_signed();
         assert!(all().any(|pid| pid == ours));
         assert!(Stat::of(ours).is_some_and(|stat| stat.state != 'Z'));
     }

@@ -15,4 +15,10 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % limit
     }
+
+    /// The index of one of so many.
+    pub fn index(&mut self, count: usize) -> usize {
+        let index = self.below(count as u64);
+        index.try_into().expect("it is smaller than a usize")
+    }
 }

@@ -131,7 +131,7 @@ impl Build<'_> {
         };
         drop(progress);
         if end == RecvTimeoutError::Timeout {
-            sandbox::kill_family(cargo.id() as i32);
+            sandbox::kill_family(cargo.id().cast_signed());
         }
         let status = cargo.wait().context("wait4()")?;
         // No writer is left, so it comes to its end.

@@ -109,9 +109,9 @@ pub fn values(student: &str) -> Vec<(String, String)> {
     let value = |name: &str, value: String| (name.to_owned(), value);
     vec![
         value("NAME", format!("box-{:04x}", hash >> 48)),
-        value("TEXT", format!("{:08x}", hash as u32)),
+        value("TEXT", format!("{:08x}", hash & 0xffff_ffff)),
         value("MIB", format!("{}", 10 * tens)),
-        value("DOTS", ".".repeat(tens as usize)),
+        value("DOTS", (0..tens).map(|_| '.').collect()),
         value("PIDS", pids.to_string()),
         value("FORKS", (pids - 2).to_string()),
     ]

@@ -144,7 +144,7 @@ struct Guard<'a>(&'a mut Child);
 
 impl Guard<'_> {
     fn pid(&self) -> i32 {
-        self.0.id() as i32
+        self.0.id().cast_signed()
     }
 
     /// Waits until the process has its user namespace, and says who it is. The
@@ -190,7 +190,7 @@ impl Guard<'_> {
             }
             if ended.is_none() && start.elapsed() > LIMIT * factor {
                 let count = family(self.pid()).len() - 1;
-                ended = Some(match count > PROCESSES as usize / 2 {
+                ended = Some(match count as u64 > PROCESSES / 2 {
                     true => format!("a fork bomb: {count} processes"),
                     false => format!(
                         "it was still running after {:?}: an endless loop, or \
@@ -385,7 +385,7 @@ fn be_init(
         .env_remove("TMPDIR")
         .spawn()
         .context("starting a shell")?;
-    let shell = Pid::from_raw(shell.id() as i32);
+    let shell = Pid::from_raw(shell.id().cast_signed());
     // Orphans become our children.
     let any = Pid::from_raw(-1);
     let code = loop {

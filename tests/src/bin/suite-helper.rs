@@ -20,6 +20,7 @@ use std::{
     },
     path::Path,
     process::{Command, ExitCode},
+    str::FromStr,
     time::{Duration, Instant},
 };
 
@@ -78,15 +79,15 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["find-shared-memory", key] => {
-            find_shared_memory(number(key) as i32);
+            find_shared_memory(number(key));
             Ok(())
         }
-        ["make-shared-memory", key] => make_shared_memory(number(key) as i32),
+        ["make-shared-memory", key] => make_shared_memory(number(key)),
         ["open-what-is-sent", socket, file] => open_what_is_sent(socket, file),
         ["filtered", filter, ref command @ ..] => filtered(filter, command),
         ["on-initramfs", ref command @ ..] => on_initramfs(command),
         ["system-calls", ref numbers @ ..] => {
-            numbers.iter().for_each(|it| system_call(number(it) as i64));
+            numbers.iter().for_each(|it| system_call(number(it)));
             Ok(())
         }
         _ => Err(io::Error::other(format!("what is {arguments:?}?"))),
@@ -132,7 +133,8 @@ fn filtered(filter: &str, command: &[&str]) -> io::Result<()> {
             libc::CLONE_NEWNET,
         ];
         let is_set = |flag: i32| {
-            let (width, flag) = (SeccompCmpArgLen::Dword, flag as u64);
+            let (width, flag) = (SeccompCmpArgLen::Dword, flag.cast_unsigned());
+            let flag = flag.into();
             let operator = SeccompCmpOp::MaskedEq(flag);
             SeccompCondition::new(0, width, operator, flag)
                 .and_then(|condition| SeccompRule::new(vec![condition]))
@@ -246,7 +248,7 @@ fn refuse(
     let filter = SeccompFilter::new(
         rules,
         SeccompAction::Allow,
-        SeccompAction::Errno(errno as u32),
+        SeccompAction::Errno(errno.cast_unsigned()),
         env::consts::ARCH.try_into().map_err(io::Error::other)?,
     );
     let program: BpfProgram = filter
@@ -291,8 +293,9 @@ fn on_initramfs(command: &[&str]) -> io::Result<()> {
     Err(Command::new(command[0]).args(&command[1..]).exec())
 }
 
-fn number(text: &str) -> u64 {
-    text.parse().expect("the test has given a number")
+fn number<N: FromStr>(text: &str) -> N {
+    let number = text.parse().ok();
+    number.expect("the test has given such a number")
 }
 
 /// The classic way out of a chroot, and then prints `file`, which is outside.
@@ -375,7 +378,9 @@ fn burn_cpu(time: Duration) -> io::Result<()> {
 fn cpu_time() -> io::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let used = usage.user_time() + usage.system_time();
-    Ok(Duration::from_micros(used.num_microseconds() as u64))
+    Ok(Duration::from_micros(
+        used.num_microseconds().cast_unsigned(),
+    ))
 }
 
 /// Sends to sockets that nobody reads, until the kernel keeps so much or takes no

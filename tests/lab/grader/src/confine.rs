@@ -69,8 +69,9 @@ impl Readable {
             ) => return Ok(None),
             ruleset => ruleset.context("landlock_create_ruleset()")?,
         };
+        let ruleset = ruleset.try_into().context("a descriptor is an int")?;
         // SAFETY: the kernel has just made this descriptor for us.
-        let ruleset = unsafe { OwnedFd::from_raw_fd(ruleset as RawFd) };
+        let ruleset = unsafe { OwnedFd::from_raw_fd(ruleset) };
         let rules = paths.iter().map(|path| (path.as_path(), READ_FILE));
         for (path, access) in rules.chain([(Path::new("/"), REFER)]) {
             let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
