@@ -27,6 +27,7 @@ pub mod programs;
 pub mod pty;
 mod run;
 mod step;
+pub mod trace;
 pub mod trial;
 mod wait;
 

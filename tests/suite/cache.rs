@@ -6,9 +6,10 @@ use std::{
     io::Write,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
-use harness::{MOUNT, Run, Step, Test, claims, needs, programs};
+use harness::{MOUNT, Run, Step, Test, claims, needs, programs, wait_until};
 use tempfile::TempDir;
 
 use crate::{bad_input::assert_message, refusals::in_namespaces};
@@ -23,6 +24,10 @@ pub(crate) const TESTS: &[Test] = claims![
     nobody_else_can_lock_an_image,
     what_was_written_into_an_image_is_kept,
     an_image_that_nobody_has_written_to_makes_place,
+    an_update_is_noticed_though_its_files_have_the_same_time,
+    one_builds_while_the_others_wait_and_nobody_sees_half_an_image,
+    an_image_that_somebody_else_may_have_made_is_refused,
+    an_image_has_nothing_of_the_users_of_this_machine,
 ];
 
 /// A cache for the runs of one test.
@@ -52,6 +57,14 @@ impl Cache {
         }
         let run = run.env("CACHE", self.path());
         in_namespaces(run, "--mount", "mount --bind \"$CACHE\" /var/cache")
+    }
+
+    /// The same, with only these programs in its `/usr/bin`.
+    fn with_tools(&self, run: Run, tools: &Path) -> Run {
+        let run = run.env("CACHE", self.path()).env("TOOLS", tools);
+        let script = "mount --bind \"$CACHE\" /var/cache && \
+                      mount --bind \"$TOOLS\" /usr/bin";
+        in_namespaces(run, "--mount", script)
     }
 
     fn names(&self, path: &str) -> Vec<String> {
@@ -234,5 +247,154 @@ fn nobody_else_can_reach_what_is_written_into_an_image() {
         fs::set_permissions(&home, open).expect("it is ours");
         cache.of(step.run()).sh("true").ok();
         assert_eq!(mode(), 0o700, "{}", step.name);
+    }
+}
+
+/// A directory for programs of this machine, which it has under other names.
+fn tools(programs: &[(&str, &Path)]) -> TempDir {
+    let tools = tempfile::tempdir().expect("a temporary directory");
+    let open = Permissions::from_mode(0o755);
+    fs::set_permissions(tools.path(), open).expect("it is ours");
+    for (name, program) in programs {
+        fs::copy(program, tools.path().join(name)).expect("it is there");
+    }
+    tools
+}
+
+/// Where packages are built to be reproducible, all files have one time. Here
+/// the new one has even the same size.
+fn an_update_is_noticed_though_its_files_have_the_same_time() {
+    needs::root();
+    let (shell, helper) = (Path::new("/bin/sh"), programs::helper());
+    let size = |path: &Path| path.metadata().expect("it is there").len();
+    let same_size = size(shell).max(size(&helper));
+    let cache = Cache::new();
+    let tools = tools(&[("sh", shell), ("wc", shell)]);
+    let make_alike = |name| {
+        let tool = File::options().write(true).open(tools.path().join(name));
+        let tool = tool.expect("it is ours");
+        tool.set_len(same_size).expect("there is room");
+        let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
+        tool.set_times(times).expect("it is ours");
+    };
+    let run = |arguments: &[&str]| {
+        let run = cache.with_tools(MOUNT.run(), tools.path());
+        run.command(arguments)
+    };
+    ["sh", "wc"].into_iter().for_each(make_alike);
+    assert_eq!(run(&["wc", "-c", "echo a shell"]).ok(), "a shell");
+
+    fs::remove_file(tools.path().join("wc")).expect("it is ours");
+    fs::copy(&helper, tools.path().join("wc")).expect("there is room");
+    make_alike("wc");
+    assert_eq!(run(&["wc", "echo", "the helper"]).ok(), "the helper");
+}
+
+/// The first builder is held up by one of the tools: its loader does not answer.
+fn one_builds_while_the_others_wait_and_nobody_sees_half_an_image() {
+    needs::root();
+    let cache = Cache::new();
+    let sleep = needs::tool("sleep");
+    let tools = tools(&[("sh", Path::new("/bin/sh")), ("sleep", &sleep)]);
+    let path = |name| tools.path().join(name);
+    let loader = path("loader");
+    let wait = format!(
+        "#!/bin/sh\ncd {:?} && echo >>asked && \
+         while [ -d . ] && [ ! -e go ]; do sleep 0.01; done; exit 1\n",
+        tools.path()
+    );
+    fs::write(&loader, wait).expect("it is ours");
+    fs::write(path("wc"), loaded_by(&loader)).expect("it is ours");
+    for name in ["loader", "wc"] {
+        let executable = Permissions::from_mode(0o755);
+        fs::set_permissions(path(name), executable).expect("it is ours");
+    }
+    let asked = || fs::read(path("asked")).map_or(0, |lines| lines.len());
+    let start = |script| {
+        let run = cache.with_tools(MOUNT.run(), tools.path());
+        run.start_sh(script)
+    };
+
+    let first = start("echo first");
+    wait_until("a builder", || (asked() == 1).then_some(()));
+    assert_eq!(cache.names(MOUNT.name), ["lock", "rootfs.new"]);
+    let second = start("echo second");
+    let lock = cache.file(MOUNT, "lock").metadata().expect("it is there");
+    wait_until("the other one", || {
+        (asked() > 1 || is_waited_for(lock.ino())).then_some(())
+    });
+    assert_eq!(asked(), 1, "builders");
+    File::create(path("go")).expect("it is ours");
+    assert_eq!(first.finish().ok(), "first");
+    assert_eq!(second.finish().ok(), "second");
+    assert_eq!(asked(), 1, "builders");
+    assert_eq!(cache.names(MOUNT.name), ALL_OF_IT);
+}
+
+/// The begin of a program for this loader: one header, and the loader's path.
+/// See elf(5).
+fn loaded_by(loader: &Path) -> Vec<u8> {
+    let name = loader.as_os_str().as_encoded_bytes();
+    let (header, entry) = (64_u8, 56_u8);
+    let length = u8::try_from(name.len()).expect("it is short");
+    let mut program = vec![0; usize::from(header + entry)];
+    program[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    program[32] = header; // e_phoff
+    program[56] = 1; // e_phnum
+    program[64] = 3; // p_type: PT_INTERP
+    program[72] = header + entry; // p_offset
+    program[96] = length; // p_filesz
+    program.extend_from_slice(name);
+    program
+}
+
+/// Whether somebody waits for a lock on the file. See proc(5), `/proc/locks`.
+fn is_waited_for(inode: u64) -> bool {
+    let locks = fs::read_to_string("/proc/locks").expect("/proc");
+    let inode = format!(":{inode} ");
+    let mut waiting = locks.lines().filter(|line| line.contains("-> FLOCK"));
+    waiting.any(|line| line.contains(&inode))
+}
+
+/// Its programs are run with the rights of whoever starts the container.
+fn an_image_that_somebody_else_may_have_made_is_refused() {
+    let cache = Cache::new();
+    let again = "and the next run builds it anew";
+    cache.of(MOUNT.run()).sh("true").ok();
+    let image = cache.file(MOUNT, "rootfs");
+    let open = Permissions::from_mode(0o777);
+    fs::set_permissions(&image, open).expect("it is ours");
+    let run = cache.of(MOUNT.run()).sh("true");
+    assert_message(&run, 125, &["writable by others (mode 0777)", again]);
+
+    fs::remove_dir_all(&image).expect("it is ours");
+    assert_eq!(cache.of(MOUNT.run()).sh("echo anew").ok(), "anew");
+    if needs::is_root() {
+        let nobody = Some(65534);
+        std::os::unix::fs::chown(&image, nobody, None).expect("we are root");
+        let run = cache.of(MOUNT.run()).sh("true");
+        assert_message(&run, 125, &["belongs to user 65534, not 0", again]);
+    }
+}
+
+fn an_image_has_nothing_of_the_users_of_this_machine() {
+    let cache = Cache::new();
+    let run = cache
+        .of(MOUNT.run())
+        .sh("cat /etc/passwd /etc/group /etc/hosts");
+    let expected = "root:x:0:0:root:/root:/bin/sh\n\
+                    nobody:x:65534:65534:nobody:/:/bin/false\n\
+                    root:x:0:\nnobody:x:65534:\n\
+                    127.0.0.1\tlocalhost\n::1\tlocalhost";
+    assert_eq!(run.ok(), expected);
+    let files = ["group", "hostname", "hosts", "passwd"];
+    let etc = format!("{}/rootfs/etc", MOUNT.name);
+    assert_eq!(cache.names(&etc), files);
+
+    // On the host some of them are set-uid: mount, for example.
+    for tool in cache.names(&format!("{}/rootfs/bin", MOUNT.name)) {
+        let tool = cache.file(MOUNT, "rootfs/bin").join(tool);
+        let status = tool.metadata().expect("it is ours");
+        assert_eq!(status.mode() & 0o6000, 0, "{tool:?}");
     }
 }

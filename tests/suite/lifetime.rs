@@ -7,12 +7,15 @@ use std::{
 };
 
 use ground::Random;
-use harness::{ALL, FULL, MOUNT, Test, UTS, claims, note, wait_until};
+use harness::{
+    ALL, FULL, MOUNT, PID, Test, UTS, claims, host, note, trace, wait_until,
+};
 use nix::sys::signal::Signal;
 
 pub(crate) const TESTS: &[Test] = claims![
     a_supervisor_that_is_killed_takes_its_container_along,
     a_supervisor_killed_at_any_moment_leaves_nothing,
+    a_supervisor_that_dies_before_its_child_can_notice_leaves_nothing,
     a_probe_killed_at_any_moment_leaves_nothing,
     a_start_that_fails_leaves_nothing,
     many_fast_starts_leave_nothing,
@@ -46,6 +49,29 @@ fn a_supervisor_killed_at_any_moment_leaves_nothing() {
     FULL.sh("true").ok();
     left_behind.retain(|cgroup| cgroup.exists());
     assert!(left_behind.is_empty(), "not swept: {left_behind:?}");
+}
+
+/// The worst of these moments: the gate is open, and the child has not yet asked
+/// to be killed along with its parent. We hold it back there, as a debugger does.
+/// See ptrace(2).
+fn a_supervisor_that_dies_before_its_child_can_notice_leaves_nothing() {
+    for step in [UTS, PID] {
+        let run = step.run().through("read _; exec \"$0\" \"$@\"");
+        let mut container = run.start(["sleep", "60"]);
+        let supervisor = container.supervisor();
+        trace::watch(supervisor);
+        container.type_line("");
+        let child = trace::hold_child(supervisor);
+        wait_until("all that it does for its child", || {
+            host::is_at_rest(supervisor).then_some(())
+        });
+        container.signal(Signal::SIGKILL);
+        wait_until("the zombie", || {
+            (host::state(supervisor) == Some('Z')).then_some(())
+        });
+        trace::let_go(child);
+        container.kill();
+    }
 }
 
 /// Neither its temporary files nor shared memory.

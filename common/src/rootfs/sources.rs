@@ -1,14 +1,18 @@
 //! The list of the host's files that an image was built from.
 //!
-//! One line each: the size in bytes, the time of the last modification, a tab,
-//! the path. A file that was looked for and not found is `absent`: when
-//! BusyBox or a missing tool is installed, the image is out of date, too.
+//! One line each: the size in bytes, the time of the last change, a tab, the
+//! path. A file that was looked for and not found is `absent`: when BusyBox or a
+//! missing tool is installed, the image is out of date, too.
+//!
+//! The time is the one that nobody can set, `st_ctime`. That of the last
+//! modification is the same for all files, before an update and after it, where
+//! packages are built to be reproducible. See inode(7).
 //!
 //! Each image has a list of its own, and whoever runs in the image holds a lock
 //! on the list. It is closed to others, who could lock it as well.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ffi::OsStr,
     fs::File,
     io::{Read, Write},
@@ -30,7 +34,7 @@ use nix::{
 
 /// The first line. To be raised when the code below builds something else out
 /// of the same files, so that readers do not keep an old image.
-const VERSION: &str = "image 3";
+const VERSION: &str = "image 4";
 
 /// What is said of a file that was looked for and not found.
 const ABSENT: &str = "absent";
@@ -53,15 +57,7 @@ impl Sources {
     /// Those of open(2), write(2) and rename(2).
     pub(super) fn write(&self, list: &Path) -> anyhow::Result<()> {
         let mut text = format!("{VERSION}\n").into_bytes();
-        let mut packages = BTreeSet::new();
         for (path, description) in &self.0 {
-            // Files of the same time, to the nanosecond, in one directory came
-            // with one package and are replaced together. One of them in the
-            // list is enough, and that halves the time of the check.
-            let time = description.split_once(' ').map(|(_, time)| time);
-            if time.is_some() && !packages.insert((path.parent(), time)) {
-                continue;
-            }
             text.extend(description.as_bytes());
             text.push(b'\t');
             text.extend(path.as_os_str().as_bytes());
@@ -148,7 +144,7 @@ fn describe(directory: impl AsFd, path: &Path) -> String {
     match fstatat(directory, path, AtFlags::empty()) {
         Ok(status) => format!(
             "{} {}.{:09}",
-            status.st_size, status.st_mtime, status.st_mtime_nsec
+            status.st_size, status.st_ctime, status.st_ctime_nsec
         ),
         Err(_) => ABSENT.to_owned(),
     }
