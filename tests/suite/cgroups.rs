@@ -10,7 +10,7 @@ use harness::{
 };
 use nix::sys::signal::Signal;
 
-use crate::bad_input::assert_message;
+use crate::{bad_input::assert_message, refusals::in_namespaces};
 
 pub(crate) const TESTS: &[Test] = claims![
     fifty_mebibytes_are_52428800_bytes,
@@ -29,6 +29,8 @@ pub(crate) const TESTS: &[Test] = claims![
     the_default_limits_without_a_delegated_cgroup_are_a_warning,
     a_supervisor_that_is_a_zombie_counts_as_dead,
     more_cpus_than_the_cgroup_above_has_are_explained,
+    a_tree_may_be_mounted_in_part_and_anywhere,
+    controllers_may_share_a_tree,
 ];
 
 /// Step 4 with this option. Steps 5 and 6 call the same code.
@@ -246,19 +248,39 @@ fn a_supervisor_that_is_a_zombie_counts_as_dead() {
     }
 }
 
+/// A cgroup of ours, which goes with this value.
+struct BelowOurOwn(PathBuf);
+
+impl BelowOurOwn {
+    /// In the tree of version 1 that has `controller`.
+    fn new(controller: &str) -> BelowOurOwn {
+        needs::root();
+        needs::limits();
+        let us = std::process::id();
+        let (own, version) = cgroup_of(us.cast_signed(), controller);
+        if version == 2 {
+            harness::skip("needs limits on cgroup version 1");
+        }
+        let ours = own.join(format!("suite-{us}-{controller}"));
+        fs::create_dir(&ours).expect("we are root");
+        BelowOurOwn(ours)
+    }
+}
+
+impl Drop for BelowOurOwn {
+    fn drop(&mut self) {
+        let removed = ground::cgroups::remove_all(&self.0);
+        if !std::thread::panicking() {
+            removed.expect("nobody is left in it");
+        }
+    }
+}
+
 /// A cgroup of version 1 can't be given more of the CPU than the one above has.
 /// (On version 2 it can, and the smaller one holds.)
 fn more_cpus_than_the_cgroup_above_has_are_explained() {
-    needs::root();
-    let mut container = MOUNT.run().start_sh("echo ready; read _");
-    container.wait_for("ready");
-    let (own, version) = cgroup_of(container.command(), "cpu");
-    container.finish().ok();
-    if version == 2 {
-        harness::skip("needs the cpu controller on cgroup version 1");
-    }
-    let above = own.join(format!("suite-{}", std::process::id()));
-    fs::create_dir(&above).expect("we are root");
+    let ours = BelowOurOwn::new("cpu");
+    let above = &ours.0;
     let quota = above.join("cpu.cfs_quota_us");
     fs::write(quota, "25000").expect("it is a quarter of the period");
     let inside = |run: Run| {
@@ -283,7 +305,57 @@ fn more_cpus_than_the_cgroup_above_has_are_explained() {
         run.ok();
         assert_eq!(run.stderr, step.sh("true").stderr);
     }
-    fs::remove_dir(&above).expect("nobody is left in it");
+}
+
+/// As in Docker, where a container sees its own part of each tree. Where that
+/// is, nobody has promised.
+fn a_tree_may_be_mounted_in_part_and_anywhere() {
+    let ours = BelowOurOwn::new("memory");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let place = directory.path().join("a tree");
+    fs::create_dir(&place).expect("it is ours");
+    let unmount = needs::at_each_cgroup_mount("umount --lazy");
+    let run = limited("--memory", "50M").env("OURS", &ours.0);
+    let run = run.env("PLACE", &place);
+    let run = in_namespaces(
+        run,
+        "--mount",
+        &format!(
+            "echo $$ >\"$OURS/tasks\" && \
+             mount --bind \"$OURS\" \"$PLACE\" && {unmount}"
+        ),
+    );
+    let mut container = run.start_sh("echo ready; read _");
+    container.wait_for("ready");
+    let (cgroup, _) = cgroup_of(container.command(), "memory");
+    assert_eq!(cgroup.parent(), Some(&*ours.0));
+    let limit = fs::read_to_string(cgroup.join("memory.limit_in_bytes"));
+    assert_eq!(limit.expect("it is there").trim(), "52428800");
+    container.finish().ok();
+}
+
+/// As on most machines with version 1: `cpu` and `cpuacct` are one tree. Where
+/// they are two, as here, the kernel's files are shown as they would be there.
+fn controllers_may_share_a_tree() {
+    let ours = BelowOurOwn::new("cpu");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let script = "echo $$ >\"$OURS/tasks\" && cd \"$PLACE\" && \
+        sed \"s/:cpu:/:cpu,cpuacct:/; /:cpuacct:/d\" \
+            /proc/$$/cgroup >cgroup && \
+        sed \"s/ rw,cpu\\$/ rw,cpu,cpuacct/; / rw,cpuacct\\$/d\" \
+            /proc/$$/mountinfo >mountinfo && \
+        mount --bind cgroup /proc/$$/cgroup && \
+        mount --bind mountinfo /proc/$$/mountinfo";
+    let run = limited("--cpus", "0.25").env("OURS", &ours.0);
+    let run = run.env("PLACE", directory.path());
+    let mut container =
+        in_namespaces(run, "--mount", script).start_sh("echo ready; read _");
+    container.wait_for("ready");
+    let (cgroup, _) = cgroup_of(container.command(), "cpu");
+    assert_eq!(cgroup.parent(), Some(&*ours.0));
+    let quota = fs::read_to_string(cgroup.join("cpu.cfs_quota_us"));
+    assert_eq!(quota.expect("it is there").trim(), "25000");
+    container.finish().ok();
 }
 
 fn without_delegation() {
