@@ -31,6 +31,7 @@ pub(crate) const TESTS: &[Test] = claims![
     more_cpus_than_the_cgroup_above_has_are_explained,
     a_tree_may_be_mounted_in_part_and_anywhere,
     controllers_may_share_a_tree,
+    a_machine_may_have_both_versions,
 ];
 
 /// Step 4 with this option. Steps 5 and 6 call the same code.
@@ -248,22 +249,24 @@ fn a_supervisor_that_is_a_zombie_counts_as_dead() {
     }
 }
 
-/// A cgroup of ours, which goes with this value.
+/// A cgroup of ours, which goes with this value. Whether there can be one, no
+/// step is asked: it may be what is wrong.
 struct BelowOurOwn(PathBuf);
 
 impl BelowOurOwn {
     /// In the tree of version 1 that has `controller`.
     fn new(controller: &str) -> BelowOurOwn {
         needs::root();
-        needs::limits();
-        let us = std::process::id();
-        let (own, version) = cgroup_of(us.cast_signed(), controller);
+        let us = std::process::id().cast_signed();
+        let (own, version) = cgroup_of(us, controller);
         if version == 2 {
             harness::skip("needs limits on cgroup version 1");
         }
-        let ours = own.join(format!("suite-{us}-{controller}"));
-        fs::create_dir(&ours).expect("we are root");
-        BelowOurOwn(ours)
+        let name = tempfile::Builder::new().prefix("suite-").tempdir_in(own);
+        match name {
+            Ok(ours) => BelowOurOwn(ours.keep()),
+            Err(_) => harness::skip("needs a cgroup that we may change"),
+        }
     }
 }
 
@@ -315,7 +318,8 @@ fn a_tree_may_be_mounted_in_part_and_anywhere() {
     let place = directory.path().join("a tree");
     fs::create_dir(&place).expect("it is ours");
     let unmount = needs::at_each_cgroup_mount("umount --lazy");
-    let run = limited("--memory", "50M").env("OURS", &ours.0);
+    let run = CGROUPS.run().options(["--memory", "50M"]);
+    let run = run.env("OURS", &ours.0);
     let run = run.env("PLACE", &place);
     let run = in_namespaces(
         run,
@@ -346,7 +350,8 @@ fn controllers_may_share_a_tree() {
             /proc/$$/mountinfo >mountinfo && \
         mount --bind cgroup /proc/$$/cgroup && \
         mount --bind mountinfo /proc/$$/mountinfo";
-    let run = limited("--cpus", "0.25").env("OURS", &ours.0);
+    let run = CGROUPS.run().options(["--cpus", "0.25"]);
+    let run = run.env("OURS", &ours.0);
     let run = run.env("PLACE", directory.path());
     let mut container =
         in_namespaces(run, "--mount", script).start_sh("echo ready; read _");
@@ -355,6 +360,23 @@ fn controllers_may_share_a_tree() {
     assert_eq!(cgroup.parent(), Some(&*ours.0));
     let quota = fs::read_to_string(cgroup.join("cpu.cfs_quota_us"));
     assert_eq!(quota.expect("it is there").trim(), "25000");
+    container.finish().ok();
+}
+
+/// Hybrid: a tree of version 2, and the controllers in those of version 1.
+fn a_machine_may_have_both_versions() {
+    let ours = BelowOurOwn::new("memory");
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let run = CGROUPS.run().options(["--memory", "50M"]);
+    let run = run.env("OURS", &ours.0);
+    let run = run.env("PLACE", place.path());
+    let script = "echo $$ >\"$OURS/tasks\" && \
+                  mount -t cgroup2 none \"$PLACE\"";
+    let mut container =
+        in_namespaces(run, "--mount", script).start_sh("echo ready; read _");
+    container.wait_for("ready");
+    let (cgroup, _) = cgroup_of(container.command(), "memory");
+    assert_eq!(cgroup.parent(), Some(&*ours.0));
     container.finish().ok();
 }
 
