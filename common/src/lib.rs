@@ -12,6 +12,10 @@
 //! - [`errors`]: how errors and warnings are printed, and what to do about them;
 //! - [`host`]: what is asked of the machine;
 //! - [`sys`]: the system calls themselves.
+//!
+//! A function that fails returns the call that has failed, as [`sys`] prints it.
+//! That is not said at each. Under `# Errors`, last in the documentation, stands
+//! what else it refuses, and which errno means what.
 
 pub mod errors;
 pub mod host;

@@ -59,9 +59,8 @@ use sources::Sources;
 /// has one thread only: it starts the dynamic loader to ask it for libraries.
 ///
 /// # Errors
-///
-/// The directory does not exist or is not one; it does not belong to the user,
-/// or others may write to it; it cannot be built.
+/// The directory does not belong to the user, or others may write to it; there
+/// is nothing that it could be built of.
 pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
     match given {
         Some(dir) => directory(dir)
@@ -109,12 +108,11 @@ pub(crate) fn what_hides_tools() -> Option<&'static str> {
 ///
 /// It is below `/var/cache` for root: a home directory has often the mode 0700,
 /// and the users of a container could not reach an image below it. For others
-/// it is below `$XDG_CACHE_HOME`, or else `$HOME/.cache`.
+/// it is below `$XDG_CACHE_HOME`, or else `$HOME/.cache`. See the XDG Base
+/// Directory Specification.
 ///
 /// # Errors
-///
-/// Neither of the two variables holds an absolute path. See the XDG Base
-/// Directory Specification.
+/// Neither of the two variables holds an absolute path.
 pub fn default_dir() -> anyhow::Result<PathBuf> {
     Ok(cache()?.join(PROJECT).join(program_file()).join("rootfs"))
 }
@@ -185,7 +183,7 @@ fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
 /// this builds one, and removes it again.
 ///
 /// # Errors
-/// Those of [`find`].
+/// As [`find`].
 pub fn try_default() -> anyhow::Result<()> {
     let dir = default_dir()?;
     try_directory(&dir).context(PREPARING)

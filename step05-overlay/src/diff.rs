@@ -46,11 +46,6 @@ pub struct Diff {
 
 /// Compares an upper directory with the layers below it and prints one line a
 /// change: a letter and a path, sorted by path, with Docker's letters.
-///
-/// # Errors
-///
-/// A directory does not exist, is not one or can't be read; the output can't be
-/// written.
 pub fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
     let dir = &args.dir;
     let upper = upper(dir).with_context(|| format!("reading {dir:?}"))?;

@@ -59,10 +59,9 @@ impl Layers {
     /// [`become_root`](common::rootless::become_root).
     ///
     /// # Errors
-    ///
-    /// A directory does not exist or is not one; there are too many of them;
-    /// `DIR` is open to others, or another container has it; a layer was
-    /// written in the other dialect, of which root sees the marks.
+    /// There are too many directories; `DIR` is open to others, or another
+    /// container has it; a layer was written in the other dialect, of which
+    /// root sees the marks.
     pub fn find(&self, root: &Path) -> anyhow::Result<OpenLayers> {
         let count = self.lower.len() + 1;
         ensure!(

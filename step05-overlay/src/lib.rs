@@ -50,9 +50,8 @@ const OPTIONS_MAX: usize = 4095;
 /// namespace. What lies beside `root` on the host is not to be seen afterwards.
 ///
 /// # Errors
-///
 /// The work directory belongs to somebody else; another directory is where one
-/// of the layers was. `EINVAL`: the upper directory is on a file system that
+/// of the layers was; `EINVAL` when the upper directory is on a file system that
 /// can't be one, such as another overlay or NFS.
 pub fn mount_root(root: &Path, layers: &OpenLayers) -> anyhow::Result<PathBuf> {
     let place = place_for(root)?;

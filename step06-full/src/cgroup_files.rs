@@ -22,9 +22,7 @@ const PLACE: &str = "sys/fs/cgroup";
 /// none, since nothing could be limited, there is nothing to show.
 ///
 /// `/sys` must be mounted below `root`, and `root` must not be the root yet:
-/// the directories are the host's, and bound.
-///
-/// Errors: that of the call that failed. See mount(2).
+/// the directories are the host's, and bound. See mount(2).
 pub fn mount(root: &Path, cgroup: &Cgroup) -> anyhow::Result<()> {
     let Some((own, tree)) = cgroup.directories().next() else {
         return Ok(());

@@ -76,9 +76,8 @@ const LINKS: [(&str, &str); 5] = [
 ///
 /// `root` must be the future root directory, in a private mount namespace. It
 /// must not be the root yet: the devices come from the host's `/dev`. The IPC
-/// namespace must be the container's own, or `/dev/mqueue` shows the host's.
-///
-/// Errors: that of the call that failed. See tmpfs(5), mount(2).
+/// namespace must be the container's own, or `/dev/mqueue` shows the host's. See
+/// tmpfs(5), mount(2).
 pub fn mount_dev(root: &Path, devices: &[Device]) -> anyhow::Result<()> {
     enter_mount_point(root, "dev")?;
     fill(root, devices).context("mounting a minimal /dev")

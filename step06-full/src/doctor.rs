@@ -94,9 +94,6 @@ const NOBODY: u32 = 65534;
 ///
 /// The exit code is 0 if all steps run for whoever calls it, be it with limits,
 /// otherwise 1; 125 is, as always, a failure of the tool.
-///
-/// # Errors
-/// No child can be made, or the output can't be written.
 pub fn main(args: &Args) -> anyhow::Result<ExitCode> {
     errors::hand_warnings_to(attempt::note);
     let (callers, unknown) = callers();

@@ -30,10 +30,11 @@ use nix::{
 ///
 /// Must run as the container's root, which the new keyring belongs to; before
 /// the init installs its signal handlers, which this would remove; and before
-/// the first directory is made, which the umask applies to.
+/// the first directory is made, which the umask applies to. See close_range(2),
+/// signal(7), umask(2), keyctl(2).
 ///
-/// Errors: when standard input, output or error is a directory, or that of the
-/// call that failed. See close_range(2), signal(7), umask(2), keyctl(2).
+/// # Errors
+/// Standard input, output or error is a directory.
 pub fn clear() -> anyhow::Result<()> {
     refuse_directories()?;
     let clear = || {

@@ -93,10 +93,11 @@ pub fn mount_sys(root: &Path) -> anyhow::Result<()> {
 /// what covers a file is the container's own `/dev/null`, the node of which
 /// nobody can change, and what covers a directory is an empty one of `/sys`, on
 /// which nothing is mounted yet. A path that this kernel does not have is
-/// skipped.
+/// skipped. See mount(2).
 ///
-/// Errors: when one of the three is not mounted, when a path lies elsewhere than
-/// below `proc` and `sys`, or that of the call that failed. See mount(2).
+/// # Errors
+/// One of the three is not mounted; a path lies elsewhere than below `proc` and
+/// `sys`.
 pub fn protect(root: &Path, paths: &Restrictions) -> anyhow::Result<()> {
     cover(root, paths).context("covering what the kernel shows of the host")
 }

@@ -55,10 +55,7 @@ const SCOPE_SIGNAL: u64 = 1 << 1;
 /// may be opened again as it was given: what is open for reading, for reading.
 ///
 /// Must run after the root was entered, and with `no_new_privs` set. There is no
-/// way back. Without Landlock it does nothing.
-///
-/// # Errors
-/// That of the call that failed. See landlock_restrict_self(2).
+/// way back. Without Landlock it does nothing. See landlock_restrict_self(2).
 pub fn confine() -> anyhow::Result<()> {
     let confine = || {
         let Some(version) = version()? else {

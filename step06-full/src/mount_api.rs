@@ -23,12 +23,13 @@ use nix::{fcntl::AT_FDCWD, mount::MsFlags};
 /// below it. When the last descriptor of an unattached copy is closed, the
 /// copy is gone. The copy is private: the kernel would leave it in the peer
 /// group of its original, and what a container mounts on it would appear on
-/// the host.
-///
-/// Errors: `EPERM` without CAP_SYS_ADMIN over our mount namespace; `EINVAL` for
-/// a `path` in another one, and for a single mount that others, locked by a user namespace,
-/// lie below. Since Linux 5.2, private since 5.12. See open_tree(2) and
+/// the host. Since Linux 5.2, private since 5.12. See open_tree(2) and
 /// mount_namespaces(7), "Shared subtrees".
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN over our mount namespace; `EINVAL` for a `path`
+/// in another one, and for a single mount that others, locked by a user
+/// namespace, lie below.
 pub fn copy(path: &Path, flags: libc::c_int) -> sys::Result<OwnedFd> {
     let clone = libc::OPEN_TREE_CLONE | flags.cast_unsigned();
     let mount = sys::open_tree(AT_FDCWD, path, clone)?;
@@ -43,11 +44,12 @@ pub fn copy(path: &Path, flags: libc::c_int) -> sys::Result<OwnedFd> {
 /// Attaches a mount from [`copy`] at the open file or directory `target`.
 ///
 /// The descriptor `mount` stays usable and names the attached mount from then
-/// on.
+/// on. Since Linux 5.2. See move_mount(2).
 ///
-/// Errors: `EPERM` without CAP_SYS_ADMIN over the mount namespace; `EINVAL`
-/// when that is not the namespace of `target`, or when one side is a directory
-/// and the other is not. Since Linux 5.2. See move_mount(2).
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN over the mount namespace; `EINVAL` when that is
+/// not the namespace of `target`, or when one side is a directory and the other
+/// is not.
 pub fn attach(mount: impl AsFd, target: impl AsFd) -> sys::Result<()> {
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
     sys::move_mount(mount, "", target, "", flags)
@@ -57,11 +59,12 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> sys::Result<()> {
 ///
 /// With `flags` 0 of the one mount, with `libc::AT_RECURSIVE` also of those
 /// below it: then all are changed or, on an error, none. This is what
-/// `MS_REMOUNT` can't do: it replaces all flags, of one mount only.
+/// `MS_REMOUNT` can't do: it replaces all flags, of one mount only. Since Linux
+/// 5.12. See mount_setattr(2).
 ///
-/// Errors: `EPERM` without CAP_SYS_ADMIN over the mount namespace; `EINVAL`
-/// when `mount` is not the root of a mount. Since Linux 5.12. See
-/// mount_setattr(2).
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN over the mount namespace; `EINVAL` when `mount`
+/// is not the root of a mount.
 pub fn add_attributes(
     mount: impl AsFd,
     flags: libc::c_int,
@@ -92,13 +95,14 @@ fn adding(attr_set: u64) -> mount_attr {
 /// says belongs to id 0 belongs, seen through this mount, to whom `userns`
 /// maps its id 0.
 ///
-/// `mount` must come from [`copy`] and be attached nowhere yet.
+/// `mount` must come from [`copy`] and be attached nowhere yet. Since Linux 5.12.
+/// See mount_setattr(2), "ID-mapped mounts".
 ///
-/// Errors: `EINVAL` when a file system can't do that (overlayfs, NFS, tmpfs
-/// before 6.3), when `mount` is attached or has such a mapping already;
-/// `EPERM` without CAP_SYS_ADMIN in the user namespace that the *file system*
-/// belongs to: in practice, for all but real root. Since Linux 5.12. See
-/// mount_setattr(2), "ID-mapped mounts".
+/// # Errors
+/// `EINVAL` when a file system can't do that (overlayfs, NFS, tmpfs before 6.3),
+/// when `mount` is attached or has such a mapping already; `EPERM` without
+/// CAP_SYS_ADMIN in the user namespace that the *file system* belongs to: in
+/// practice, for all but real root.
 pub fn map_ids(mount: impl AsFd, userns: impl AsFd) -> sys::Result<()> {
     let attr = mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
@@ -118,10 +122,12 @@ fn set(
 }
 
 /// Shows the file or directory `source` at `target` too, without what is mounted
-/// below it: mount(2) by two paths, for what lies on our own side already.
+/// below it: mount(2) by two paths, for what lies on our own side already. See
+/// mount(2), `MS_BIND`.
 ///
-/// Errors: `ENOENT` when one of the two does not exist, `ENOTDIR` when only one
-/// of them is a directory. See mount(2), `MS_BIND`.
+/// # Errors
+/// `ENOENT` when one of the two does not exist; `ENOTDIR` when only one of them
+/// is a directory.
 pub(crate) fn bind(
     source: impl AsRef<Path>,
     target: impl AsRef<Path>,

@@ -28,9 +28,7 @@ use crate::volumes::open_in_root;
 /// what the caller wants.
 ///
 /// Must run when the volumes and the container's `/dev` are mounted below
-/// `root`.
-///
-/// Errors: that of the call that failed. See mount(2).
+/// `root`. See mount(2).
 pub fn mount_files(
     root: &Path,
     hostname: &str,

@@ -12,10 +12,10 @@ use nix::sys::socket::{AddressFamily, SockType};
 /// it; the kernel gives it 127.0.0.1 and ::1 by itself.
 ///
 /// Must run in a network namespace of its own, as its root; otherwise this is
-/// the host's `lo`, which is up already.
+/// the host's `lo`, which is up already. See netdevice(7).
 ///
-/// Errors: `EPERM` without CAP_NET_ADMIN over the network namespace. See
-/// netdevice(7).
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN over the network namespace.
 pub fn loopback_up() -> anyhow::Result<()> {
     turn_on("lo").context("turning on the loopback interface")
 }

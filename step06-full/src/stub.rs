@@ -122,8 +122,7 @@ struct Headers {
 /// See memfd_create(2).
 ///
 /// # Errors
-/// That of the call that failed. Where `vm.memfd_noexec` is 2, that is
-/// memfd_create's, `EACCES`.
+/// `EACCES` where `vm.memfd_noexec` is 2.
 ///
 /// [`Workload::started_by`]: common::Workload::started_by
 pub fn make() -> anyhow::Result<OwnedFd> {

@@ -67,8 +67,7 @@ impl Ids {
     /// it takes copies of the mounts of the `layers`, which the process inherits.
     ///
     /// # Errors
-    /// There is no range of ids for a container of root; or that of the call
-    /// that failed.
+    /// There is no range of ids for a container of root.
     pub fn choose(
         options: &Options,
         layers: &mut OpenLayers,
@@ -101,8 +100,7 @@ impl Ids {
     /// "Defining user and group ID mappings".
     ///
     /// # Errors
-    /// A file system can't show its files with other ids (`EINVAL`); or that of
-    /// the call that failed.
+    /// `EINVAL` when a file system can't show its files with other ids.
     pub fn map(
         &self,
         child: Pid,

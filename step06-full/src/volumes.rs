@@ -78,8 +78,9 @@ impl Volume {
     /// A relative source is relative to the current directory. The paths are
     /// bytes and need not be UTF-8; as in Docker neither can contain a `:`.
     ///
-    /// Errors: when the form is another, or the destination is not absolute,
-    /// contains `..`, or is one of the places that the container fills itself.
+    /// # Errors
+    /// The form is another; the destination is not absolute, contains `..`, or is
+    /// one of the places that the container fills itself.
     pub fn parse(text: OsString) -> anyhow::Result<Volume> {
         let parts: Vec<&OsStr> = text
             .as_bytes()
@@ -134,10 +135,10 @@ impl Volumes {
     ///
     /// Parent's side, early: a missing source should be known before anything
     /// is made. Gives the volumes in the order in which they must be mounted:
-    /// one for `/a/b` after one for `/a`, which would hide it.
+    /// one for `/a/b` after one for `/a`, which would hide it. See open_tree(2).
     ///
-    /// Errors: that of the call that failed, or when two volumes have the same
-    /// destination. See open_tree(2).
+    /// # Errors
+    /// Two volumes have the same destination.
     pub fn open(&self) -> anyhow::Result<Vec<OpenVolume>> {
         let mut volumes = self.volumes.clone();
         volumes.sort_by(|a, b| a.destination.cmp(&b.destination));
@@ -205,9 +206,7 @@ fn clone_source(source: &Path) -> sys::Result<OwnedFd> {
 }
 
 /// The mounts of the volumes' sources. Must run in the container's mount
-/// namespace, before the root file system covers them.
-///
-/// Errors: that of the call that failed. See open_tree(2).
+/// namespace, before the root file system covers them. See open_tree(2).
 pub fn sources(volumes: &[OpenVolume]) -> sys::Result<Vec<OwnedFd>> {
     let mount = |opened: &OpenVolume| match &opened.mount {
         Some(mount) => sys::dup(mount),
@@ -221,11 +220,11 @@ pub fn sources(volumes: &[OpenVolume]) -> sys::Result<Vec<OwnedFd>> {
 ///
 /// Must run in the container's mount namespace, before `/proc`, `/sys` and
 /// `/dev` are mounted. A missing destination is made, with the directories
-/// above it.
+/// above it. See move_mount(2).
 ///
-/// Errors: when a link in the image leads a volume to the root itself or into
-/// one of the places that the container fills itself, or that of the call that
-/// failed. See move_mount(2).
+/// # Errors
+/// A link in the image leads a volume to the root itself or into one of the
+/// places that the container fills itself.
 pub fn mount(
     volumes: &[OpenVolume],
     sources: Vec<OwnedFd>,

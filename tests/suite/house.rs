@@ -12,6 +12,7 @@ use similar::{ChangeTag, TextDiff};
 pub(crate) const TESTS: &[Test] = claims![
     no_step_up_to_5_has_unsafe_code,
     each_room_of_common_uses_only_those_below_it,
+    errors_are_documented_in_one_form,
     each_step_changes_little_of_main,
     every_main_has_the_same_order,
     no_main_has_a_loop_or_a_branch,
@@ -85,6 +86,26 @@ fn each_room_of_common_uses_only_those_below_it() {
         }
     }
     assert!(arrows > 30, "only {arrows} uses were found");
+}
+
+/// As `common/src/lib.rs` says: a heading, and then what is not said there.
+fn errors_are_documented_in_one_form() {
+    let steps = ALL.iter().map(|step| step.name);
+    for package in steps.chain(["common"]) {
+        for source in sources_below(&workspace().join(package).join("src")) {
+            let text = fs::read_to_string(&source).expect("it is there");
+            let mut lines = text.lines().map(str::trim);
+            while let Some(line) = lines.next() {
+                assert!(!line.starts_with("/// Errors"), "{source:?}: {line}");
+                if line == "/// # Errors" {
+                    let next = lines.next().unwrap_or_default();
+                    assert!(next.len() > "/// ".len(), "{source:?}: {next}");
+                    let nothing = next.contains("hat of the call");
+                    assert!(!nothing, "{source:?}: {next}");
+                }
+            }
+        }
+    }
 }
 
 /// How far down a room is, or the room that `lib.rs` shows something of.

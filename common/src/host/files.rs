@@ -23,9 +23,6 @@ pub fn by_number(file: &impl AsFd) -> PathBuf {
 
 /// Where the open file `file` is: an absolute path without symbolic links. What
 /// is there a moment later may be another file.
-///
-/// # Errors
-/// That of readlink(2).
 pub fn path_of(file: &impl AsFd) -> anyhow::Result<PathBuf> {
     Ok(sys::readlink(by_number(file))?.into())
 }
@@ -37,9 +34,6 @@ pub fn file_type(status: &FileStat) -> SFlag {
 
 /// Writes `text` to a file below `/proc` or `/sys`, which must exist, in one
 /// write(2): the kernel takes each for the whole.
-///
-/// # Errors
-/// That of open(2) or write(2).
 pub fn write_kernel_file(
     path: impl AsRef<Path>,
     text: &str,

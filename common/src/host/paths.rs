@@ -31,8 +31,7 @@ const LINKS_MAX: u32 = 40;
 /// nor remove what is not theirs. See inode(7).
 ///
 /// # Errors
-/// Somebody else could exchange a part of the path; or that of the call that
-/// failed.
+/// Somebody else could exchange a part of the path.
 pub fn way_to(path: &Path) -> anyhow::Result<PathBuf> {
     let mut owners = vec![0, geteuid().as_raw()];
     let (_, way) = walk(path, |status, place| {
@@ -63,8 +62,7 @@ pub fn open_directory(dir: &Path) -> anyhow::Result<OwnedFd> {
 /// time. A relative path begins where we are.
 ///
 /// # Errors
-/// A part of the path is the link of another user; or that of the call that
-/// failed.
+/// A part of the path is the link of another user.
 pub fn open_past_links(path: &Path) -> anyhow::Result<OwnedFd> {
     // Where there is no link, it is one call.
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;

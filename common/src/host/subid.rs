@@ -38,7 +38,7 @@ pub struct Range {
 /// why a line of root's is not taken.
 ///
 /// # Errors
-/// A file can't be read, or no range is left.
+/// No range is left.
 pub fn of_root(warn: impl Fn(anyhow::Error)) -> anyhow::Result<(Range, Range)> {
     let (users, groups) = (read(USERS)?, read(GROUPS)?);
     let [_, passwd] = &users;
@@ -71,7 +71,7 @@ impl Granted {
     /// is no line for it in one of the two files.
     ///
     /// # Errors
-    /// A file can't be read; what is granted can't be used.
+    /// What is granted can't be used.
     pub fn to_us() -> anyhow::Result<Option<Granted>> {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
         let user = User::find(uid);

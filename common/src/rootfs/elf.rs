@@ -53,12 +53,10 @@ const ELF64: Layout = Layout {
     p_filesz: 32,
 };
 
-/// Reads the headers of the ELF file `file`.
+/// Reads the headers of the ELF file `file`. See elf(5).
 ///
 /// # Errors
-///
-/// Those of pread(2), and `UnexpectedEof` for a file that is cut off. See
-/// elf(5).
+/// `UnexpectedEof` for a file that is cut off.
 pub(super) fn read(file: &File) -> io::Result<Executable> {
     let mut header = [0; 64];
     let length = file.read_at(&mut header, 0)?;

@@ -65,8 +65,7 @@ const FILES: &[(&str, &str)] = &[
 /// adds to `sources` what it depends on.
 ///
 /// # Errors
-///
-/// There is no `sh` on this machine; a file cannot be read or written.
+/// There is no `sh` on this machine.
 pub(super) fn build(root: &Path, sources: &mut Sources) -> anyhow::Result<()> {
     make_dir(root, 0o755)?;
     for (path, mode) in DIRECTORIES {
@@ -199,8 +198,7 @@ fn make_parents(root: &Path, path: &Path) -> anyhow::Result<()> {
 /// Creates the directory `path` with exactly the permissions `mode`.
 ///
 /// # Errors
-///
-/// Those of mkdir(2); `EEXIST` if something has that name.
+/// `EEXIST` if something has that name.
 pub(super) fn make_dir(path: &Path, mode: u32) -> anyhow::Result<()> {
     DirBuilder::new()
         .mode(mode)

@@ -51,10 +51,6 @@ impl Sources {
     }
 
     /// Writes the list to the file `list`, at once or not at all.
-    ///
-    /// # Errors
-    ///
-    /// Those of open(2), write(2) and rename(2).
     pub(super) fn write(&self, list: &Path) -> anyhow::Result<()> {
         let mut text = format!("{VERSION}\n").into_bytes();
         for (path, description) in &self.0 {
@@ -83,10 +79,6 @@ impl Sources {
 /// The lock is shared: any number of containers have it, and whoever builds
 /// another image tries for one that nobody shares. It lasts until this process
 /// ends, however it ends, and the container ends with us. See flock(2).
-///
-/// # Errors
-///
-/// That of flock(2).
 pub(super) fn hold_unchanged(list: &Path) -> anyhow::Result<Option<File>> {
     let mut text = Vec::with_capacity(16 * 1024);
     let Ok(mut file) = File::open(list) else {

@@ -76,9 +76,7 @@ fn applets(busybox: &Path) -> io::Result<Vec<String>> {
 /// Returns the tools that this machine has, with their libraries.
 ///
 /// # Errors
-///
-/// There is no `sh` that is an ELF program, or its libraries are missing; a
-/// loader cannot be started.
+/// There is no `sh` that is an ELF program, or its libraries are missing.
 pub(super) fn of_the_host(sources: &mut Sources) -> anyhow::Result<Vec<Tool>> {
     let directories = directories();
     let mut listings = Vec::new();

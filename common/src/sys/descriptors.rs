@@ -30,7 +30,7 @@ pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
 /// descriptors: without it the call would close what others own.
 ///
 /// # Errors
-/// That of the call, or `EINVAL` without that flag.
+/// `EINVAL` without that flag.
 pub fn close_range(first: u32, last: u32, flags: u32) -> Result<()> {
     let marked = match flags & libc::CLOSE_RANGE_CLOEXEC {
         0 => Err(Errno::EINVAL),
@@ -52,7 +52,7 @@ const CLOSE_RANGE_FLAGS: Names =
 /// whatever process that is.
 ///
 /// # Errors
-/// `EWOULDBLOCK`: with `LOCK_NB`, when somebody else has the lock.
+/// `EWOULDBLOCK` with `LOCK_NB`, when somebody else has the lock.
 pub fn flock(fd: impl AsFd, operation: c_int) -> Result<()> {
     let fd = fd.as_fd();
     // SAFETY: the descriptor is borrowed, so open, and the call has no other
