@@ -316,7 +316,7 @@ fn a_refused_user_namespace_is_explained() {
             .output()
             .expect("unshare can be started");
         let call = if step < FULL { "unshare" } else { "clone3" };
-        let parts = [call, "CLONE_NEWUSER", "EPERM", "hint: "];
+        let parts = [call, "CLONE_NEWUSER", "EPERM", "hint: this is a chroot"];
         assert_message(&Finished::from(run), 125, &parts);
     }
 }

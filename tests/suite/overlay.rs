@@ -827,7 +827,11 @@ fn an_upper_directory_on_an_overlay_is_refused() {
                 "exec unshare --mount sh -c '{script}' \"$0\" \"$@\""
             ))
             .sh("true");
-        assert_message(&run, 125, &["EINVAL: Invalid argument", "hint: "]);
+        assert_message(
+            &run,
+            125,
+            &["EINVAL: Invalid argument", "hint: that file system"],
+        );
     }
 }
 
