@@ -237,8 +237,9 @@ pub fn copy_packages(
     let manifest = manifest(&read(&from.join("Cargo.toml"))?, packages)?;
     write_if_other(&to.join("Cargo.toml"), manifest.as_bytes())?;
     for package in packages {
-        let manifest = format!("{package}/Cargo.toml");
-        write_if_other(&to.join(&manifest), &fs::read(from.join(&manifest))?)?;
+        let path = format!("{package}/Cargo.toml");
+        let manifest = without_tests(&read(&from.join(&path))?);
+        write_if_other(&to.join(&path), manifest.as_bytes())?;
         mirror(
             &from.join(package).join("src"),
             &to.join(package).join("src"),
@@ -252,6 +253,15 @@ pub fn copy_packages(
     write_if_other(&to.join("Cargo.lock"), &lock)?;
     trim_lock(to)?;
     write_if_other(&untrimmed, &lock)
+}
+
+/// The manifest of a package without the tests that it names: they are not
+/// copied, and could give a solution away.
+fn without_tests(manifest: &str) -> String {
+    let mut sections = manifest.split("\n[");
+    let first = sections.next().unwrap_or_default().to_owned();
+    let others = sections.filter(|section| !section.starts_with("[test]]"));
+    others.fold(first, |all, section| all + "\n[" + section)
 }
 
 /// Cargo.lock names all packages of the whole workspace: Cargo itself knows
