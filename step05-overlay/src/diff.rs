@@ -71,8 +71,7 @@ pub fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
 /// which are given from the top.
 ///
 /// # Errors
-///
-/// A directory can't be read; or that of `changed`.
+/// Those of `changed`, which end it.
 pub fn changes(
     upper: &Path,
     lower: &[PathBuf],
