@@ -752,7 +752,7 @@ fn a_delegated_cgroup_without_controllers() {
     needs::root();
     needs::limits();
     needs::tool("setpriv");
-    let (own, version) = cgroup_of(std::process::id() as i32, "memory");
+    let (own, version) = cgroup_of(std::process::id().cast_signed(), "memory");
     needs::virtual_machine(version == 2);
     let above = own.join(format!("suite-{}", std::process::id()));
     let delegated = above.join("delegated");
@@ -778,7 +778,7 @@ fn a_delegated_cgroup_without_controllers() {
 fn a_real_time_process() {
     needs::root();
     needs::limits();
-    let (own, version) = cgroup_of(std::process::id() as i32, "cpu");
+    let (own, version) = cgroup_of(std::process::id().cast_signed(), "cpu");
     let grouped = own.join("cpu.rt_runtime_us").exists();
     needs::virtual_machine(version == 1 && grouped);
     needs::tool("chrt");
