@@ -15,6 +15,7 @@
 //! what would not stay in its line is escaped ([`escaped`]).
 
 use std::{
+    ffi::OsString,
     fmt,
     io::{self, Write},
     sync::OnceLock,
@@ -22,7 +23,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use crate::host::program_name;
+use crate::{host::program_name, sys};
 
 mod advice;
 mod errno;
@@ -44,14 +45,14 @@ pub const FAILED: u8 = 125;
 #[derive(Debug)]
 pub struct CannotRun {
     /// The command as it was asked for.
-    pub command: String,
+    pub command: OsString,
     /// 126: found, but it can't be executed. 127: not found.
     pub code: u8,
 }
 
 impl fmt::Display for CannotRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "running {:?}", self.command)
+        write!(f, "running {}", sys::quoted(&self.command))
     }
 }
 

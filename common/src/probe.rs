@@ -11,14 +11,14 @@
 use std::{
     ffi::OsString,
     fmt,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     process::ExitCode,
     rc::Rc,
 };
 
 use anyhow::Context;
 
-use crate::{Workload, host::program_name, process};
+use crate::{Workload, host::program_name, process, sys};
 
 mod agent;
 mod host;
@@ -92,9 +92,7 @@ pub(crate) fn main(
     } else {
         as_table(&board)
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("write(1)")?;
+    sys::write(io::stdout(), text)?;
     Ok(ExitCode::SUCCESS)
 }
 

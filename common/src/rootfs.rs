@@ -23,12 +23,9 @@ mod tools;
 use std::{
     env,
     ffi::OsStr,
-    fs::{self, DirBuilder, File, Permissions},
+    fs::{self, DirBuilder, File},
     io::ErrorKind,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
-    },
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
     sync::OnceLock,
     thread,
@@ -36,13 +33,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use nix::{errno::Errno, unistd::geteuid};
+use nix::{errno::Errno, fcntl::OFlag, sys::stat::SFlag, unistd::geteuid};
 
 use crate::{
     errors::{PREPARING, errno},
     host::{
         PROJECT,
-        files::path_of,
+        files::{file_type, path_of},
         paths::{self, open_past_links},
         program_name,
     },
@@ -63,8 +60,10 @@ use sources::Sources;
 /// is nothing that it could be built of.
 pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
     match given {
-        Some(dir) => directory(dir)
-            .with_context(|| format!("using {dir:?} as the root file system")),
+        Some(dir) => directory(dir).with_context(|| {
+            let name = sys::quoted(dir);
+            format!("using {name} as the root file system")
+        }),
         None => {
             let dir = default_dir()?;
             let image = up_to_date(&dir).context(PREPARING)?;
@@ -234,7 +233,7 @@ fn make_home(home: &Path) -> anyhow::Result<()> {
         .recursive(true)
         .mode(mode)
         .create(cache)
-        .with_context(|| format!("mkdir({cache:?}, 0{mode:o})"))?;
+        .with_context(|| format!("making the directories of {cache:?}"))?;
     for (dir, mode) in [(project, 0o755), (home, HOME_MODE)] {
         match image::make_dir(dir, mode) {
             Err(error) if exists(&error) => {}
@@ -245,9 +244,7 @@ fn make_home(home: &Path) -> anyhow::Result<()> {
 }
 
 fn exists(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == ErrorKind::AlreadyExists)
+    errno(error) == Some(Errno::EEXIST)
 }
 
 /// File systems take their times from a clock that moves in steps, of 10 ms
@@ -260,16 +257,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// kernel lets go of the lock with its process. See flock(2).
 fn lock_builders(home: &Path) -> anyhow::Result<File> {
     let path = home.join("lock");
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("open({path:?}, O_WRONLY|O_CREAT)"))?;
-    file.lock()
-        .with_context(|| format!("flock({path:?}, LOCK_EX)"))?;
-    Ok(file)
+    let file = sys::open(path, OFlag::O_WRONLY | OFlag::O_CREAT, 0o600)?;
+    sys::flock(&file, libc::LOCK_EX)?;
+    Ok(file.into())
 }
 
 /// Builds `dir` beside its place and moves it there, so that nobody ever sees
@@ -324,19 +314,17 @@ fn remove_tree(dir: &Path) -> anyhow::Result<()> {
 /// Checks that nobody else could have put programs in `dir`, which will be run
 /// with the privileges of this user. Returns its mode.
 fn check_owner(dir: &Path) -> anyhow::Result<u32> {
-    let status = dir
-        .symlink_metadata()
-        .with_context(|| format!("lstat({dir:?})"))?;
+    let status = sys::lstat(dir)?;
     let user = geteuid();
-    let mode = status.mode() & 0o7777;
+    let mode = status.st_mode & 0o7777;
     let again = format!("`rm -rf {dir:?}`, and the next run builds it anew");
-    if !status.is_dir() {
+    if file_type(&status) != SFlag::S_IFDIR {
         bail!("{dir:?} is not a directory: {again}");
     }
-    if status.uid() != user.as_raw() {
+    if status.st_uid != user.as_raw() {
         bail!(
             "{dir:?} belongs to user {}, not {user}: {again}",
-            status.uid()
+            status.st_uid
         );
     }
     if mode & 0o022 != 0 {
@@ -354,6 +342,5 @@ const HOME_MODE: u32 = 0o700;
 
 /// Sets the permissions of `path` to `mode`, whatever the umask is.
 fn chmod(path: &Path, mode: u32) -> anyhow::Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(mode))
-        .with_context(|| format!("chmod({path:?}, {mode:04o})"))
+    Ok(sys::chmod(path, mode)?)
 }

@@ -9,11 +9,16 @@
 //! ```
 //!
 //! A descriptor is printed with what it leads to, as by `strace -y`:
-//! `4</sys/fs/cgroup>`. Nothing here decides anything: what a call is good for,
-//! and what its errors mean, is where it is made.
+//! `4</sys/fs/cgroup>`; or, where that path would lead you elsewhere, with the
+//! file system that only the container has there: `7<overlay:/etc>`. Letters
+//! that are not English are printed as such, which strace does not do.
+//!
+//! Nothing here decides anything: what a call is good for, and what its errors
+//! mean, is where it is made. And nothing is printed, or put together to be
+//! printed, unless the call has failed.
 #![allow(unsafe_code)]
 
-use std::fmt;
+use std::{fmt, io};
 
 use libc::{c_int, c_long};
 use nix::errno::Errno;
@@ -24,22 +29,27 @@ mod descriptors;
 mod files;
 mod inherited;
 pub mod memfd;
+mod memory;
 mod mounts;
+mod place;
 mod processes;
 mod security;
 pub mod signals;
 mod sockets;
+mod terminals;
 pub mod xattr;
 
-pub use argument::{NULL, Null, OrNull};
+pub use argument::{NULL, Null, OrNull, quoted};
 pub use capabilities::*;
 pub use descriptors::*;
 pub use files::*;
 pub use inherited::*;
+pub use memory::*;
 pub use mounts::*;
 pub use processes::*;
 pub use security::*;
 pub use sockets::*;
+pub use terminals::*;
 
 /// What a call returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -62,6 +72,12 @@ impl Error {
     }
 }
 
+/// What a function of the standard library has failed with: each of those used
+/// here makes calls, and hands on what they fail with.
+fn errno_of(error: io::Error) -> Errno {
+    Errno::try_from(error).unwrap_or(Errno::UnknownErrno)
+}
+
 /// The call alone: the errno is the next link of the chain.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,7 +92,7 @@ impl std::error::Error for Error {
 }
 
 /// Makes a call, `$made`, and if it fails, its error from the name and the
-/// arguments that the man page has.
+/// arguments that the man page has. The arguments are looked at only then.
 macro_rules! call {
     ($name:ident($($argument:expr),* $(,)?), $made:expr) => {
         $made.map_err(|errno| {
@@ -96,4 +112,32 @@ use call;
 /// number of a descriptor or of a process.
 fn int(result: c_long) -> c_int {
     result.try_into().expect("the kernel has returned an int")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_succeeds_prints_nothing() {
+        let looked_at = Cell::new(false);
+        let argument = || {
+            looked_at.set(true);
+            argument::Word("1".into())
+        };
+        let done: Result<()> = call!(close(argument()), Ok(()));
+        assert_eq!((done, looked_at.get()), (Ok(()), false));
+        let failed: Result<()> = call!(close(argument()), Err(Errno::EBADF));
+        assert!(failed.is_err() && looked_at.get());
+    }
+
+    #[test]
+    fn a_call_that_fails_is_its_own_text() {
+        let failed: Result<()> = call!(mkdir("a", 7), Err(Errno::EEXIST));
+        let error = failed.expect_err("it has failed");
+        assert_eq!(error.to_string(), r#"mkdir("a", 7)"#);
+        assert_eq!(error.errno, Errno::EEXIST);
+    }
 }

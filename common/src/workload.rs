@@ -322,9 +322,9 @@ impl Workload {
         // As in every shell: what does not exist is 127, and so is what needs
         // something that does not exist.
         let code = if errno == Errno::ENOENT { 127 } else { 126 };
-        let command = self.command[0].to_string_lossy().into_owned();
+        let command = self.command[0].clone();
         let mut error = anyhow::Error::from(errno)
-            .context(format!("execve({path:?})"))
+            .context(format!("execve({})", sys::quoted(path)))
             .context(CannotRun { command, code });
         if let Some(advice) = self.advice(path, errno) {
             error = error.context(advice);

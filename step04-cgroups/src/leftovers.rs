@@ -8,7 +8,6 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::anyhow;
 use common::host::PROJECT;
 use common::process::Stat;
 use common::{errors, sys};
@@ -36,8 +35,7 @@ impl Name {
     pub(crate) fn of_this_process() -> anyhow::Result<Name> {
         let path = "/proc/self/ns/pid";
         let namespace = sys::stat(path)?;
-        let stat = Stat::read("self")
-            .ok_or_else(|| anyhow!("no start time in /proc/self/stat"))?;
+        let stat = Stat::of_this_process()?;
 
         let prefix = format!("{PROJECT}.{}.", namespace.st_ino);
         let full = format!("{prefix}{}.{}", getpid(), stat.start_time);

@@ -15,7 +15,7 @@ use std::process;
 
 use anyhow::{Context, bail};
 use common::host::cgroups::Hierarchy;
-use common::host::files::write_kernel_file;
+use common::host::files::{read_kernel_file, write_kernel_file};
 use common::{errors, sys};
 use nix::errno::Errno;
 use nix::unistd::AccessFlags;
@@ -93,8 +93,8 @@ fn lists(path: &Path, controller: &str) -> anyhow::Result<bool> {
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path)
-        .with_context(|| format!("open({path:?}, O_RDONLY)"))
+    let text = read_kernel_file(path)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// A cgroup below our own that this process has moved into, so that our own has

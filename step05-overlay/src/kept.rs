@@ -116,7 +116,7 @@ impl Kept {
 /// parent's, which may be killed before us.
 fn sign(directory: &OwnedFd) -> anyhow::Result<()> {
     // That of the host's /proc, so not number 1.
-    let us = Stat::read("self").context("there is no /proc/self/stat")?;
+    let us = Stat::of_this_process()?;
     // Whatever has the name is of no use any more; only a directory stays.
     match sys::unlinkat(directory, RUNNING, UnlinkatFlags::NoRemoveDir) {
         Err(error) if error.errno == Errno::ENOENT => {}
@@ -273,12 +273,8 @@ fn close_to_others(directory: &OwnedFd, given: &Path) -> anyhow::Result<()> {
 /// Whether `directory` is empty. An error if there is anything in it but what
 /// belongs to a layer: then it is something else, a home perhaps.
 fn is_empty(directory: &OwnedFd) -> anyhow::Result<bool> {
-    let path = by_number(directory);
-    let entries =
-        fs::read_dir(&path).with_context(|| format!("opendir({path:?})"))?;
     let mut is_empty = true;
-    for entry in entries {
-        let name = entry.context("readdir()")?.file_name();
+    for name in sys::readdir(by_number(directory))? {
         ensure!(
             [UPPER, WORK, RUNNING].iter().any(|ours| name == *ours),
             "there is {name:?} in it, so it is no layer: name an empty \

@@ -218,7 +218,7 @@ fn with_tables_of_ids_that_cannot_be_read_it_is_right() {
     let run = there(FULL.run()).sh("true");
     let errors = json["callers"][0]["abilities"].as_array();
     let mut errors = errors.expect("it is a list").iter();
-    let why = "read(\"/etc/subuid\"): EACCES";
+    let why = "open(\"/etc/subuid\", O_RDONLY|O_CLOEXEC): EACCES";
     let is_it = |it: &Value| {
         let message = it["error"]["message"].as_str();
         message.is_some_and(|message| message.contains(why))

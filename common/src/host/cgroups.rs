@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 
 use super::{
     files::read_kernel_file,
@@ -58,8 +58,7 @@ impl Layout {
     pub fn read() -> anyhow::Result<Layout> {
         let read = |path| {
             // A mount point need not be UTF-8; those of cgroups are.
-            let bytes = read_kernel_file(path)
-                .with_context(|| format!("open({path:?}, O_RDONLY)"))?;
+            let bytes = read_kernel_file(path)?;
             anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         Ok(Layout {

@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
 };
@@ -45,8 +44,12 @@ pub fn write_kernel_file(
 ///
 /// The kernel writes such a file anew for each read(2), and says that its size
 /// is 0, so that fs::read would begin with 32 bytes at a time.
-pub fn read_kernel_file(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// That of open(2) or read(2).
+pub fn read_kernel_file(path: impl AsRef<Path>) -> sys::Result<Vec<u8>> {
+    let file = File::from(sys::open(path, OFlag::O_RDONLY, 0)?);
     let mut bytes = Vec::with_capacity(16 * 1024);
-    File::open(path)?.read_to_end(&mut bytes)?;
+    sys::read_to_end(file, &mut bytes)?;
     Ok(bytes)
 }

@@ -93,6 +93,7 @@ fn walk(
     mut look: impl FnMut(&FileStat, &Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<(OwnedFd, PathBuf)> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
     let start = if path.is_absolute() { "/" } else { "." };
     // The first name of an absolute path is "/".
     let names = path.iter().skip(usize::from(path.is_absolute()));
@@ -119,8 +120,8 @@ fn walk(
                 look(&status, &place)?;
                 links += 1;
                 if links > LINKS_MAX {
-                    let call = format!("open({path:?})");
-                    return Err(sys::Error::new(call, Errno::ELOOP).into());
+                    let errno = Errno::ELOOP;
+                    return Err(sys::open_error(path, directory, errno).into());
                 }
                 let target = sys::readlinkat(&next, "")?;
                 for name in Path::new(&target).iter().rev() {
@@ -128,8 +129,8 @@ fn walk(
                 }
             }
             _ => {
-                let call = format!("open({place:?}, O_DIRECTORY)");
-                return Err(sys::Error::new(call, Errno::ENOTDIR).into());
+                let errno = Errno::ENOTDIR;
+                return Err(sys::open_error(place, directory, errno).into());
             }
         }
     }

@@ -1,15 +1,17 @@
 //! Ids that are given away: what `/etc/subuid` and `/etc/subgid` grant to whom,
 //! and the programs that give it to a plain user's container. See subuid(5).
 
-use std::{fs, io::ErrorKind, process::Command};
+use std::{fs::File, process::Command};
 
 use anyhow::{Context, anyhow, ensure};
 use nix::{
-    sys::prctl,
+    errno::Errno,
+    fcntl::OFlag,
     unistd::{Pid, getegid, geteuid},
 };
 
 use super::passwd::User;
+use crate::sys;
 
 /// How many ids a container of root gets: what programs expect to exist.
 pub const COUNT: u32 = 65536;
@@ -117,7 +119,7 @@ fn map(
 ) -> anyhow::Result<()> {
     // In some editors' terminals, for example.
     ensure!(
-        !prctl::get_no_new_privs().context("prctl(PR_GET_NO_NEW_PRIVS)")?,
+        !sys::prctl_get_no_new_privs()?,
         "{program} can't become root: no_new_privs is set for this process"
     );
     let Range { first, count } = range;
@@ -247,10 +249,11 @@ fn free_range<'a>(
 
 /// Files that need not exist.
 fn read(paths: [&str; 2]) -> anyhow::Result<[String; 2]> {
-    let read = |path| match fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        bytes => {
-            let bytes = bytes.with_context(|| format!("read({path:?})"))?;
+    let read = |path| match sys::open(path, OFlag::O_RDONLY, 0) {
+        Err(error) if error.errno == Errno::ENOENT => Ok(String::new()),
+        file => {
+            let mut bytes = Vec::new();
+            sys::read_to_end(File::from(file?), &mut bytes)?;
             anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
         }
     };

@@ -4,7 +4,6 @@ use std::{
     convert::Infallible,
     env,
     ffi::CString,
-    io::IoSliceMut,
     os::fd::{AsRawFd, OwnedFd, RawFd},
     process::ExitCode,
     rc::Rc,
@@ -12,19 +11,13 @@ use std::{
 
 use anyhow::Context;
 use nix::{
-    cmsg_space,
     errno::Errno,
     fcntl::AtFlags,
-    sys::socket::{
-        AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-        UnixCredentials, recv, recvmsg, send, setsockopt, socketpair,
-        sockopt::PassCred,
-    },
-    unistd::{close, execveat},
+    sys::socket::{MsgFlags, SockType, UnixCredentials},
 };
 
 use super::{Attempt, Host, rows};
-use crate::process;
+use crate::{process, sys};
 
 /// Longer than any message on the line.
 const MESSAGE_MAX: usize = 64 * 1024;
@@ -62,22 +55,15 @@ impl Line {
     /// Makes a line. The other end is the agent's.
     pub(super) fn new() -> anyhow::Result<(Line, Rc<OwnedFd>)> {
         // Each send is one message, and each recv takes one.
-        let (ours, agents) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .context("socketpair(AF_UNIX, SOCK_SEQPACKET)")?;
-        setsockopt(&ours, PassCred, &true)
-            .context("setsockopt(SO_PASSCRED)")?;
+        let (ours, agents) = sys::socketpair(SockType::SeqPacket)?;
+        sys::setsockopt_passcred(&ours)?;
         Ok((Line(ours), Rc::new(agents)))
     }
 
     /// In another process than the probe's: closes its copy of our end, with
     /// which the line would never hang up.
     pub(super) fn close_copy(&self) -> anyhow::Result<()> {
-        close(self.0.as_raw_fd()).context("close(agent)")
+        Ok(sys::close(self.0.as_raw_fd())?)
     }
 
     /// The agent's first message: what this run does not enforce, and why.
@@ -89,37 +75,15 @@ impl Line {
 
     /// Has the agent try the row number `index`.
     pub(super) fn ask(&mut self, index: usize) -> anyhow::Result<Answer> {
-        send(
-            self.0.as_raw_fd(),
-            index.to_string().as_bytes(),
-            no_signal(),
-        )
-        .context("send(agent)")?;
+        sys::send(&self.0, index.to_string().as_bytes(), NO_SIGNAL)?;
         self.receive()
     }
 
     fn receive(&mut self) -> anyhow::Result<Answer> {
         let mut bytes = vec![0; MESSAGE_MAX];
-        let mut buffers = [IoSliceMut::new(&mut bytes)];
-        let mut control = cmsg_space!(UnixCredentials);
-        let message = recvmsg::<()>(
-            self.0.as_raw_fd(),
-            &mut buffers,
-            Some(&mut control),
-            MsgFlags::empty(),
-        )
-        .context("recvmsg(agent)")?;
-        let length = message.bytes;
-        let sender =
-            message
-                .cmsgs()
-                .context("recvmsg(agent)")?
-                .find_map(|message| match message {
-                    ControlMessageOwned::ScmCredentials(sender) => Some(sender),
-                    _ => None,
-                });
+        let (length, sender) = sys::recvmsg_with_sender(&self.0, &mut bytes)?;
         let (true, Some(sender)) = (length > 0, sender) else {
-            anyhow::bail!("recvmsg(agent): the agent has hung up");
+            anyhow::bail!("the probe's agent in the container has hung up");
         };
         let text = String::from_utf8_lossy(&bytes[..length]);
         let (mark, text) = text.split_at(1);
@@ -170,9 +134,7 @@ impl Agent {
         self.say(Outcome::Worked, &lines.collect::<String>())?;
         loop {
             let mut bytes = [0; 16];
-            let line = self.line.as_raw_fd();
-            let length = recv(line, &mut bytes, MsgFlags::empty())
-                .context("recv(probe)")?;
+            let length = sys::recv(&self.line, &mut bytes, MsgFlags::empty())?;
             if length == 0 {
                 process::exit(0);
             }
@@ -199,10 +161,10 @@ impl Agent {
             Outcome::NotTried => "?",
         };
         let message = format!("{mark}{text}");
-        match send(self.line.as_raw_fd(), message.as_bytes(), no_signal()) {
+        match sys::send(&self.line, message.as_bytes(), NO_SIGNAL) {
             // Nobody wants to know any more (Ctrl-C).
-            Err(Errno::EPIPE) => process::exit(0),
-            sent => sent.map(drop).context("send(probe)"),
+            Err(error) if error.errno == Errno::EPIPE => process::exit(0),
+            sent => Ok(sent.map(drop)?),
         }
     }
 
@@ -216,15 +178,8 @@ impl Agent {
         let child = process::fork(|| {
             let index = CString::new(index.to_string())?;
             let arguments = [c"probe".into(), CString::new(TRY_ROW)?, index];
-            execveat(
-                &self.host.program,
-                c"",
-                &arguments,
-                environment,
-                AtFlags::AT_EMPTY_PATH,
-            )
-            .context("execveat(program)")?;
-            unreachable!("execveat has succeeded")
+            let (program, flags) = (&self.host.program, AtFlags::AT_EMPTY_PATH);
+            Ok(sys::execveat(program, c"", &arguments, environment, flags)?)
         })?;
         Ok(match process::wait(child)? {
             0 => (Outcome::Worked, String::new()),
@@ -238,9 +193,7 @@ impl Agent {
 }
 
 /// Without this a message to somebody who is gone would end us by SIGPIPE.
-fn no_signal() -> MsgFlags {
-    MsgFlags::MSG_NOSIGNAL
-}
+const NO_SIGNAL: MsgFlags = MsgFlags::MSG_NOSIGNAL;
 
 /// In a program that was executed to try one row: tries it. The exit code says
 /// whether it worked.

@@ -10,7 +10,7 @@ use std::{
     mem,
     net::{Shutdown, TcpListener},
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::OwnedFd,
         unix::{
             ffi::{OsStrExt, OsStringExt},
             fs::{MetadataExt, PermissionsExt},
@@ -24,21 +24,22 @@ use std::{
 
 use anyhow::Context;
 use nix::{
-    errno::Errno,
     fcntl::OFlag,
-    pty::{grantpt, posix_openpt, ptsname_r, unlockpt},
     sys::{
-        signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
-        stat::{Mode, fchmod},
+        signal::{SigSet, SigmaskHow, Signal},
+        socket::SockType,
     },
-    unistd::{Pid, dup2_stderr, gethostname, getpid, mkdtemp},
+    unistd::{Pid, getpid},
 };
 
 use crate::{
     host::files::by_number,
     process::Stat,
     rootfs,
-    sys::{self, memfd},
+    sys::{
+        self, memfd,
+        signals::{signal_ignore, sigprocmask},
+    },
 };
 
 /// Set in the environment of the container's parent.
@@ -81,9 +82,7 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new() -> anyhow::Result<Rc<Host>> {
         let pid = process::id().cast_signed();
-        let start_time = Stat::read("self")
-            .context("no start time in /proc/self/stat")?
-            .start_time;
+        let start_time = Stat::of_this_process()?.start_time;
         let secret = format!("{pid}.{start_time}");
         let (janitor, directory, shared_memory) = Janitor::new(&secret)?;
         let host = Host {
@@ -94,18 +93,19 @@ impl Host {
             shared_memory,
             secret,
             listener: TcpListener::bind("127.0.0.1:0")
-                .context(r#"bind("127.0.0.1:0")"#)?,
+                .context("listening on 127.0.0.1")?,
             leader: Cell::new(getpid()),
             program: copy_of_this_program()?,
             janitor,
         };
-        fs::write(host.secret_file(), &host.secret).context("write(secret)")?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        let secret = sys::open(host.secret_file(), flags, 0o644)?;
+        sys::write(secret, &host.secret)?;
 
         // Whether the signal has come can then be seen at leisure.
         let mut mask = SigSet::empty();
         mask.add(HARMLESS);
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)
-            .context("sigprocmask(SIG_BLOCK)")?;
+        sigprocmask(SigmaskHow::SIG_BLOCK, &mask)?;
         Ok(Rc::new(host))
     }
 
@@ -114,16 +114,12 @@ impl Host {
         // SAFETY: this process has one thread, so nobody reads the environment
         // meanwhile.
         unsafe { env::set_var(VARIABLE, &self.secret) };
-        let file = File::open(self.secret_file()).context("open(secret)")?;
+        let file = sys::open(self.secret_file(), OFlag::O_RDONLY, 0)?;
         // Inherited, as it is not marked, and open until this process ends.
         // SAFETY: the number is free in this process, which has a handful of
         // descriptors; nobody else relies on it.
-        let copy = unsafe { libc::dup2(file.as_raw_fd(), DESCRIPTOR) };
-        Errno::result(copy).context("dup2(secret, 100)")?;
-        // SAFETY: SIG_IGN is no handler.
-        unsafe { signal(IGNORED, SigHandler::SigIgn) }
-            .context("signal(SIGWINCH, SIG_IGN)")?;
-        Ok(())
+        unsafe { sys::dup2(file, DESCRIPTOR) }?;
+        Ok(signal_ignore(IGNORED)?)
     }
 
     /// A file of the host, with the secret in it.
@@ -198,18 +194,15 @@ fn below(root: &Path, path: &Path) -> Option<PathBuf> {
 
 /// Nobody hears this process's errors any more.
 pub(super) fn silence() -> anyhow::Result<()> {
-    let null = File::options().write(true).open("/dev/null");
-    let null = null.context(r#"open("/dev/null")"#)?;
-    dup2_stderr(null).context("dup2(null, 2)")
+    let null = sys::open("/dev/null", OFlag::O_WRONLY, 0)?;
+    // SAFETY: the number stays open, for whoever uses it in this program.
+    Ok(unsafe { sys::dup2(null, libc::STDERR_FILENO) }?)
 }
 
 /// A new directory, which the agent can enter whoever it is.
 fn make_directory() -> anyhow::Result<PathBuf> {
-    let template = env::temp_dir().join("probe.XXXXXX");
-    let directory =
-        mkdtemp(&template).with_context(|| format!("mkdtemp({template:?})"))?;
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("chmod({directory:?}, 0755)"))?;
+    let directory = sys::mkdtemp(env::temp_dir().join("probe.XXXXXX"))?;
+    sys::chmod(&directory, 0o755)?;
     Ok(directory)
 }
 
@@ -225,10 +218,10 @@ impl Janitor {
     /// Starts it, and waits for what it has made: the directory, and the number
     /// of the shared memory.
     fn new(secret: &str) -> anyhow::Result<(Janitor, PathBuf, i32)> {
-        let (alive, janitors) =
-            UnixStream::pair().context("socketpair(AF_UNIX, SOCK_STREAM)")?;
+        let (alive, janitors) = sys::socketpair(SockType::Stream)?;
+        let janitors = UnixStream::from(janitors);
         // The janitor's copy of this must not keep it waiting.
-        let mut alive = Some(alive);
+        let mut alive = Some(UnixStream::from(alive));
         let pid = crate::process::fork(|| {
             alive.take();
             // The terminal's signals are for those who work.
@@ -249,8 +242,8 @@ impl Janitor {
         })?;
         drop(janitors);
         let mut made = Vec::new();
-        if let Some(mut alive) = alive.as_ref() {
-            alive.read_to_end(&mut made).context("read(janitor)")?;
+        if let Some(alive) = alive.as_ref() {
+            sys::read_to_end(alive, &mut made)?;
         }
         // It says why.
         let (id, path) = made
@@ -273,8 +266,8 @@ fn clear_away(directory: &Path) {
     let closed = directory.join("kept/work/work");
     let _ = fs::set_permissions(closed, fs::Permissions::from_mode(0o700));
     if let Err(error) = fs::remove_dir_all(directory) {
-        let call = format!("rmdir({directory:?})");
-        crate::errors::warning(&anyhow::Error::from(error).context(call));
+        let aim = format!("removing {directory:?}");
+        crate::errors::warning(&anyhow::Error::from(error).context(aim));
     }
 }
 
@@ -299,15 +292,10 @@ impl Drop for Host {
 pub(super) fn lead_a_session() -> anyhow::Result<()> {
     sys::setsid()?;
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let ours = posix_openpt(flags).context(r#"open("/dev/ptmx")"#)?;
-    grantpt(&ours).context("grantpt()")?;
-    unlockpt(&ours).context("unlockpt()")?;
-    let path = ptsname_r(&ours).context("ptsname()")?;
-    let terminal = File::options()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("open({path:?})"))?;
+    let ours = sys::posix_openpt(flags)?;
+    sys::grantpt(&ours)?;
+    sys::unlockpt(&ours)?;
+    let terminal = sys::open(sys::ptsname(&ours)?, OFlag::O_RDWR, 0)?;
     mem::forget((ours, terminal));
     Ok(())
 }
@@ -324,47 +312,30 @@ pub(super) fn is_pending(signal: Signal, pid: Pid) -> bool {
 
 /// The host name of this process's UTS namespace.
 pub(super) fn hostname() -> anyhow::Result<String> {
-    let name = gethostname().context("gethostname()")?;
-    Ok(name.to_string_lossy().into_owned())
+    Ok(sys::gethostname()?.to_string_lossy().into_owned())
 }
 
 fn copy_of_this_program() -> anyhow::Result<OwnedFd> {
     let program = memfd::executable(c"probe")?;
-    fchmod(&program, Mode::from_bits_truncate(0o755))
-        .context("fchmod(memfd)")?;
-    let mut source =
-        File::open("/proc/self/exe").context("open(/proc/self/exe)")?;
+    sys::fchmod(&program, 0o755)?;
+    let source = sys::open("/proc/self/exe", OFlag::O_RDONLY, 0)?;
     let mut copy = File::from(program);
-    io::copy(&mut source, &mut copy).context("write(memfd)")?;
-    copy.flush().context("write(memfd)")?;
+    io::copy(&mut File::from(source), &mut copy)
+        .context("copying this program to memory")?;
     // Opened anew for reading: a file that is open for writing is ETXTBSY.
-    let path = by_number(&copy);
-    let readable =
-        File::open(&path).with_context(|| format!("open({path:?})"))?;
-    Ok(readable.into())
+    Ok(sys::open(by_number(&copy), OFlag::O_RDONLY, 0)?)
 }
 
 /// Makes a shared memory segment that everybody may attach, with `text` in it.
 /// It is removed already, so it goes with the last process that has it attached.
 /// Until then its number can be used, in Linux. See shmctl(2), IPC_RMID.
 fn shared_memory(text: &str) -> anyhow::Result<i32> {
-    // SAFETY: shmget(2) takes numbers only.
-    let id = unsafe {
-        libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o666)
-    };
-    let id = Errno::result(id).context("shmget(IPC_PRIVATE, 4096)")?;
-    // SAFETY: a null address lets the kernel choose where it is attached.
-    let memory = unsafe { libc::shmat(id, std::ptr::null(), 0) };
-    if memory as isize == -1 {
-        return Err(Errno::last()).context("shmat()");
-    }
+    let id = sys::shmget_private(4096, 0o666)?;
+    let memory = sys::shmat(id)?;
     // SAFETY: the segment is writable, has 4096 bytes, and `text` fewer.
     unsafe {
         std::ptr::copy_nonoverlapping(text.as_ptr(), memory.cast(), text.len());
     }
-    // SAFETY: IPC_RMID takes no buffer.
-    let removed =
-        unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
-    Errno::result(removed).context("shmctl(IPC_RMID)")?;
+    sys::shmctl_rmid(id)?;
     Ok(id)
 }

@@ -1,10 +1,9 @@
 //! The descriptors that a child of ours has of this program's.
 
-use std::{ffi::OsString, fs, os::fd::RawFd};
-
-use anyhow::Context;
+use std::os::fd::RawFd;
 
 use super::gate;
+use crate::sys;
 
 /// Closes every descriptor that would be closed at exec, but for `kept` and our
 /// end of the gate. These are ours: Rust opens all files so. What this program
@@ -13,10 +12,7 @@ use super::gate;
 /// The caller must not use them again: it ends in an exec, or with the
 /// container.
 pub(crate) fn close_own_descriptors(kept: &[RawFd]) -> anyhow::Result<()> {
-    let path = "/proc/self/fd";
-    let names: Vec<OsString> = fs::read_dir(path)
-        .and_then(|entries| entries.map(|it| Ok(it?.file_name())).collect())
-        .with_context(|| format!("getdents({path:?})"))?;
+    let names = sys::readdir("/proc/self/fd")?;
     let numbers = names.iter().filter_map(|name| name.to_str()?.parse().ok());
     for number in numbers.filter(|number| *number > libc::STDERR_FILENO) {
         if kept.contains(&number) || gate::childs_end() == Some(number) {

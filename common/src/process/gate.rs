@@ -10,7 +10,7 @@
 //! on whether the gate is opened.
 
 use std::{
-    io::{Read, Write},
+    io::Read,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
@@ -18,20 +18,19 @@ use std::{
     sync::OnceLock,
 };
 
-use anyhow::Context;
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl},
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout},
     sys::{
-        prctl,
         signal::Signal,
-        socket::{MsgFlags, send},
+        socket::{MsgFlags, SockType},
     },
+    unistd::getpid,
 };
 
 use super::exit;
-use crate::errors::FAILED;
+use crate::{errors::FAILED, sys};
 
 /// What the child tells the parent, each by one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,36 +83,30 @@ static CHILDS_END: OnceLock<(UnixStream, EndsWith)> = OnceLock::new();
 /// Makes a closed gate: the parent's end and the child's. Both are closed on
 /// exec.
 pub(super) fn new() -> anyhow::Result<(Gate, UnixStream)> {
-    let (parent, child) =
-        UnixStream::pair().context("socketpair(AF_UNIX, SOCK_STREAM)")?;
-    Ok((Gate(parent), child))
+    let (parent, child) = sys::socketpair(SockType::Stream)?;
+    Ok((parent.into(), child.into()))
 }
 
 impl Gate {
     /// Lets the child go on.
     pub fn open(&self) -> anyhow::Result<()> {
-        (&self.0).write_all(b"!").context("write(gate)")
+        // Somebody who is gone is an error here, not the end of us by SIGPIPE.
+        sys::send(&self.0, b"!", MsgFlags::MSG_NOSIGNAL)?;
+        Ok(())
     }
 
     /// Asks for a SIGIO whenever the child says something ([`tell`]).
     pub(super) fn listen(&self) -> anyhow::Result<()> {
-        let us = std::process::id().cast_signed();
-        // SAFETY: F_SETOWN takes an int and changes only our own descriptor.
-        let result =
-            unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_SETOWN, us) };
-        Errno::result(result).context("fcntl(gate, F_SETOWN)")?;
+        sys::fcntl_setown(&self.0, getpid())?;
         let flags = OFlag::O_ASYNC | OFlag::O_NONBLOCK;
-        fcntl(&self.0, FcntlArg::F_SETFL(flags))
-            .context("fcntl(gate, F_SETFL, O_ASYNC)")?;
-        Ok(())
+        Ok(sys::fcntl_setfl(&self.0, flags)?)
     }
 
     /// The same end once more, for somebody who does not listen.
     pub(super) fn for_another(&self) -> anyhow::Result<Gate> {
-        let end = self.0.try_clone().context("dup(gate)")?;
-        fcntl(&end, FcntlArg::F_SETFL(OFlag::empty()))
-            .context("fcntl(gate, F_SETFL, 0)")?;
-        Ok(Gate(end))
+        let end = sys::dup(&self.0)?;
+        sys::fcntl_setfl(&end, OFlag::empty())?;
+        Ok(end.into())
     }
 
     /// Takes what the child has said. Each of the news is there once, however
@@ -141,7 +134,7 @@ pub(super) fn wait(
     let mut byte = [0];
     // Nothing to read means that the other side has given up or is dead. It has
     // said why, so there is nothing to add.
-    if { end }.read(&mut byte).context("read(gate)")? == 0 {
+    if sys::read(end, &mut byte)? == 0 {
         exit(FAILED);
     }
     Ok(())
@@ -155,8 +148,7 @@ pub fn die_with_parent() -> anyhow::Result<()> {
     if let Some((_, EndsWith::Nobody)) = childs_end {
         return Ok(());
     }
-    prctl::set_pdeathsig(Signal::SIGKILL)
-        .context("prctl(PR_SET_PDEATHSIG, SIGKILL)")?;
+    sys::prctl_set_pdeathsig(Signal::SIGKILL)?;
 
     // A parent that died before this call sends no signal any more. The gate
     // tells: its other end is closed.
@@ -164,7 +156,7 @@ pub fn die_with_parent() -> anyhow::Result<()> {
         return Ok(());
     };
     let mut ends = [PollFd::new(end.as_fd(), PollFlags::empty())];
-    poll(&mut ends, PollTimeout::ZERO).context("poll(gate)")?;
+    sys::poll(&mut ends, PollTimeout::ZERO)?;
     let seen = ends[0].revents().unwrap_or(PollFlags::empty());
     if seen.contains(PollFlags::POLLHUP) {
         exit(FAILED);
@@ -190,8 +182,10 @@ pub fn tell(news: News) -> anyhow::Result<()> {
         return Ok(());
     };
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    match send(end.as_raw_fd(), &[news as u8], flags) {
-        Err(Errno::EAGAIN | Errno::EPIPE) => Ok(()),
-        result => result.map(drop).context("send(gate, MSG_DONTWAIT)"),
+    match sys::send(end, &[news as u8], flags) {
+        Err(error) if [Errno::EAGAIN, Errno::EPIPE].contains(&error.errno) => {
+            Ok(())
+        }
+        sent => Ok(sent.map(drop)?),
     }
 }

@@ -1,10 +1,10 @@
 //! Memory for the stack of a child that runs in our memory.
 
-use std::{ptr, slice};
+use std::slice;
 
-use anyhow::Context;
 use libc::c_void;
-use nix::errno::Errno;
+
+use crate::sys;
 
 /// As much as a child needs until its exec, also in a program that was built
 /// without optimisation.
@@ -20,25 +20,11 @@ pub(super) struct Stack(*mut c_void);
 impl Stack {
     /// Reserves the memory. See mmap(2).
     pub(super) fn new() -> anyhow::Result<Stack> {
-        // SAFETY: new memory, where the kernel finds place for it.
-        let start = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                GUARD + SIZE,
-                libc::PROT_NONE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
-                -1,
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(Errno::last()).context("mmap(PROT_NONE, MAP_STACK)");
-        }
-        let stack = Stack(start);
+        let (all, flags) = (GUARD + SIZE, libc::MAP_STACK);
+        let stack = Stack(sys::mmap_anonymous(all, libc::PROT_NONE, flags)?);
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: the range lies within the mapping, and nobody uses it yet.
-        let opened = unsafe { libc::mprotect(stack.usable(), SIZE, access) };
-        Errno::result(opened).context("mprotect(PROT_READ|PROT_WRITE)")?;
+        unsafe { sys::mprotect(stack.usable(), SIZE, access) }?;
         Ok(stack)
     }
 

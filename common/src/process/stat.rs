@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use anyhow::Context;
 use nix::{
     errno::Errno,
     sys::signal::kill,
@@ -26,11 +27,23 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Reads those of the process `pid`, a number or `self`; `None` if `/proc`
+    /// Reads those of the process `pid`; `None` if `/proc`
     /// shows no such process.
     pub fn read(pid: &str) -> Option<Stat> {
         let text = read_kernel_file(format!("/proc/{pid}/stat")).ok()?;
         Stat::parse(&String::from_utf8_lossy(&text))
+    }
+
+    /// Reads those of this process.
+    ///
+    /// # Errors
+    /// That of open(2) or read(2), such as `ENOENT` without `/proc`; or it is in
+    /// no form that we know.
+    pub fn of_this_process() -> anyhow::Result<Stat> {
+        let path = "/proc/self/stat";
+        let text = read_kernel_file(path)?;
+        Stat::parse(&String::from_utf8_lossy(&text))
+            .with_context(|| format!("{path} is not as proc(5) has it"))
     }
 
     /// Whether it has ended. A zombie (`Z`) keeps its number and its start time

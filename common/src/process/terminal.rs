@@ -7,21 +7,15 @@
 
 use std::{
     cell::Cell,
-    fs::File,
     io::{IsTerminal, stderr, stdin, stdout},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use anyhow::Context;
 use libc::c_int;
 use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl, open},
-    sys::{
-        stat::Mode,
-        termios::{FlowArg, SetArg, Termios, tcflow, tcgetattr, tcsetattr},
-    },
-    unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp},
+    fcntl::OFlag,
+    sys::termios::{FlowArg, SetArg, Termios},
+    unistd::{Pid, getpgrp, tcgetpgrp},
 };
 
 use super::{EndsWith, Stat};
@@ -77,8 +71,8 @@ impl Terminal {
             && stdout().is_terminal()
             && ends_with == EndsWith::Creator;
         if is_typed && !shared {
-            let null = File::open("/dev/null").context("open(/dev/null)")?;
-            replace(stdin(), null.into())?;
+            let null = sys::open("/dev/null", OFlag::O_RDONLY, 0)?;
+            replace(stdin(), null)?;
         }
         Ok(Some(Terminal {
             file,
@@ -134,11 +128,11 @@ impl Terminal {
         }
         let given = match self.last.take() {
             // That of a shell with job control, which has gone meanwhile.
-            Some(last) => tcsetpgrp(&self.file, last)
-                .or_else(|_| tcsetpgrp(&self.file, child)),
-            None => tcsetpgrp(&self.file, child),
+            Some(last) => sys::tcsetpgrp(&self.file, last)
+                .or_else(|_| sys::tcsetpgrp(&self.file, child)),
+            None => sys::tcsetpgrp(&self.file, child),
         };
-        given.context("tcsetpgrp(child)")?;
+        given?;
         self.given_to.set(Some(child));
         Ok(())
     }
@@ -148,11 +142,11 @@ impl Terminal {
     fn is_in_use(&self) -> anyhow::Result<bool> {
         // In another line discipline even the question may wait for ever.
         if self.shared
-            || line_discipline(self.file.as_fd())? != self.state.line_discipline
+            || sys::ioctl_tiocgetd(&self.file)? != self.state.line_discipline
         {
             return Ok(false);
         }
-        let modes = tcgetattr(&self.file).context("tcgetattr()")?;
+        let modes = sys::tcgetattr(&self.file)?;
         Ok(modes != self.state.modes && Stat::others_in_group(getpgrp()))
     }
 
@@ -166,7 +160,7 @@ impl Terminal {
             && Stat::descends(holder, child)
         {
             self.last.set(Some(holder));
-            tcsetpgrp(&self.file, getpgrp()).context("tcsetpgrp()")?;
+            sys::tcsetpgrp(&self.file, getpgrp())?;
         }
         // Another job may have it, in the state that it needs; or another
         // program of our own, such as `less` behind us.
@@ -185,8 +179,8 @@ impl State {
         let terminals = all.iter().filter(|file| file.is_terminal());
         let flags = terminals.map(|file| Ok((*file, sys::fcntl_getfl(file)?)));
         Ok(State {
-            modes: tcgetattr(file).context("tcgetattr()")?,
-            line_discipline: line_discipline(*file)?,
+            modes: sys::tcgetattr(file)?,
+            line_discipline: sys::ioctl_tiocgetd(file)?,
             flags: flags.collect::<anyhow::Result<_>>()?,
         })
     }
@@ -195,32 +189,16 @@ impl State {
     /// is typed from being read.
     fn restore(&self, file: BorrowedFd) -> anyhow::Result<()> {
         // To set the one that it has would be EAGAIN for who reads from it.
-        if line_discipline(file)? != self.line_discipline {
-            let wanted = &raw const self.line_discipline;
-            // SAFETY: the call reads one int.
-            unsafe { tiocsetd(file.as_raw_fd(), wanted) }
-                .context("ioctl(TIOCSETD)")?;
+        if sys::ioctl_tiocgetd(file)? != self.line_discipline {
+            sys::ioctl_tiocsetd(file, self.line_discipline)?;
         }
-        // SAFETY: the call has no argument.
-        unsafe { tiocnxcl(file.as_raw_fd()) }.context("ioctl(TIOCNXCL)")?;
-        tcflow(file, FlowArg::TCOON).context("tcflow(TCOON)")?;
+        sys::ioctl_tiocnxcl(file)?;
+        sys::tcflow(file, FlowArg::TCOON)?;
         for (file, flags) in &self.flags {
-            fcntl(file, FcntlArg::F_SETFL(*flags)).context("fcntl(F_SETFL)")?;
+            sys::fcntl_setfl(file, *flags)?;
         }
-        tcsetattr(file, SetArg::TCSADRAIN, &self.modes).context("tcsetattr()")
+        Ok(sys::tcsetattr(file, SetArg::TCSADRAIN, &self.modes)?)
     }
-}
-
-nix::ioctl_read_bad!(tiocgetd, libc::TIOCGETD, c_int);
-nix::ioctl_write_ptr_bad!(tiocsetd, libc::TIOCSETD, c_int);
-nix::ioctl_none_bad!(tiocnxcl, libc::TIOCNXCL);
-
-fn line_discipline(file: BorrowedFd) -> anyhow::Result<c_int> {
-    let mut number = 0;
-    // SAFETY: the call writes one int.
-    unsafe { tiocgetd(file.as_raw_fd(), &raw mut number) }
-        .context("ioctl(TIOCGETD)")?;
-    Ok(number)
 }
 
 /// Opens `file` anew, only to be written to, if it is a terminal: a shell gives
@@ -232,13 +210,11 @@ fn close_to_reading(file: impl AsFd + IsTerminal) -> anyhow::Result<()> {
         return Ok(());
     }
     let path = by_number(&file);
-    let mode = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let again = match open(&path, mode, Mode::empty()) {
+    let again = match sys::open(path, OFlag::O_WRONLY | OFlag::O_NOCTTY, 0) {
         Ok(again) => again,
         // After su(1) it belongs to somebody else.
-        Err(errno) => {
-            let error = anyhow::Error::from(errno)
-                .context(format!("open({path:?}, O_WRONLY)"))
+        Err(error) => {
+            let error = anyhow::Error::from(error)
                 .context("the container can read what is typed here");
             errors::warning(&error);
             return Ok(());
@@ -250,12 +226,8 @@ fn close_to_reading(file: impl AsFd + IsTerminal) -> anyhow::Result<()> {
 /// Puts `other` in the place of standard input, output or error.
 fn replace(standard: impl AsFd, other: OwnedFd) -> anyhow::Result<()> {
     let number = standard.as_fd().as_raw_fd();
-    // SAFETY: dup2(2) takes two integers. The number stays open, for whoever
-    // uses it in this program.
-    let done = unsafe { libc::dup2(other.as_raw_fd(), number) };
-    Errno::result(done)
-        .map(drop)
-        .with_context(|| format!("dup2({number})"))
+    // SAFETY: the number stays open, for whoever uses it in this program.
+    Ok(unsafe { sys::dup2(other, number) }?)
 }
 
 impl Drop for Terminal {

@@ -2,19 +2,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, DirBuilder, File},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink},
+    fs::File,
+    io,
     path::{Component, Path, PathBuf},
 };
 
 use anyhow::Context;
+use nix::fcntl::OFlag;
 
 use super::{
     chmod,
     sources::Sources,
     tools::{self, Tool},
 };
+use crate::sys;
 
 /// The directories and their modes, a parent before its children. `/tmp` is for
 /// everybody, but only owners may remove their files: sticky. See inode(7).
@@ -139,15 +140,11 @@ impl<'a> Copies<'a> {
         let target = self.root.join(target);
         make_parents(self.root, &target)?;
 
-        let mut from = File::open(source)
-            .with_context(|| format!("open({source:?}, O_RDONLY)"))?;
-        let status = from
-            .metadata()
-            .with_context(|| format!("fstat({source:?})"))?;
-        let inode = (status.dev(), status.ino());
+        let mut from = File::from(sys::open(source, OFlag::O_RDONLY, 0)?);
+        let status = sys::fstat(&from)?;
+        let inode = (status.st_dev, status.st_ino);
         if let Some(first) = self.by_inode.get(&inode) {
-            return fs::hard_link(first, &target)
-                .with_context(|| format!("link({first:?}, {target:?})"));
+            return Ok(sys::link(first, &target)?);
         }
 
         // A program of the host may be set-user-ID. The copy is not.
@@ -200,35 +197,25 @@ fn make_parents(root: &Path, path: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// `EEXIST` if something has that name.
 pub(super) fn make_dir(path: &Path, mode: u32) -> anyhow::Result<()> {
-    DirBuilder::new()
-        .mode(mode)
-        .create(path)
-        .with_context(|| format!("mkdir({path:?}, {mode:04o})"))?;
+    sys::mkdir(path, mode)?;
     // mkdir takes the bits of the umask away. See umask(2).
     chmod(path, mode)
 }
 
 fn make_link(target: &str, path: &Path) -> anyhow::Result<()> {
-    symlink(target, path)
-        .with_context(|| format!("symlink({target:?}, {path:?})"))
+    Ok(sys::symlink(target, path)?)
 }
 
 /// Creates the file `path` with exactly the permissions `mode`.
 fn create(path: &Path, mode: u32) -> anyhow::Result<File> {
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .with_context(|| format!("open({path:?}, O_WRONLY|O_CREAT|O_EXCL)"))?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let file = sys::open(path, flags, mode)?;
     chmod(path, mode)?;
-    Ok(file)
+    Ok(file.into())
 }
 
 fn write_file(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
-    create(path, mode)?
-        .write_all(text.as_bytes())
-        .with_context(|| format!("write({path:?})"))
+    Ok(sys::write(create(path, mode)?, text)?)
 }
 
 #[cfg(test)]

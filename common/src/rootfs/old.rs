@@ -7,16 +7,18 @@
 //! a name.
 
 use std::{
-    fs::{self, File, Metadata},
-    io::ErrorKind,
-    os::unix::fs::MetadataExt,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
+use nix::{
+    errno::Errno,
+    sys::stat::{FileStat, SFlag},
+};
 
 use super::{image::make_dir, remove_tree, rename};
-use crate::errors;
+use crate::{errors, host::files::file_type, sys};
 
 /// Whether there are some in `home`. This is asked at each start.
 pub(super) fn exist(home: &Path) -> bool {
@@ -42,13 +44,12 @@ pub(super) fn set_aside(dir: &Path, list: &Path) -> anyhow::Result<()> {
 /// kept beside the new one, and a line says where.
 pub(super) fn clear_away(home: &Path, _lock: &File) -> anyhow::Result<()> {
     let old = home.join("old");
-    let entries = match fs::read_dir(&old) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.with_context(|| format!("open({old:?})"))?,
+    let names = match sys::readdir(&old) {
+        Err(error) if error.errno == Errno::ENOENT => return Ok(()),
+        names => names?,
     };
-    for entry in entries {
-        let entry = entry.with_context(|| format!("getdents({old:?})"))?;
-        let place = entry.path();
+    for name in names {
+        let place = old.join(name);
         let image = place.join("rootfs");
         let list = place.join("sources");
         // Whoever runs in the image shares a lock on its list.
@@ -92,35 +93,25 @@ fn free(path: impl Fn(u32) -> PathBuf) -> PathBuf {
 /// written last: then it is the work of a reader. What we look at is the time
 /// that nobody can set, st_ctime. See inode(7).
 fn was_changed(image: &Path, list: &Path) -> anyhow::Result<bool> {
-    let list = list
-        .symlink_metadata()
-        .with_context(|| format!("lstat({list:?})"))?;
-    let built = (list.mtime(), list.mtime_nsec());
+    let list = sys::lstat(list)?;
+    let built = (list.st_mtime, list.st_mtime_nsec);
     let is_younger =
-        |status: &Metadata| (status.ctime(), status.ctime_nsec()) >= built;
+        |status: &FileStat| (status.st_ctime, status.st_ctime_nsec) >= built;
     // We have moved the top, which counts as a change of it on some file
     // systems; names that come and go in it change st_mtime.
-    let top = image
-        .symlink_metadata()
-        .with_context(|| format!("lstat({image:?})"))?;
-    if (top.mtime(), top.mtime_nsec()) >= built {
+    let top = sys::lstat(image)?;
+    if (top.st_mtime, top.st_mtime_nsec) >= built {
         return Ok(true);
     }
     let mut directories = vec![image.to_owned()];
     while let Some(directory) = directories.pop() {
-        let entries = fs::read_dir(&directory)
-            .with_context(|| format!("open({directory:?})"))?;
-        for entry in entries {
-            let entry =
-                entry.with_context(|| format!("getdents({directory:?})"))?;
-            let path = entry.path();
-            let status = path
-                .symlink_metadata()
-                .with_context(|| format!("lstat({path:?})"))?;
+        for name in sys::readdir(&directory)? {
+            let path = directory.join(name);
+            let status = sys::lstat(&path)?;
             if is_younger(&status) {
                 return Ok(true);
             }
-            if status.is_dir() {
+            if file_type(&status) == SFlag::S_IFDIR {
                 directories.push(path);
             }
         }

@@ -15,22 +15,20 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs::File,
-    io::{Read, Write},
+    io::Read,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{
-            ffi::OsStrExt,
-            fs::{MetadataExt, OpenOptionsExt},
-        },
+        unix::{ffi::OsStrExt, fs::MetadataExt},
     },
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
 use nix::{
-    fcntl::{AT_FDCWD, AtFlags},
+    fcntl::{AT_FDCWD, AtFlags, OFlag},
     sys::stat::fstatat,
 };
+
+use crate::sys;
 
 /// The first line. To be raised when the code below builds something else out
 /// of the same files, so that readers do not keep an old image.
@@ -60,15 +58,8 @@ impl Sources {
             text.push(b'\n');
         }
         let new = list.with_extension("new");
-        File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
-            .with_context(|| format!("open({new:?}, O_WRONLY|O_CREAT)"))?
-            .write_all(&text)
-            .with_context(|| format!("write({new:?})"))?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
+        sys::write(sys::open(&new, flags, 0o600)?, text)?;
         super::rename(&new, list)
     }
 }
@@ -87,8 +78,7 @@ pub(super) fn hold_unchanged(list: &Path) -> anyhow::Result<Option<File>> {
     if file.read_to_end(&mut text).is_err() || !is_true(&text) {
         return Ok(None);
     }
-    file.lock_shared()
-        .with_context(|| format!("flock({list:?}, LOCK_SH)"))?;
+    sys::flock(&file, libc::LOCK_SH)?;
     // Another one may have taken its place meanwhile.
     let is_same = match (file.metadata(), list.symlink_metadata()) {
         (Ok(ours), Ok(now)) => ours.ino() == now.ino(),

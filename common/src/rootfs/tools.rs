@@ -200,10 +200,11 @@ impl Listing {
         let mut output = String::new();
         if let Some(mut pipe) = child.stdout.take() {
             pipe.read_to_string(&mut output)
-                .with_context(|| format!("read({loader:?})"))?;
+                .with_context(|| format!("reading what {loader:?} lists"))?;
         }
-        let status =
-            child.wait().with_context(|| format!("wait({loader:?})"))?;
+        let status = child
+            .wait()
+            .with_context(|| format!("waiting for {loader:?}"))?;
         if !status.success() {
             return Ok(None);
         }

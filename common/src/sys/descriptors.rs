@@ -1,18 +1,23 @@
 //! Descriptors: what is open, whatever it is.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::{
+    io::Read,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
 
 use libc::c_int;
 use nix::{
     errno::Errno,
     fcntl::{self, FcntlArg, OFlag, SealFlag},
+    poll::{self, PollFd, PollTimeout},
     sys::statfs::{self, Statfs},
+    unistd::{self, Pid},
 };
 
 use super::{
     Error, Result,
-    argument::{Argument, Bits, Names},
-    call,
+    argument::{Argument, Bits, Names, Word},
+    call, errno_of,
 };
 
 /// Standard input, output and error, in this order. To whom they lead somebody
@@ -70,15 +75,77 @@ const LOCK_OPERATIONS: Names = &[
 ];
 
 /// See fcntl(2), `F_DUPFD_CLOEXEC`: one more descriptor, which is closed at
-/// exec, for what `fd` is open on.
+/// exec, for what `fd` is open on. It is none of the standard streams.
 pub fn dup(fd: impl AsFd) -> Result<OwnedFd> {
-    let fd = fd.as_fd();
-    fd.try_clone_to_owned().map_err(|error| {
-        let errno = Errno::try_from(error).unwrap_or(Errno::UnknownErrno);
-        let fd = fd.text();
-        Error::new(format!("fcntl({fd}, F_DUPFD_CLOEXEC, 3)"), errno)
-    })
+    fcntl_dupfd_cloexec(fd, libc::STDERR_FILENO + 1)
 }
+
+/// See fcntl(2), `F_DUPFD_CLOEXEC`: the same, with no lower number than `least`.
+pub fn fcntl_dupfd_cloexec(fd: impl AsFd, least: RawFd) -> Result<OwnedFd> {
+    let fd = fd.as_fd();
+    let new = fcntl::fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(least));
+    let new = call!(fcntl(fd, Word("F_DUPFD_CLOEXEC".into()), least), new)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+}
+
+/// See dup2(2).
+///
+/// # Safety
+/// Nobody in this program relies on what `newfd` was open on, if it was.
+pub unsafe fn dup2(oldfd: impl AsFd, newfd: RawFd) -> Result<()> {
+    let oldfd = oldfd.as_fd();
+    // SAFETY: by the caller's promise.
+    let done = Errno::result(unsafe { libc::dup2(oldfd.as_raw_fd(), newfd) });
+    call!(dup2(oldfd, newfd), done.map(drop))
+}
+
+/// See close(2), for another process than the one that has opened it: its copy
+/// of an [`OwnedFd`] that is never dropped there.
+pub fn close(fd: RawFd) -> Result<()> {
+    call!(close(fd), unistd::close(fd))
+}
+
+/// See pipe(2): the end to read from, and the end to write to. Both are closed
+/// at exec.
+pub fn pipe2() -> Result<(OwnedFd, OwnedFd)> {
+    let made = unistd::pipe2(OFlag::O_CLOEXEC);
+    call!(pipe2(Word("…".into()), Word("O_CLOEXEC".into())), made)
+}
+
+/// See read(2).
+pub fn read(fd: impl AsFd, buf: &mut [u8]) -> Result<usize> {
+    let fd = fd.as_fd();
+    let size = buf.len();
+    call!(read(fd, Word("…".into()), size), unistd::read(fd, buf))
+}
+
+/// See read(2), which is called until there is no more.
+pub fn read_to_end(
+    mut file: impl Read + AsFd,
+    bytes: &mut Vec<u8>,
+) -> Result<()> {
+    let read = file.read_to_end(bytes).map(drop).map_err(errno_of);
+    call!(read(file.as_fd(), Word("…".into())), read)
+}
+
+/// See poll(2). `timeout` is in milliseconds, without end if negative.
+pub fn poll(fds: &mut [PollFd], timeout: PollTimeout) -> Result<c_int> {
+    let polled = poll::poll(fds, timeout);
+    let (number, milliseconds) = (fds.len(), i32::from(timeout));
+    call!(poll(Word(texts(fds)), number, milliseconds), polled)
+}
+
+fn texts(fds: &[PollFd]) -> String {
+    let texts = fds.iter().map(|it| {
+        let events =
+            Bits(it.events().bits().cast_unsigned().into(), POLL_EVENTS);
+        format!("{{fd={}, events={}}}", it.as_fd().text(), events.text())
+    });
+    format!("[{}]", texts.collect::<Vec<_>>().join(", "))
+}
+
+const POLL_EVENTS: Names = &[("POLLIN", libc::POLLIN as u64)];
 
 /// See fcntl(2), `F_GETFL`: how the file was opened.
 pub fn fcntl_getfl(fd: impl AsFd) -> Result<OFlag> {
@@ -89,13 +156,29 @@ pub fn fcntl_getfl(fd: impl AsFd) -> Result<OFlag> {
     Ok(OFlag::from_bits_retain(flags))
 }
 
+/// See fcntl(2), `F_SETFL`. Who else has the open file has it so as well.
+pub fn fcntl_setfl(fd: impl AsFd, flags: OFlag) -> Result<()> {
+    let fd = fd.as_fd();
+    let set = fcntl::fcntl(fd, FcntlArg::F_SETFL(flags)).map(drop);
+    call!(fcntl(fd, Word("F_SETFL".into()), flags), set)
+}
+
+/// See fcntl(2), `F_SETOWN`: who gets the SIGIO of `fd`.
+pub fn fcntl_setown(fd: impl AsFd, pid: Pid) -> Result<()> {
+    let fd = fd.as_fd();
+    // SAFETY: F_SETOWN takes an int.
+    let set = Errno::result(unsafe {
+        libc::fcntl(fd.as_raw_fd(), libc::F_SETOWN, pid.as_raw())
+    });
+    call!(fcntl(fd, Word("F_SETOWN".into()), pid), set.map(drop))
+}
+
 /// See fcntl(2), `F_ADD_SEALS`: for a file of memfd_create(2) only.
 pub fn fcntl_add_seals(fd: impl AsFd, seals: SealFlag) -> Result<()> {
     let fd = fd.as_fd();
     let sealed = fcntl::fcntl(fd, FcntlArg::F_ADD_SEALS(seals));
     sealed.map(drop).map_err(|errno| {
-        let names: Vec<&str> = seals.iter_names().map(|(it, _)| it).collect();
-        let (fd, seals) = (fd.text(), names.join("|"));
+        let (fd, seals) = (fd.text(), seals.text());
         Error::new(format!("fcntl({fd}, F_ADD_SEALS, {seals})"), errno)
     })
 }

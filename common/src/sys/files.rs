@@ -3,7 +3,11 @@
 
 use std::{
     ffi::OsString,
-    os::fd::{AsFd, OwnedFd},
+    fs, io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::PermissionsExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -20,8 +24,8 @@ use nix::{
 
 use super::{
     Error, Result,
-    argument::{Argument, Word},
-    call,
+    argument::{Argument, SHOWN, Word, quote},
+    call, errno_of,
 };
 
 /// See open(2). `mode` counts only for a file that is made.
@@ -37,6 +41,14 @@ pub fn open(
         true => call!(open(path, flags, mode), opened),
         false => call!(open(path, flags), opened),
     }
+}
+
+/// The error of open(2) for who opens a path in steps, and fails as that call
+/// would have.
+pub fn open_error(path: impl AsRef<Path>, flags: OFlag, errno: Errno) -> Error {
+    let (path, flags) = (path.as_ref(), flags | OFlag::O_CLOEXEC);
+    let failed: Result<()> = call!(open(path, flags), Err(errno));
+    failed.expect_err("it was given one")
 }
 
 /// See openat(2). `mode` counts only for a file that is made.
@@ -78,21 +90,24 @@ pub fn openat2(
 /// See write(2): all of `text`, in one call, as the kernel's own files want it.
 ///
 /// # Errors
-/// `EIO` when not all of it was taken.
+/// Those of the call. A file that takes only a part is asked once more for the
+/// rest, and then says why (`ENOSPC`, `EFBIG`).
 pub fn write(fd: impl AsFd, text: impl AsRef<[u8]>) -> Result<()> {
     let (fd, text) = (fd.as_fd(), text.as_ref());
-    let written = unistd::write(fd, text);
-    let written = written.and_then(|length| match length == text.len() {
-        true => Ok(()),
-        false => Err(Errno::EIO),
-    });
-    written.map_err(|errno| {
+    let written = unistd::write(fd, text).map_err(|errno| {
         let (fd, length) = (fd.text(), text.len());
-        let text = String::from_utf8_lossy(text);
-        let shown: String = text.chars().take(32).collect();
-        let dots = if shown.len() < text.len() { "..." } else { "" };
-        Error::new(format!("write({fd}, {shown:?}{dots}, {length})"), errno)
-    })
+        let text = quote(text, SHOWN);
+        Error::new(format!("write({fd}, {text}, {length})"), errno)
+    })?;
+    match &text[written..] {
+        [] => Ok(()),
+        // It has taken nothing at all, and would for ever.
+        rest if written == 0 => {
+            let call = format!("write({}, …, {}) = 0", fd.text(), rest.len());
+            Err(Error::new(call, Errno::EIO))
+        }
+        rest => write(fd, rest),
+    }
 }
 
 /// See access(2).
@@ -124,6 +139,13 @@ pub fn fchmod(fd: impl AsFd, mode: u32) -> Result<()> {
     call!(fchmod(fd, mode), stat::fchmod(fd, mode))
 }
 
+/// See chmod(2). A symbolic link at the end of `path` is followed.
+pub fn chmod(path: impl AsRef<Path>, mode: u32) -> Result<()> {
+    let (path, bits) = (path.as_ref(), Mode::from_bits_truncate(mode));
+    let set = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    call!(chmod(path, bits), set.map_err(errno_of))
+}
+
 /// See chown(2). `None` leaves the owner, or the group, as it is.
 pub fn chown(
     path: impl AsRef<Path>,
@@ -131,8 +153,10 @@ pub fn chown(
     group: Option<Gid>,
 ) -> Result<()> {
     let path = path.as_ref();
-    let (uid, gid) = (or_minus_1(owner), or_minus_1(group));
-    call!(chown(path, uid, gid), unistd::chown(path, owner, group))
+    call!(
+        chown(path, or_minus_1(owner), or_minus_1(group)),
+        unistd::chown(path, owner, group)
+    )
 }
 
 /// See fchown(2). `None` leaves the owner, or the group, as it is.
@@ -142,8 +166,10 @@ pub fn fchown(
     group: Option<Gid>,
 ) -> Result<()> {
     let fd = fd.as_fd();
-    let (uid, gid) = (or_minus_1(owner), or_minus_1(group));
-    call!(fchown(fd, uid, gid), unistd::fchown(fd, owner, group))
+    call!(
+        fchown(fd, or_minus_1(owner), or_minus_1(group)),
+        unistd::fchown(fd, owner, group)
+    )
 }
 
 fn or_minus_1(id: Option<impl ToString>) -> Word {
@@ -218,9 +244,12 @@ pub fn mknodat(
 ) -> Result<()> {
     let (dirfd, path) = (dirfd.as_fd(), path.as_ref());
     let (kind, mode) = (SFlag::S_IFREG, Mode::from_bits_truncate(mode));
-    let kind_and_mode = Word(format!("{}|{}", kind.text(), mode.text()));
     call!(
-        mknodat(dirfd, path, kind_and_mode),
+        mknodat(
+            dirfd,
+            path,
+            Word(format!("{}|{}", kind.text(), mode.text())),
+        ),
         stat::mknodat(dirfd, path, kind, mode, 0)
     )
 }
@@ -235,6 +264,33 @@ pub fn symlink(
         symlink(target, linkpath),
         unistd::symlinkat(target, fcntl::AT_FDCWD, linkpath)
     )
+}
+
+/// See link(2). A symbolic link at the end of `oldpath` is not followed.
+pub fn link(
+    oldpath: impl AsRef<Path>,
+    newpath: impl AsRef<Path>,
+) -> Result<()> {
+    let (oldpath, newpath) = (oldpath.as_ref(), newpath.as_ref());
+    let linked = fs::hard_link(oldpath, newpath).map_err(errno_of);
+    call!(link(oldpath, newpath), linked)
+}
+
+/// See mkdtemp(3): a new directory, and its name.
+pub fn mkdtemp(template: impl AsRef<Path>) -> Result<PathBuf> {
+    let template = template.as_ref();
+    call!(mkdtemp(template), unistd::mkdtemp(template))
+}
+
+/// See opendir(3) and readdir(3): the names of all that is in the directory
+/// `name`, but for itself and the one above. It is closed again.
+pub fn readdir(name: impl AsRef<Path>) -> Result<Vec<OsString>> {
+    let name = name.as_ref();
+    let opened = call!(opendir(name), fs::read_dir(name).map_err(errno_of))?;
+    // An entry would keep the directory open.
+    let names = opened.map(|entry| Ok(entry?.file_name()));
+    let names = names.collect::<io::Result<_>>().map_err(errno_of);
+    call!(readdir(Word(format!("opendir({})", name.text()))), names)
 }
 
 /// See readlink(2).
@@ -317,5 +373,26 @@ impl Argument for FchmodatFlags {
             FchmodatFlags::FollowSymlink => "0".into(),
             FchmodatFlags::NoFollowSymlink => "AT_SYMLINK_NOFOLLOW".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sys::{fcntl_setfl, pipe2};
+
+    use super::*;
+
+    #[test]
+    fn what_is_taken_in_part_is_no_success_and_says_why() {
+        let (_reader, writer) = pipe2().expect("there are descriptors");
+        fcntl_setfl(&writer, OFlag::O_NONBLOCK).expect("it is open");
+        let more_than_it_holds = vec![b'a'; 2 << 20];
+        let error = write(&writer, more_than_it_holds).expect_err("too much");
+        assert_eq!(error.errno, Errno::EAGAIN);
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("\"{}\"..., ", "a".repeat(32))),
+            "{text}"
+        );
     }
 }

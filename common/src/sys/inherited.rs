@@ -14,7 +14,7 @@ use nix::{
     unistd::{self, Gid, Uid},
 };
 
-use super::{Error, Result, argument::Argument, call};
+use super::{Error, Result, argument::Argument, call, signals::name};
 
 /// See setgroups(2). `EPERM`, whoever asks, where `/proc/self/setgroups` says
 /// `deny`: see user_namespaces(7).
@@ -73,8 +73,16 @@ pub fn umask(mask: u32) {
 /// See personality(2).
 pub fn personality(persona: Persona) -> Result<()> {
     let set = personality::set(persona).map(drop);
-    let persona = persona.bits();
     call!(personality(persona), set)
+}
+
+impl Argument for Persona {
+    /// With the name of the execution domain that is 0, as strace(1) has it.
+    fn text(&self) -> String {
+        let flags = self.iter_names().map(|(name, _)| name);
+        let names: Vec<&str> = ["PER_LINUX"].into_iter().chain(flags).collect();
+        names.join("|")
+    }
 }
 
 /// See rt_sigaction(2), for the default action, no flags and nothing masked.
@@ -100,8 +108,8 @@ pub fn rt_sigaction_default(signal: c_int) -> Result<()> {
         )
     });
     set.map(drop).map_err(|errno| {
-        let action = "{sa_handler=SIG_DFL}";
-        let call = format!("rt_sigaction({signal}, {action}, NULL, {size})");
+        let (name, action) = (name(signal), "{sa_handler=SIG_DFL}");
+        let call = format!("rt_sigaction({name}, {action}, NULL, {size})");
         Error::new(call, errno)
     })
 }

@@ -82,9 +82,9 @@ pub fn open_tree(
 const OPEN_TREE_FLAGS: Names = &[
     ("OPEN_TREE_CLONE", libc::OPEN_TREE_CLONE as u64),
     ("OPEN_TREE_CLOEXEC", libc::OPEN_TREE_CLOEXEC as u64),
-    ("AT_RECURSIVE", libc::AT_RECURSIVE as u64),
-    ("AT_EMPTY_PATH", libc::AT_EMPTY_PATH as u64),
     ("AT_SYMLINK_NOFOLLOW", libc::AT_SYMLINK_NOFOLLOW as u64),
+    ("AT_EMPTY_PATH", libc::AT_EMPTY_PATH as u64),
+    ("AT_RECURSIVE", libc::AT_RECURSIVE as u64),
 ];
 
 /// See move_mount(2), since Linux 5.2. `flags` are `libc::MOVE_MOUNT_…`.

@@ -1,14 +1,18 @@
 //! What a process is: its names, ids, namespaces, rights and limits.
 
 use std::{
-    ffi::OsStr,
-    os::fd::{AsRawFd, BorrowedFd},
+    convert::Infallible,
+    ffi::{CStr, CString, OsStr, OsString},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
 use libc::c_int;
 use nix::{
     errno::Errno,
+    fcntl::AtFlags,
     sched::{self, CloneFlags},
+    sys::time::TimeSpec,
+    time::{self, ClockId},
     unistd::{self, ForkResult, Pid},
 };
 
@@ -23,6 +27,11 @@ pub fn sethostname(name: impl AsRef<OsStr>) -> Result<()> {
     let name = name.as_ref();
     let length = name.len();
     call!(sethostname(name, length), unistd::sethostname(name))
+}
+
+/// See gethostname(2).
+pub fn gethostname() -> Result<OsString> {
+    call!(gethostname(), unistd::gethostname())
 }
 
 /// See getpgid(2).
@@ -101,8 +110,7 @@ pub unsafe fn clone(flags: CloneFlags) -> Result<ForkResult> {
     let process = unsafe {
         libc::syscall(libc::SYS_clone, bits, unused, unused, unused, unused)
     };
-    let flags = Word(flags.text() + "|SIGCHLD");
-    call!(clone(flags), twice(process))
+    call!(clone(Word(flags.text() + "|SIGCHLD")), twice(process))
 }
 
 /// What a call has returned that returns twice.
@@ -123,6 +131,49 @@ pub unsafe fn fork() -> Result<ForkResult> {
     // SAFETY: by the caller's promise.
     let process = unsafe { unistd::fork() };
     call!(fork(), process)
+}
+
+/// See execveat(2): returns only if it fails.
+pub fn execveat(
+    dirfd: impl AsFd,
+    path: &CStr,
+    argv: &[CString],
+    envp: &[CString],
+    flags: AtFlags,
+) -> Result<Infallible> {
+    let dirfd = dirfd.as_fd();
+    let failed = unistd::execveat(dirfd, path, argv, envp, flags);
+    call!(
+        execveat(
+            dirfd,
+            path,
+            Word(list(argv)),
+            Word(format!("[/* {} vars */]", envp.len())),
+            flags,
+        ),
+        failed
+    )
+}
+
+fn list(strings: &[CString]) -> String {
+    let texts: Vec<String> = strings.iter().map(|it| it.text()).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+/// See clock_gettime(2).
+pub fn clock_gettime(clock: ClockId) -> Result<TimeSpec> {
+    call!(
+        clock_gettime(Word(clock_name(clock).into())),
+        time::clock_gettime(clock)
+    )
+}
+
+fn clock_name(clock: ClockId) -> &'static str {
+    match clock {
+        ClockId::CLOCK_PROCESS_CPUTIME_ID => "CLOCK_PROCESS_CPUTIME_ID",
+        ClockId::CLOCK_MONOTONIC => "CLOCK_MONOTONIC",
+        _ => "CLOCK_...",
+    }
 }
 
 /// See wait4(2), without the usage of resources: the number of a child, or 0 if

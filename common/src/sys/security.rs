@@ -6,11 +6,14 @@ use std::{
 };
 
 use libc::{c_int, c_long, c_ulong, sock_filter, sock_fprog};
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::{prctl, signal::Signal},
+};
 
 use super::{
     Error, Result,
-    argument::{Argument, Bits},
+    argument::{Argument, Bits, Word},
     call, int,
 };
 
@@ -54,6 +57,23 @@ pub fn prctl(option: NumberOption, arg2: u32) -> Result<()> {
         libc::prctl(option.0, number, unused, unused, unused)
     });
     call!(prctl(option, arg2), done.map(drop))
+}
+
+/// See prctl(2), `PR_SET_PDEATHSIG`: the signal for this process when its parent
+/// dies.
+pub fn prctl_set_pdeathsig(sig: Signal) -> Result<()> {
+    call!(
+        prctl(Word("PR_SET_PDEATHSIG".into()), sig),
+        prctl::set_pdeathsig(sig)
+    )
+}
+
+/// See prctl(2), `PR_GET_NO_NEW_PRIVS`.
+pub fn prctl_get_no_new_privs() -> Result<bool> {
+    call!(
+        prctl(Word("PR_GET_NO_NEW_PRIVS".into()), 0, 0, 0, 0),
+        prctl::get_no_new_privs()
+    )
 }
 
 fn hexadecimal(set: u64) -> String {
@@ -142,9 +162,11 @@ pub fn landlock_version() -> Result<c_long> {
     let version = Errno::result(unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, attr, size, flags)
     });
-    let flags = "LANDLOCK_CREATE_RULESET_VERSION";
-    let call = format!("landlock_create_ruleset(NULL, 0, {flags})");
-    version.map_err(|errno| Error::new(call, errno))
+    version.map_err(|errno| {
+        let flags = "LANDLOCK_CREATE_RULESET_VERSION";
+        let call = format!("landlock_create_ruleset(NULL, 0, {flags})");
+        Error::new(call, errno)
+    })
 }
 
 /// See landlock_add_rule(2), `LANDLOCK_RULE_PATH_BENEATH`: allows something for

@@ -19,22 +19,27 @@ use super::{
     call,
 };
 
-/// The name of a signal, as strace(1) prints it: `SIGTERM`, `SIGRT_3`.
+/// The name of a signal, as strace(1) prints it: `SIGTERM`, `SIGRT_3`. What is
+/// no signal is a number.
 pub fn name(signal: c_int) -> String {
-    match Signal::try_from(signal) {
-        Ok(signal) => signal.to_string(),
+    match (Signal::try_from(signal), signal) {
+        (Ok(signal), _) => signal.to_string(),
         // The kernel counts from 32 on; the C library, from what it leaves.
-        Err(_) => format!("SIGRT_{}", signal - 32),
+        (_, 32) => "SIGRTMIN".into(),
+        (_, 33..=LAST) => format!("SIGRT_{}", signal - 32),
+        (_, number) => number.to_string(),
     }
 }
 
+/// The last signal; MIPS has more of them.
+const LAST: c_int = 64;
+
 /// See kill(2). A negative `pid` is a process group.
 pub fn kill(pid: Pid, sig: c_int) -> Result<()> {
-    let signal = Word(name(sig));
     // SAFETY: the call takes two integers. nix has it only for the signals that
     // have names.
     let sent = Errno::result(unsafe { libc::kill(pid.as_raw(), sig) });
-    call!(kill(pid, signal), sent.map(drop))
+    call!(kill(pid, Word(name(sig))), sent.map(drop))
 }
 
 /// See sigqueue(3): sends `sig` with a number along.
@@ -43,8 +48,8 @@ pub fn sigqueue(pid: Pid, sig: c_int, value: usize) -> Result<()> {
     let along = libc::sigval { sival_ptr: pointer };
     // SAFETY: the call takes three numbers; nobody follows the pointer.
     let sent = unsafe { libc::sigqueue(pid.as_raw(), sig, along) };
-    let (signal, sent) = (Word(name(sig)), Errno::result(sent));
-    call!(sigqueue(pid, signal, value), sent.map(drop))
+    let sent = Errno::result(sent);
+    call!(sigqueue(pid, Word(name(sig)), value), sent.map(drop))
 }
 
 /// See raise(3).
@@ -54,18 +59,26 @@ pub fn raise(sig: Signal) -> Result<()> {
 
 /// Sets `signum` back to what it does by default. See signal(2).
 pub fn signal_default(signum: Signal) -> Result<()> {
-    let default = Word("SIG_DFL".into());
     // SAFETY: SIG_DFL is no handler, so there is no code that would have to be
     // async-signal-safe.
     let set = unsafe { signal::signal(signum, SigHandler::SigDfl) };
-    call!(signal(signum, default), set.map(drop))
+    call!(signal(signum, Word("SIG_DFL".into())), set.map(drop))
+}
+
+/// Has `signum` ignored, by the program that is executed as well. See signal(2).
+pub fn signal_ignore(signum: Signal) -> Result<()> {
+    // SAFETY: SIG_IGN is no handler, either.
+    let set = unsafe { signal::signal(signum, SigHandler::SigIgn) };
+    call!(signal(signum, Word("SIG_IGN".into())), set.map(drop))
 }
 
 /// See sigprocmask(2).
 pub fn sigprocmask(how: SigmaskHow, set: &SigSet) -> Result<()> {
-    let text = Word(format!("{how:?}"));
     let changed = signal::sigprocmask(how, Some(set), None);
-    call!(sigprocmask(text, set, super::NULL), changed)
+    call!(
+        sigprocmask(Word(format!("{how:?}")), set, super::NULL),
+        changed
+    )
 }
 
 /// See sigtimedwait(2). Without a `timeout` it waits as long as it takes.
@@ -85,7 +98,11 @@ pub fn sigtimedwait(
         Ok(_) => Ok(unsafe { info.assume_init() }),
         Err(errno) => {
             let timeout = match timeout {
-                Some(timeout) => format!("{timeout:?}"),
+                Some(timeout) => {
+                    let (whole, part) =
+                        (timeout.as_secs(), timeout.subsec_nanos());
+                    format!("{{tv_sec={whole}, tv_nsec={part}}}")
+                }
                 None => "NULL".into(),
             };
             let call = format!("sigtimedwait({}, …, {timeout})", set.text());
@@ -100,8 +117,8 @@ pub fn is_ignored(signum: c_int) -> Result<bool> {
     // SAFETY: without a new action the call only fills the old one.
     let asked =
         unsafe { libc::sigaction(signum, ptr::null(), action.as_mut_ptr()) };
-    let (signal, new) = (Word(name(signum)), super::NULL);
-    call!(sigaction(signal, new), Errno::result(asked))?;
+    let asked = Errno::result(asked);
+    call!(sigaction(Word(name(signum)), super::NULL), asked)?;
     // SAFETY: the call has succeeded, so it has filled `action`.
     let action = unsafe { action.assume_init() };
     Ok(action.sa_sigaction == libc::SIG_IGN)
@@ -110,10 +127,10 @@ pub fn is_ignored(signum: c_int) -> Result<bool> {
 /// `[INT TERM]`, or `~[KILL]` for all but a few.
 impl Argument for SigSet {
     fn text(&self) -> String {
-        let names = |inside: bool| {
-            let all = Signal::iterator();
-            let some = all.filter(|it| self.contains(*it) == inside);
-            let names = some.map(|it| it.as_str().replacen("SIG", "", 1));
+        let names = |wanted: bool| {
+            let all = 1..=LAST;
+            let some = all.filter(|signal| is_in(self, *signal) == wanted);
+            let names = some.map(|it| name(it).replacen("SIG", "", 1));
             names.collect::<Vec<_>>()
         };
         let (inside, outside) = (names(true), names(false));
@@ -124,6 +141,12 @@ impl Argument for SigSet {
     }
 }
 
+/// nix has it only for the signals that have names.
+fn is_in(set: &SigSet, signal: c_int) -> bool {
+    // SAFETY: the set is valid, and is only read.
+    unsafe { libc::sigismember(set.as_ref(), signal) == 1 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,15 +155,25 @@ mod tests {
     fn a_set_of_signals_is_printed_by_the_shorter_list() {
         let two = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
         assert_eq!(two.text(), "[INT TERM]");
+        assert_eq!(SigSet::empty().text(), "[]");
+        // The C library keeps two for itself, as strace(1) shows it as well.
         let mut all_but_one = SigSet::all();
         all_but_one.remove(Signal::SIGKILL);
-        assert_eq!(all_but_one.text(), "~[KILL]");
-        assert_eq!(SigSet::empty().text(), "[]");
+        assert_eq!(all_but_one.text(), "~[KILL RTMIN RT_1]");
     }
 
     #[test]
     fn signals_of_real_time_have_names_too() {
         assert_eq!(name(libc::SIGTERM), "SIGTERM");
+        assert_eq!(name(32), "SIGRTMIN");
         assert_eq!(name(35), "SIGRT_3");
+        assert_eq!(name(64), "SIGRT_32");
+    }
+
+    #[test]
+    fn what_is_no_signal_is_a_number() {
+        assert_eq!(name(0), "0");
+        assert_eq!(name(200), "200");
+        assert_eq!(name(-1), "-1");
     }
 }

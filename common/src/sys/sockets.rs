@@ -1,6 +1,7 @@
 //! Sockets, and the interfaces that are set up through them.
 
 use std::{
+    io::IoSliceMut,
     mem,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
@@ -8,12 +9,16 @@ use std::{
 use libc::{Ioctl, c_char, c_int, c_short, ifreq};
 use nix::{
     errno::Errno,
-    sys::socket::{self, AddressFamily, SockFlag, SockType},
+    sys::socket::{
+        self, AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+        UnixCredentials, sockopt,
+    },
 };
 
 use super::{
     Error, Result,
-    argument::{Argument, Bits, Names},
+    argument::{Argument, Bits, Names, SHOWN, Word, quote},
+    call,
 };
 
 /// See socket(2). The socket is closed at exec.
@@ -25,11 +30,7 @@ pub fn socket(domain: AddressFamily, kind: SockType) -> Result<OwnedFd> {
             AddressFamily::Unix => "AF_UNIX",
             _ => "AF_...",
         };
-        let kind = match kind {
-            SockType::Datagram => "SOCK_DGRAM",
-            SockType::Stream => "SOCK_STREAM",
-            _ => "SOCK_...",
-        };
+        let kind = kind_name(kind);
         Error::new(format!("socket({domain}, {kind}|SOCK_CLOEXEC, 0)"), errno)
     })
 }
@@ -39,6 +40,78 @@ pub fn socket(domain: AddressFamily, kind: SockType) -> Result<OwnedFd> {
 const SIOCGIFFLAGS: Ioctl = libc::SIOCGIFFLAGS as Ioctl;
 #[allow(clippy::cast_possible_truncation, reason = "only with musl")]
 const SIOCSIFFLAGS: Ioctl = libc::SIOCSIFFLAGS as Ioctl;
+
+/// See socketpair(2): two local sockets that are connected to each other. Both
+/// are closed at exec.
+pub fn socketpair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
+    let (domain, flags) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
+    let pair = socket::socketpair(domain, kind, None, flags);
+    call!(
+        socketpair(
+            Word("AF_UNIX".into()),
+            Word(format!("{}|SOCK_CLOEXEC", kind_name(kind))),
+            0,
+        ),
+        pair
+    )
+}
+
+fn kind_name(kind: SockType) -> &'static str {
+    match kind {
+        SockType::Datagram => "SOCK_DGRAM",
+        SockType::Stream => "SOCK_STREAM",
+        SockType::SeqPacket => "SOCK_SEQPACKET",
+        _ => "SOCK_...",
+    }
+}
+
+/// See socket(7) and unix(7), `SO_PASSCRED`: whoever receives something at `fd`
+/// gets to know the sender as well.
+pub fn setsockopt_passcred(fd: impl AsFd) -> Result<()> {
+    let fd = fd.as_fd();
+    let set = socket::setsockopt(&fd, sockopt::PassCred, &true);
+    let name = "SOL_SOCKET, SO_PASSCRED, [1], 4";
+    call!(setsockopt(fd, Word(name.into())), set)
+}
+
+/// See send(2).
+pub fn send(fd: impl AsFd, buf: &[u8], flags: MsgFlags) -> Result<usize> {
+    let fd = fd.as_fd();
+    let sent = socket::send(fd.as_raw_fd(), buf, flags);
+    let size = buf.len();
+    call!(send(fd, Word(quote(buf, SHOWN)), size, flags), sent)
+}
+
+/// See recv(2).
+pub fn recv(fd: impl AsFd, buf: &mut [u8], flags: MsgFlags) -> Result<usize> {
+    let fd = fd.as_fd();
+    let size = buf.len();
+    let received = socket::recv(fd.as_raw_fd(), buf, flags);
+    call!(recv(fd, Word("…".into()), size, flags), received)
+}
+
+/// See recvmsg(2): the length of the message, and who has sent it, if the socket
+/// tells ([`setsockopt_passcred`]).
+pub fn recvmsg_with_sender(
+    fd: impl AsFd,
+    buf: &mut [u8],
+) -> Result<(usize, Option<UnixCredentials>)> {
+    let fd = fd.as_fd();
+    let mut control = nix::cmsg_space!(UnixCredentials);
+    let flags = MsgFlags::empty();
+    let mut buffers = [IoSliceMut::new(buf)];
+    let number = fd.as_raw_fd();
+    let received =
+        socket::recvmsg::<()>(number, &mut buffers, Some(&mut control), flags);
+    let read = received.and_then(|message| {
+        let sender = message.cmsgs()?.find_map(|message| match message {
+            ControlMessageOwned::ScmCredentials(sender) => Some(sender),
+            _ => None,
+        });
+        Ok((message.bytes, sender))
+    });
+    call!(recvmsg(fd, Word("…".into()), flags), read)
+}
 
 /// See netdevice(7), `SIOCGIFFLAGS`: the flags (`libc::IFF_…`) of the interface
 /// that is called so in the network namespace of the socket `fd`.

@@ -3,24 +3,21 @@
 
 use std::{
     ffi::{CString, c_char},
-    io::{self, Read},
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         unix::ffi::OsStringExt,
     },
     path::PathBuf,
     ptr,
 };
 
-use anyhow::Context;
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, fcntl},
-    unistd::Pid,
-};
+use nix::{errno::Errno, unistd::Pid};
 
 use super::user::Account;
-use crate::process::{signals, vfork, wait};
+use crate::{
+    process::{signals, vfork, wait},
+    sys,
+};
 
 /// Where a launcher writes its errno.
 const REPORT: RawFd = 3;
@@ -86,10 +83,10 @@ impl Command {
         &self,
         launcher: &OwnedFd,
     ) -> anyhow::Result<Result<Pid, Errno>> {
-        let (mut ours, theirs) = io::pipe().context("pipe2(O_CLOEXEC)")?;
+        let (ours, theirs) = sys::pipe2()?;
         // Out of the way of the number that one of them is to have.
-        let launcher = above_report(launcher)?;
-        let theirs = above_report(&theirs.into())?;
+        let launcher = sys::fcntl_dupfd_cloexec(launcher, REPORT + 1)?;
+        let theirs = sys::fcntl_dupfd_cloexec(theirs, REPORT + 1)?;
         let started = vfork(|| self.exec_launcher(&launcher, &theirs))?;
         drop(theirs);
         let Ok(child) = started else {
@@ -97,7 +94,7 @@ impl Command {
         };
         // The end comes when the command's exec has closed the other side.
         let mut errno = [0; 4];
-        match ours.read(&mut errno).context("read(launcher)")? {
+        match sys::read(ours, &mut errno)? {
             0 => Ok(Ok(child)),
             _ => {
                 wait(child)?;
@@ -130,14 +127,6 @@ impl Command {
         };
         Errno::last()
     }
-}
-
-/// Another descriptor of the same file, with a number above [`REPORT`].
-fn above_report(file: &OwnedFd) -> anyhow::Result<OwnedFd> {
-    let number = fcntl(file, FcntlArg::F_DUPFD_CLOEXEC(REPORT + 1))
-        .context("fcntl(F_DUPFD_CLOEXEC, 4)")?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Strings as C wants them: a list of pointers that ends in a null pointer.

@@ -3,11 +3,10 @@
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
-    fs, io,
     os::fd::{AsFd, OwnedFd},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use common::{
     host::files::{by_number, file_type},
     sys::{self, xattr},
@@ -57,13 +56,8 @@ impl Layer {
     }
 
     pub(super) fn names(&self) -> anyhow::Result<BTreeSet<OsString>> {
-        let here = by_number(&self.here);
-        let entries = fs::read_dir(&here)
-            .with_context(|| format!("opendir({here:?})"))?;
-        entries
-            .map(|entry| Ok(entry?.file_name()))
-            .collect::<io::Result<_>>()
-            .context("readdir()")
+        let names = sys::readdir(by_number(&self.here))?;
+        Ok(names.into_iter().collect())
     }
 
     /// What `name` is here, if it is there.

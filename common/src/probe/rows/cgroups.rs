@@ -6,11 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
-use nix::{
-    time::{ClockId, clock_gettime},
-    unistd::Pid,
-};
+use nix::{time::ClockId, unistd::Pid};
 
 use super::{Attempt, Row, if_it_worked, in_a_child, refused, success_of};
 use crate::{process, sys};
@@ -110,9 +106,7 @@ fn burner(deadline: Instant) -> anyhow::Result<Infallible> {
 }
 
 fn cpu_time() -> anyhow::Result<Duration> {
-    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
-        .context("clock_gettime(CLOCK_PROCESS_CPUTIME_ID)")?;
-    Ok(time.into())
+    Ok(sys::clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }
 
 /// Starts processes that wait; past the limit fork(2) is refused.

@@ -3,14 +3,17 @@
 
 use std::fs::File;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use nix::{
     sys::signal::kill,
     unistd::{Pid, getpid},
 };
 
 use super::{Attempt, Row, if_it_worked, in_a_child, refused};
-use crate::probe::host::{HARMLESS, is_pending, lead_a_session};
+use crate::{
+    probe::host::{HARMLESS, is_pending, lead_a_session},
+    sys,
+};
 
 /// To kill(2): all processes of one's own group.
 const OWN_GROUP: Pid = Pid::from_raw(0);
@@ -21,7 +24,7 @@ pub(super) const ROWS: &[Row] = &[
         control: |_| {
             in_a_child(|| {
                 lead_a_session()?;
-                kill(OWN_GROUP, HARMLESS).context("kill(0)")?;
+                sys::signals::kill(OWN_GROUP, HARMLESS as i32)?;
                 ensure!(is_pending(HARMLESS, getpid()), "it did not come");
                 Ok(())
             })
