@@ -19,7 +19,7 @@ mod terminal;
 
 pub use child::Child;
 pub(crate) use child::end_as_the_command;
-pub(crate) use descriptors::close_own_descriptors;
+pub use descriptors::close_own_descriptors;
 pub(crate) use fork::vfork;
 pub use fork::{exit, fork};
 pub use gate::{EndsWith, Gate, News, die_with_parent, tell};

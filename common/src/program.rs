@@ -27,6 +27,7 @@ use crate::{
     process::{self, signals},
 };
 
+mod limits;
 mod startup;
 
 /// What a step does with its options and a workload: the whole container, from
@@ -100,7 +101,9 @@ impl<A: Args> Program<A> {
         if let Some(row) = probe::row_to_try() {
             return row;
         }
-        let outcome = signals::restore_defaults().and_then(|()| {
+        let ready =
+            limits::have_their_say().and_then(|()| signals::restore_defaults());
+        let outcome = ready.and_then(|()| {
             let matches = self.command_line().try_get_matches()?;
             self.act(&matches)
         });

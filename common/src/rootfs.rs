@@ -23,23 +23,24 @@ mod tools;
 use std::{
     env,
     ffi::OsStr,
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::ErrorKind,
-    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::OnceLock,
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use nix::{errno::Errno, fcntl::OFlag, sys::stat::SFlag, unistd::geteuid};
 
 use crate::{
-    errors::{PREPARING, errno},
+    errors::{Advice, PREPARING, errno, pages},
     host::{
         PROJECT,
         files::{file_type, path_of},
+        machine,
         paths::{self, open_past_links},
         program_name,
     },
@@ -66,10 +67,23 @@ pub fn find(given: &Option<PathBuf>) -> anyhow::Result<PathBuf> {
         }),
         None => {
             let dir = default_dir()?;
-            let image = up_to_date(&dir).context(PREPARING)?;
+            let image = prepared(up_to_date(&dir))?;
             Ok(DEFAULT_IN_USE.get_or_init(|| image).path.clone())
         }
     }
+}
+
+/// Adds the aim to an error, and what to do about a limit that is seldom met.
+fn prepared<T>(result: anyhow::Result<T>) -> anyhow::Result<T> {
+    result.context(PREPARING).map_err(|error| {
+        if errno(&error) != Some(Errno::EFBIG) {
+            return error;
+        }
+        error.context(Advice {
+            cause: "the limit on the size of a file is too small".into(),
+            ..Advice::only("raise it: ulimit -f unlimited")
+        })
+    })
 }
 
 /// The default root file system, once [`find`] has returned it.
@@ -101,9 +115,27 @@ pub(crate) fn what_hides_tools() -> Option<&'static str> {
     TOOLS_HIDDEN_BY.get().copied()
 }
 
+/// What to do about an image whose tools somebody has removed.
+pub fn how_to_get_tools_back(root: &Path) -> Advice {
+    Advice {
+        cause: "this root file system has lost its tools".into(),
+        fix: format!("rm -rf {root:?}, and the next run builds it anew"),
+        page: pages::STEP_3.to_string(),
+    }
+}
+
 /// Returns the path of this program's default root file system, whether it
 /// exists already or not. The program's name is that of its file: a symbolic
 /// link to it shares its image.
+///
+/// # Errors
+/// Those of [`default_dir_of`].
+pub fn default_dir() -> anyhow::Result<PathBuf> {
+    default_dir_of(&program_file())
+}
+
+/// Returns the path of the default root file system of the program that is in a
+/// file of this name.
 ///
 /// It is below `/var/cache` for root: a home directory has often the mode 0700,
 /// and the users of a container could not reach an image below it. For others
@@ -112,12 +144,12 @@ pub(crate) fn what_hides_tools() -> Option<&'static str> {
 ///
 /// # Errors
 /// Neither of the two variables holds an absolute path.
-pub fn default_dir() -> anyhow::Result<PathBuf> {
-    Ok(cache()?.join(PROJECT).join(program_file()).join("rootfs"))
+pub fn default_dir_of(program: &Path) -> anyhow::Result<PathBuf> {
+    Ok(cache()?.join(PROJECT).join(program).join("rootfs"))
 }
 
 /// The name of the file that this program is in, whatever it was started as.
-fn program_file() -> PathBuf {
+pub fn program_file() -> PathBuf {
     let path = fs::read_link("/proc/self/exe").unwrap_or_default();
     let Some(name) = path.file_name() else {
         return program_name().into();
@@ -155,16 +187,17 @@ fn directory(dir: &Path) -> anyhow::Result<PathBuf> {
 fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
     let home = dir.parent().context("it has no parent directory")?;
     // Before anything is read or written there.
-    let way = match paths::way_to(home) {
-        Err(error) if errno(&error) == Some(Errno::ENOENT) => {
+    let way = match way_to(home)? {
+        Some(way) => way,
+        None => {
             make_home(home)?;
             paths::way_to(home)?
         }
-        way => way?,
     };
     if check_owner(home)? & 0o077 != 0 {
         chmod(home, HOME_MODE)?;
     }
+    check_kinds(home)?;
     loop {
         if let Some(lock) = current(dir)? {
             check_owner(dir)?;
@@ -178,35 +211,92 @@ fn up_to_date(dir: &Path) -> anyhow::Result<Image> {
     }
 }
 
-/// Whether [`find`] will have a default root file system. If it must be built,
-/// this builds one, and removes it again.
+/// The way to `home`, each part of which is in order; `None` if a part is
+/// missing.
+fn way_to(home: &Path) -> anyhow::Result<Option<PathBuf>> {
+    match paths::way_to(home) {
+        Err(error) if errno(&error) == Some(Errno::ENOENT) => {
+            // But not one that is too long: half of it would be made.
+            match sys::lstat(home) {
+                Err(error) if error.errno != Errno::ENOENT => Err(error.into()),
+                _ => Ok(None),
+            }
+        }
+        way => way.map(Some),
+    }
+}
+
+/// Whether the program that is in a file of this name will have its default root
+/// file system when it asks [`find`] for it. If it must be built, this builds
+/// one, and removes it again.
+///
+/// Returns where it is, if it is there already.
 ///
 /// # Errors
 /// As [`find`].
-pub fn try_default() -> anyhow::Result<()> {
-    let dir = default_dir()?;
-    try_directory(&dir).context(PREPARING)
+pub fn try_default_of(program: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let dir = default_dir_of(program)?;
+    let there = prepared(try_directory(&dir))?;
+    Ok(there.then_some(dir))
 }
 
-fn try_directory(dir: &Path) -> anyhow::Result<()> {
+/// As [`up_to_date`], but it changes nothing. Returns whether `dir` is there, up
+/// to date.
+fn try_directory(dir: &Path) -> anyhow::Result<bool> {
     let home = dir.parent().context("it has no parent directory")?;
-    let there = match paths::way_to(home) {
-        Err(error) if errno(&error) == Some(Errno::ENOENT) => {
-            let mut there = home.ancestors().filter(|dir| dir.exists());
-            there.next().context("there is no directory at all")?
+    let trial = format!(".trial.{}", std::process::id());
+    if way_to(home)?.is_none() {
+        return try_home(home, Path::new(&trial)).map(|()| false);
+    }
+    check_owner(home)?;
+    check_kinds(home)?;
+    let current = current(dir)?;
+    if current.is_some() {
+        check_owner(dir)?;
+    }
+    if current.is_none() || old::exist(home) {
+        // Whoever builds now, or clears away, waits for it.
+        match open_lock(home, OFlag::empty()) {
+            Err(error) if errno(&error) == Some(Errno::ENOENT) => {}
+            opened => drop(opened?),
         }
-        way => {
-            way?;
-            check_owner(home)?;
-            if current(dir)?.is_some() {
-                return check_owner(dir).map(drop);
-            }
-            home
+    }
+    if current.is_none() {
+        try_to_build(&home.join(&trial))?;
+    } else if old::exist(home) {
+        old::list(home)?;
+    }
+    Ok(current.is_some())
+}
+
+/// Makes what is missing of `home` as [`make_home`] does, but under another name,
+/// and builds an image there: another run may make the real one meanwhile, and
+/// need it.
+fn try_home(home: &Path, name: &Path) -> anyhow::Result<()> {
+    let missing = |dir: &&Path| dir.symlink_metadata().is_err();
+    let first = home.ancestors().take_while(missing).last();
+    let first = first.context("it is there by now")?;
+    let below = first.parent().context("there is no directory at all")?;
+    let trial = below.join(name);
+    // Before anything is made below it: in a directory like /tmp, what has this
+    // name may be somebody else's.
+    image::make_dir(&trial, mode_of_cache())?;
+    let rest = home.strip_prefix(first)?;
+    let tried = match rest.iter().next() {
+        None => try_to_build(&trial.join("rootfs")),
+        Some(_) => {
+            let home = trial.join(rest);
+            make_home(&home).and_then(|()| try_to_build(&home.join("rootfs")))
         }
     };
-    let trial = there.join(format!(".trial.{}", std::process::id()));
-    let built = image::build(&trial, &mut Sources::default());
     remove_tree(&trial)?;
+    tried
+}
+
+/// Builds an image, and removes it.
+fn try_to_build(trial: &Path) -> anyhow::Result<()> {
+    let built = image::build(trial, &mut Sources::default());
+    remove_tree(trial)?;
     built
 }
 
@@ -217,8 +307,10 @@ fn try_directory(dir: &Path) -> anyhow::Result<()> {
 /// even if that was `rm -rf /bin`. To start afresh, remove `dir`.
 fn current(dir: &Path) -> anyhow::Result<Option<File>> {
     match dir.symlink_metadata() {
-        Ok(_) => sources::hold_unchanged(&dir.with_file_name("sources")),
-        Err(_) => Ok(None),
+        Ok(status) if status.is_dir() => {
+            sources::hold_unchanged(&dir.with_file_name("sources"))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -226,21 +318,22 @@ fn current(dir: &Path) -> anyhow::Result<Option<File>> {
 fn make_home(home: &Path) -> anyhow::Result<()> {
     let project = home.parent().context("it has no parent directory")?;
     let cache = project.parent().context("it has no parent directory")?;
-    // 0700 is what the XDG Base Directory Specification wants for a user's
-    // cache. Root's is there for all programs of the system.
-    let mode = if geteuid().is_root() { 0o755 } else { 0o700 };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(cache)
-        .with_context(|| format!("making the directories of {cache:?}"))?;
-    for (dir, mode) in [(project, 0o755), (home, HOME_MODE)] {
+    let missing = |dir: &&Path| dir.symlink_metadata().is_err();
+    let missing: Vec<&Path> = cache.ancestors().take_while(missing).collect();
+    let missing = missing.into_iter().rev().map(|dir| (dir, mode_of_cache()));
+    for (dir, mode) in missing.chain([(project, 0o755), (home, HOME_MODE)]) {
         match image::make_dir(dir, mode) {
             Err(error) if exists(&error) => {}
             result => result?,
         }
     }
     Ok(())
+}
+
+/// 0700 is what the XDG Base Directory Specification wants for a user's cache.
+/// Root's is there for all programs of the system.
+fn mode_of_cache() -> u32 {
+    if geteuid().is_root() { 0o755 } else { 0o700 }
 }
 
 fn exists(error: &anyhow::Error) -> bool {
@@ -256,10 +349,14 @@ const TICK: Duration = Duration::from_millis(10);
 /// Of two builders one waits here, until the other has finished or died: the
 /// kernel lets go of the lock with its process. See flock(2).
 fn lock_builders(home: &Path) -> anyhow::Result<File> {
-    let path = home.join("lock");
-    let file = sys::open(path, OFlag::O_WRONLY | OFlag::O_CREAT, 0o600)?;
+    let file = open_lock(home, OFlag::O_CREAT)?;
     sys::flock(&file, libc::LOCK_EX)?;
-    Ok(file.into())
+    Ok(file)
+}
+
+fn open_lock(home: &Path, flags: OFlag) -> anyhow::Result<File> {
+    let flags = flags | OFlag::O_WRONLY | OFlag::O_NOFOLLOW;
+    Ok(sys::open(home.join("lock"), flags, 0o600)?.into())
 }
 
 /// Builds `dir` beside its place and moves it there, so that nobody ever sees
@@ -322,15 +419,47 @@ fn check_owner(dir: &Path) -> anyhow::Result<u32> {
         bail!("{dir:?} is not a directory: {again}");
     }
     if status.st_uid != user.as_raw() {
-        bail!(
-            "{dir:?} belongs to user {}, not {user}: {again}",
-            status.st_uid
-        );
+        let whom = status.st_uid;
+        // In a user namespace, root is somebody else there.
+        let mine = user.is_root() && machine::in_initial_user_namespace();
+        let advice = match mine {
+            true => again,
+            false => "have it removed, or use --rootfs".into(),
+        };
+        bail!("{dir:?} belongs to user {whom}, not {user}: {advice}");
     }
     if mode & 0o022 != 0 {
         bail!("{dir:?} is writable by others (mode {mode:04o}): {again}");
     }
     Ok(mode)
+}
+
+/// What lies in the directory of an image, and of what kind it is. (An image of
+/// another kind is no obstacle: it is set aside.)
+const KINDS: [(&str, SFlag, &str); 5] = [
+    ("lock", SFlag::S_IFREG, "a regular file"),
+    ("sources", SFlag::S_IFREG, "a regular file"),
+    ("sources.new", SFlag::S_IFREG, "a regular file"),
+    ("rootfs.new", SFlag::S_IFDIR, "a directory"),
+    ("old", SFlag::S_IFDIR, "a directory"),
+];
+
+/// Checks that nothing else is where ours belongs: to open a FIFO would be to
+/// wait for ever. Nobody else can put something there, as `home` is closed.
+fn check_kinds(home: &Path) -> anyhow::Result<()> {
+    for (name, kind, in_words) in KINDS {
+        let path = home.join(name);
+        let status = match sys::lstat(&path) {
+            Err(error) if error.errno == Errno::ENOENT => continue,
+            status => status?,
+        };
+        ensure!(
+            file_type(&status) == kind,
+            "{path:?} is not {in_words}: `rm -rf {home:?}`, and the next run \
+             builds it anew"
+        );
+    }
+    Ok(())
 }
 
 /// The mode of the directory that an image lies in. What a container of steps 3

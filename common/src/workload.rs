@@ -399,10 +399,11 @@ impl Workload {
                 ),
                 "use another layer".into(),
             ),
-            (None, Some(root)) => (
-                "this root file system has lost its tools".into(),
-                format!("rm -rf {root:?}, and the next run builds it anew"),
-            ),
+            (None, Some(root)) => {
+                let Advice { cause, fix, .. } =
+                    rootfs::how_to_get_tools_back(root);
+                (cause, fix)
+            }
             (None, None) => (
                 format!(
                     "not in any directory of PATH, which is {} here",

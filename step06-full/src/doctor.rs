@@ -1,9 +1,14 @@
 //! The doctor: which steps will run here, and what to change for the others.
 //!
 //! It tries each [`Ability`] that the steps need, by the steps' own functions,
-//! in a child that ends with it: nothing of it is left. So it can't say anything
-//! else than `run`. What fails, and what `run` would only warn of, is explained
-//! by the same table as the errors of `run` ([`common::errors::hints`]).
+//! in a child that ends with it: nothing of it is left, also if it is interrupted.
+//! So it can't say anything else than `run`. What fails, and what `run` would only
+//! warn of, is explained by the same table as the errors of `run`
+//! ([`common::errors::hints`]).
+//!
+//! Two things it leaves out. The terminal is not given to an attempt: the shell
+//! would take the doctor for stopped. And of an image that is kept aside (see
+//! [`common::rootfs`]) it only looks whether it can be found.
 #![allow(unsafe_code)]
 
 mod abilities;
@@ -11,6 +16,8 @@ mod attempt;
 mod cgroups;
 mod container;
 mod output;
+mod slate;
+mod whole;
 
 use std::{
     env,
@@ -19,7 +26,12 @@ use std::{
 };
 
 use anyhow::Context;
-use common::{errors, host::passwd::User, sys};
+use common::{
+    errors,
+    host::passwd::User,
+    process::signals,
+    sys::{self, Capabilities},
+};
 use nix::{
     sys::prctl,
     unistd::{Gid, Uid, geteuid},
@@ -61,8 +73,9 @@ enum Need {
     From(usize),
     /// Without it, the steps from the first number to the second don't run.
     Within(usize, usize),
-    /// Without it, the steps from this number on run with this limit.
-    Limit(usize, &'static str),
+    /// Without it, the steps from the first number to the second run with this
+    /// limit.
+    Limit(usize, usize, &'static str),
 }
 
 /// Somebody who would run the steps.
@@ -96,13 +109,17 @@ const NOBODY: u32 = 65534;
 /// otherwise 1; 125 is, as always, a failure of the tool.
 pub fn main(args: &Args) -> anyhow::Result<ExitCode> {
     errors::hand_warnings_to(attempt::note);
+    // Nobody interrupts an attempt, neither in this process nor in a child.
+    signals::block()?;
     let (callers, unknown) = callers();
     let mut diagnoses = Vec::new();
     for caller in callers {
-        let answers = ABILITIES
-            .iter()
-            .map(|ability| ability.answer(&caller))
-            .collect::<anyhow::Result<_>>()?;
+        let mut answers = Vec::new();
+        for ability in ABILITIES {
+            answers.push(ability.answer(&caller));
+            // By now nothing is left of it: the moment for a Ctrl-C.
+            signals::give_in()?;
+        }
         diagnoses.push(Diagnosis { caller, answers });
     }
     let text = match args.json {
@@ -140,12 +157,12 @@ fn callers() -> (Vec<Caller>, Option<String>) {
     let user = without_sudo();
     let title = format!("{} (uid {})", user.name, user.uid);
     match in_a_child(|| become_user(&user)) {
-        Ok(Err(failure)) => {
+        Err(failure) => {
             let reason =
                 format!("{title} could not be tried: {}", failure.message);
             (vec![root], Some(reason))
         }
-        _ => {
+        Ok(()) => {
             let user = Caller {
                 title,
                 is_root: false,
@@ -169,12 +186,23 @@ fn without_sudo() -> User {
     })
 }
 
+/// What a plain user has.
+const NO_CAPABILITIES: Capabilities = Capabilities {
+    effective: 0,
+    permitted: 0,
+    inheritable: 0,
+};
+
 /// Becomes a plain user, without a way back.
 fn become_user(user: &User) -> anyhow::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     sys::setgroups(&[])?;
     sys::setresgid(gid, gid, gid)?;
     sys::setresuid(uid, uid, uid)?;
+    // The kernel takes root's capabilities away on that occasion, unless somebody
+    // has told it not to. See capabilities(7), "securebits".
+    sys::prctl(sys::PR_CAP_AMBIENT, sys::PR_CAP_AMBIENT_CLEAR_ALL)?;
+    sys::capset(&NO_CAPABILITIES)?;
     // A process that has changed its user may hold secrets of the old one, so
     // its files in /proc would belong to root: uid_map could not be written.
     // See prctl(2), PR_SET_DUMPABLE.
@@ -193,24 +221,24 @@ impl Ability {
     }
 
     /// Has `caller` try it.
-    fn answer(&self, caller: &Caller) -> anyhow::Result<Answer> {
+    fn answer(&self, caller: &Caller) -> Answer {
         if matches!(self.need(caller), Need::Never) {
-            return Ok(Answer::NotTried);
+            return Answer::NotTried;
         }
         let outcome = match &caller.other {
             None if self.is_tried_here => {
                 (self.attempt)().map_err(|error| Failure::from(&error))
             }
-            None => in_a_child(self.attempt)?,
+            None => in_a_child(self.attempt),
             Some(user) => in_a_child(|| {
                 become_user(user)?;
                 (self.attempt)()
-            })?,
+            }),
         };
-        Ok(match outcome {
+        match outcome {
             Ok(()) => Answer::Works,
             Err(failure) => Answer::Fails(failure),
-        })
+        }
     }
 }
 
@@ -251,8 +279,8 @@ impl Diagnosis {
     ) -> impl Iterator<Item = (&'static str, &Failure)> {
         self.missing()
             .filter_map(move |(_, need, failure)| match need {
-                Need::Limit(first, limit) if first <= step => {
-                    Some((limit, failure))
+                Need::Limit(first, last, limit) => {
+                    (first..=last).contains(&step).then_some((limit, failure))
                 }
                 _ => None,
             })

@@ -17,13 +17,17 @@
 //!
 //! See user_namespaces(7) and mount_setattr(2), "ID-mapped mounts".
 
-use std::{fs, os::fd::OwnedFd};
+use std::{
+    fs,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use anyhow::{Context, Error};
 use common::{
-    errors,
+    errors::{self, Advice, pages},
     host::{
         files::write_kernel_file,
+        machine,
         subid::{self, Granted, Range},
     },
     process, sys,
@@ -72,6 +76,7 @@ impl Ids {
         options: &Options,
         layers: &mut OpenLayers,
     ) -> anyhow::Result<Ids> {
+        check_machine()?;
         limit_what_is_counted_together()
             .context("limiting what the container's users may have of ours")?;
         if !geteuid().is_root() {
@@ -115,8 +120,13 @@ impl Ids {
         let namespace = sys::open(path, OFlag::O_RDONLY, 0)?;
         map_layers(layers, &namespace)?;
         map_volumes(volumes, &namespace);
-        give_pipes(users.first, groups.first)
-            .context("giving the pipes to the container's root")
+        if let Err(error) = give_pipes(users.first, groups.first) {
+            // A root without CAP_CHOWN. The container is no less closed.
+            errors::warning(&Error::from(error).context(
+                "the container can't open /dev/stdin, stdout or stderr",
+            ));
+        }
+        Ok(())
     }
 
     fn write(&self, child: Pid) -> anyhow::Result<()> {
@@ -144,6 +154,34 @@ impl Ids {
         };
         become_root().context("becoming root of the user namespace")
     }
+}
+
+/// Checks what would otherwise fail later, and say something else.
+///
+/// # Errors
+/// `/proc` is that of another PID namespace, so that the child's table of ids
+/// would be another process's; or we are nobody in this user namespace.
+fn check_machine() -> anyhow::Result<()> {
+    let advice = |cause: &str, fix: &str| Advice {
+        cause: cause.into(),
+        fix: fix.into(),
+        page: pages::USER.to_string(),
+    };
+    machine::check_proc().map_err(|error| {
+        error.context(advice(
+            "no process can be found there by its number",
+            "mount one of this PID namespace, as `unshare --mount-proc` does",
+        ))
+    })?;
+    if geteuid().is_root() {
+        return Ok(());
+    }
+    machine::check_ids().map_err(|error| {
+        error.context(advice(
+            "the kernel makes no user namespace for who is nobody in this one",
+            "map an id, as `unshare --map-root-user` does",
+        ))
+    })
 }
 
 /// Lowers two limits of this process, which waits from now on and needs little.
@@ -197,11 +235,16 @@ fn map_volumes(volumes: &[OpenVolume], namespace: &OwnedFd) {
 fn give_pipes(uid: u32, gid: u32) -> sys::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     for stream in sys::standard_streams() {
-        if sys::fstatfs(stream)?.filesystem_type() == PIPEFS {
+        if is_pipe(stream)? {
             sys::fchown(stream, Some(uid), Some(gid))?;
         }
     }
     Ok(())
+}
+
+/// Whether it is a pipe without a name.
+pub(crate) fn is_pipe(file: impl AsFd) -> sys::Result<bool> {
+    Ok(sys::fstatfs(file)?.filesystem_type() == PIPEFS)
 }
 
 /// A line of a table: the first id inside, the first outside, their number.

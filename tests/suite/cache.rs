@@ -31,10 +31,10 @@ pub(crate) const TESTS: &[Test] = claims![
 ];
 
 /// A cache for the runs of one test.
-struct Cache(TempDir);
+pub(crate) struct Cache(TempDir);
 
 impl Cache {
-    fn new() -> Cache {
+    pub(crate) fn new() -> Cache {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let cache = Cache(directory);
         cache.set_mode(0o755);
@@ -51,12 +51,22 @@ impl Cache {
     }
 
     /// Has the run use it. Root's is always below /var/cache.
-    fn of(&self, run: Run) -> Run {
+    pub(crate) fn of(&self, run: Run) -> Run {
+        self.of_then(run, "true")
+    }
+
+    /// The same, after a shell script.
+    pub(crate) fn of_then(&self, run: Run, script: &str) -> Run {
         if !needs::is_root() {
-            return run.env("XDG_CACHE_HOME", self.path());
+            let run = run.env("XDG_CACHE_HOME", self.path());
+            if script == "true" {
+                return run;
+            }
+            return run.through(&format!("{script}; exec \"$0\" \"$@\""));
         }
         let run = run.env("CACHE", self.path());
-        in_namespaces(run, "--mount", "mount --bind \"$CACHE\" /var/cache")
+        let mount = "mount --bind \"$CACHE\" /var/cache";
+        in_namespaces(run, "--mount", &format!("{mount} && {script}"))
     }
 
     /// The same, with only these programs in its `/usr/bin`.
@@ -67,7 +77,7 @@ impl Cache {
         in_namespaces(run, "--mount", script)
     }
 
-    fn names(&self, path: &str) -> Vec<String> {
+    pub(crate) fn names(&self, path: &str) -> Vec<String> {
         let path = self.path().join("container-in-six-steps").join(path);
         let entries = fs::read_dir(path).expect("it is there");
         let mut names: Vec<String> = entries
@@ -78,7 +88,7 @@ impl Cache {
         names
     }
 
-    fn file(&self, step: Step, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, step: Step, name: &str) -> PathBuf {
         let path = self.path().join("container-in-six-steps");
         path.join(step.name).join(name)
     }

@@ -15,6 +15,7 @@ mod house;
 mod ids;
 mod lifetime;
 mod mount;
+mod odd_machines;
 mod overlay;
 mod pid;
 mod real_programs;
@@ -40,6 +41,7 @@ const SUITE: &[&[Test]] = &[
     bad_input::TESTS,
     refusals::TESTS,
     doctor::TESTS,
+    odd_machines::TESTS,
     real_programs::TESTS,
     house::TESTS,
     hints::TESTS,

@@ -126,7 +126,8 @@ fn assert_refused(name: &str, runs: impl IntoIterator<Item = Finished>) {
     let temporary = temporary.to_str().expect("it is UTF-8");
     for (pattern, replacement) in [
         // Descriptors, directories of a test, cgroups, processes.
-        ("[0-9]+</", "N</"),
+        ("[0-9]+<", "N<"),
+        ("(mount_setattr|move_mount)[(][0-9]+,", "$1(N,"),
         (&*format!("{temporary}/[.]tmp[A-Za-z0-9]+"), "/DIR"),
         (r#""[^"]*/[.]cache/"#, r#""CACHE/"#),
         (r#""/var/cache/"#, r#""CACHE/"#),
@@ -144,8 +145,6 @@ fn assert_refused(name: &str, runs: impl IntoIterator<Item = Finished>) {
             r#"mount[(]"overlay", "/[^"/]*""#,
             r#"mount("overlay", "/TOP""#,
         ),
-        // The directory at the top that the overlay covers.
-        (r#"(mounting the volume .*N</)[^/>]+"#, "${1}TOP"),
         // What depends on the machine's tools and trees of cgroups.
         (
             r#"copying "[^"]*" to "[^"]*""#,

@@ -6,13 +6,14 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
+use anyhow::ensure;
 use nix::{
     sched::CloneFlags,
     sys::{
         statfs::statfs,
         statvfs::{FsFlags, statvfs},
     },
-    unistd::geteuid,
+    unistd::{getegid, geteuid, getpid},
 };
 
 use super::mountinfo::Mount;
@@ -36,7 +37,66 @@ pub fn in_initial_user_namespace() -> bool {
 
 /// In another one: a container, for example.
 pub fn in_user_namespace() -> bool {
-    !in_initial_user_namespace()
+    fs::metadata("/proc/self/ns/user")
+        .is_ok_and(|namespace| namespace.ino() != INITIAL_USER_NAMESPACE)
+}
+
+/// Checks that `/proc` counts processes as we do. To be called before one is
+/// looked up there by its number: in the `/proc` of another PID namespace, that
+/// is the number of somebody else, perhaps on the host. See pid_namespaces(7).
+///
+/// # Errors
+/// It does not, or there is none.
+pub fn check_proc() -> anyhow::Result<()> {
+    let there = sys::readlink("/proc/self")?;
+    let here = getpid().to_string();
+    ensure!(
+        there == *here,
+        "/proc is of another PID namespace: this process is {} there, and \
+         {here} here",
+        there.display()
+    );
+    Ok(())
+}
+
+/// Checks that our ids are in the tables of this user namespace: the kernel
+/// makes none for somebody who is nobody (`EPERM`). See user_namespaces(7).
+///
+/// # Errors
+/// They are not. Where there is no `/proc` to tell, nothing is known.
+pub fn check_ids() -> anyhow::Result<()> {
+    for (file, id) in [
+        ("uid_map", geteuid().as_raw()),
+        ("gid_map", getegid().as_raw()),
+    ] {
+        let Ok(table) = fs::read_to_string(format!("/proc/self/{file}")) else {
+            continue;
+        };
+        ensure!(
+            has_id(&table, id),
+            "{id} is not in the {file} of this user namespace"
+        );
+    }
+    Ok(())
+}
+
+/// Whether one of the ranges in a table of ids holds `id`, as seen from inside.
+fn has_id(table: &str, id: u32) -> bool {
+    table.lines().any(|line| {
+        let numbers = line.split_whitespace().map(str::parse::<u64>);
+        let numbers: Vec<u64> = numbers.flatten().collect();
+        let [first, _, count] = numbers[..] else {
+            return false;
+        };
+        (first..first + count).contains(&id.into())
+    })
+}
+
+/// Whether this process may do what `capability` stands for. In doubt it may.
+pub fn has_capability(capability: u32) -> bool {
+    let effective = status("CapEff:").unwrap_or_default();
+    let effective = u64::from_str_radix(&effective, 16).unwrap_or(u64::MAX);
+    effective & (1 << capability) != 0
 }
 
 /// In another one that has its table of ids: not one that this process has just
@@ -207,19 +267,13 @@ pub(crate) fn filter_refuses_namespaces() -> bool {
 
 /// Root, but without the capability that the rest of root's power hangs on.
 pub(crate) fn root_lacks_power() -> bool {
-    geteuid().is_root() && lacks(&[CAP_SYS_ADMIN])
+    geteuid().is_root() && !has_capability(CAP_SYS_ADMIN)
 }
 
 /// Root, but without the right to give ids to a user namespace.
 pub(crate) fn root_cannot_give_ids() -> bool {
-    geteuid().is_root() && lacks(&[CAP_SETUID, CAP_SETGID])
-}
-
-/// Whether one of these capabilities is not effective.
-fn lacks(capabilities: &[u32]) -> bool {
-    let effective = status("CapEff:").unwrap_or_default();
-    let effective = u64::from_str_radix(&effective, 16).unwrap_or(u64::MAX);
-    capabilities.iter().any(|it| effective & (1 << it) == 0)
+    let may = has_capability(CAP_SETUID) && has_capability(CAP_SETGID);
+    geteuid().is_root() && !may
 }
 
 /// Under a policy for real-time processes: SCHED_FIFO or SCHED_RR, which are 1

@@ -6,7 +6,7 @@ use nix::{
     unistd::{getegid, geteuid},
 };
 
-use super::files::write_kernel_file;
+use super::{files::write_kernel_file, machine};
 use crate::sys;
 
 /// Gives a plain user the rights that the following calls need, by making this
@@ -18,18 +18,28 @@ use crate::sys;
 /// explains it. See user_namespaces(7).
 ///
 /// The process must have only one thread, or the kernel refuses (`EINVAL`).
+///
+/// # Errors
+/// We are nobody in this user namespace.
 pub fn become_root() -> anyhow::Result<()> {
     let (uid, gid) = (geteuid(), getegid());
     if uid.is_root() {
         return Ok(());
     }
     let become_root = || {
-        sys::unshare(CloneFlags::CLONE_NEWUSER)?;
+        sys::unshare(CloneFlags::CLONE_NEWUSER).map_err(|error| {
+            match machine::check_ids() {
+                Ok(()) => error.into(),
+                // For this there is one errno with many causes.
+                Err(we_are_nobody) => we_are_nobody,
+            }
+        })?;
         // Without "deny" first, an unprivileged gid_map is EPERM: whoever may
         // drop a group could get at files that deny access to just that group.
         write_kernel_file("/proc/self/setgroups", "deny")?;
         write_kernel_file("/proc/self/uid_map", &format!("0 {uid} 1"))?;
-        write_kernel_file("/proc/self/gid_map", &format!("0 {gid} 1"))
+        write_kernel_file("/proc/self/gid_map", &format!("0 {gid} 1"))?;
+        anyhow::Ok(())
     };
     become_root().context("becoming root in a user namespace")
 }

@@ -11,7 +11,10 @@ use crate::sys;
 ///
 /// The caller must not use them again: it ends in an exec, or with the
 /// container.
-pub(crate) fn close_own_descriptors(kept: &[RawFd]) -> anyhow::Result<()> {
+///
+/// # Errors
+/// There is no `/proc` to find them by.
+pub fn close_own_descriptors(kept: &[RawFd]) -> anyhow::Result<()> {
     let names = sys::readdir("/proc/self/fd")?;
     let numbers = names.iter().filter_map(|name| name.to_str()?.parse().ok());
     for number in numbers.filter(|number| *number > libc::STDERR_FILENO) {

@@ -68,7 +68,7 @@ pub(crate) fn restore_defaults() -> anyhow::Result<()> {
 
 /// Blocks everything that [`next`] waits for, and SIGTTOU, so that a process in
 /// the background may hand over the terminal.
-pub(crate) fn block() -> anyhow::Result<()> {
+pub fn block() -> anyhow::Result<()> {
     let mut mask = awaited();
     mask.add(Signal::SIGTTOU);
     Ok(sigprocmask(SigmaskHow::SIG_BLOCK, &mask)?)
@@ -87,6 +87,14 @@ pub(crate) fn give_in_to(signal: Signal) -> anyhow::Result<()> {
     sigprocmask(SigmaskHow::SIG_UNBLOCK, &mask)?;
     // Stopped, and continued.
     Ok(sigprocmask(SigmaskHow::SIG_BLOCK, &mask)?)
+}
+
+/// If any signal has come, lets it do to this process what it does by default:
+/// for whoever has blocked them so as to be interrupted at no bad moment, and is
+/// at a good one.
+pub fn give_in() -> anyhow::Result<()> {
+    unblock()?;
+    block()
 }
 
 /// Stops this process as Ctrl-Z does. Returns whether it was stopped, and has
@@ -160,7 +168,7 @@ fn event(info: &siginfo_t) -> anyhow::Result<Option<Event>> {
         // on. It has come all the same, because it is blocked.
         signal if is_ignored(signal)? => return Ok(None),
         signal if is_from_kernel(info) => Event::ForwardToGroup(signal),
-        // Sent to our own group.
+        // Sent to our own group; or SIGXFSZ, for a file that we write to.
         _ if sender == getpid().as_raw() => return Ok(None),
         signal
             if info.si_code == libc::SI_QUEUE

@@ -7,6 +7,7 @@
 //! a name.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     path::{Path, PathBuf},
 };
@@ -23,6 +24,11 @@ use crate::{errors, host::files::file_type, sys};
 /// Whether there are some in `home`. This is asked at each start.
 pub(super) fn exist(home: &Path) -> bool {
     home.join("old").symlink_metadata().is_ok()
+}
+
+/// What is there.
+pub(super) fn list(home: &Path) -> sys::Result<Vec<OsString>> {
+    sys::readdir(home.join("old"))
 }
 
 /// Moves the image `dir` and its list of sources there. The lock is ours.
@@ -44,7 +50,7 @@ pub(super) fn set_aside(dir: &Path, list: &Path) -> anyhow::Result<()> {
 /// kept beside the new one, and a line says where.
 pub(super) fn clear_away(home: &Path, _lock: &File) -> anyhow::Result<()> {
     let old = home.join("old");
-    let names = match sys::readdir(&old) {
+    let names = match list(home) {
         Err(error) if error.errno == Errno::ENOENT => return Ok(()),
         names => names?,
     };

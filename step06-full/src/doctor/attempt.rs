@@ -1,31 +1,31 @@
-//! Children that try something, and tell their parent what came of it.
+//! Children that try something, and what came of it.
 
 use std::{
     fmt,
-    fs::File,
-    io::{self, PipeReader, PipeWriter, Read, Write},
-    os::fd::AsFd,
+    io::{self, PipeReader, PipeWriter},
+    os::fd::AsRawFd,
     sync::Mutex,
+    time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use common::{
     errors::{self, Advice},
-    process, sys,
+    process::{self, Change},
+    sys,
 };
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::{Signal, kill},
-    unistd::{dup2_stderr, dup2_stdin, dup2_stdout},
+    sys::signal::{SigSet, Signal},
+    unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
-/// How long an attempt may take, in milliseconds. A file system that has lost
-/// its server lets one wait for ever.
-const PATIENCE: u16 = 5000;
+use super::slate::Slate;
+use crate::user::is_pipe;
 
-/// What a child tells of a success.
-const WORKS: &str = "works";
+/// How long an attempt may take. A file system that has lost its server lets one
+/// wait for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why an ability is missing. As an error, it is one that a child has met.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +58,7 @@ impl Failure {
     }
 
     /// One line, or four.
-    fn to_lines(&self) -> String {
+    pub(super) fn to_lines(&self) -> String {
         match &self.advice {
             Some(Advice { cause, fix, page }) => {
                 format!("{}\n{cause}\n{fix}\n{page}", self.message)
@@ -67,7 +67,7 @@ impl Failure {
         }
     }
 
-    fn parse(text: &str) -> Failure {
+    pub(super) fn parse(text: &str) -> Failure {
         let mut lines = text.split('\n').map(String::from);
         let mut next = || lines.next();
         let message = next().filter(|message| !message.is_empty());
@@ -109,70 +109,82 @@ pub(super) fn unwarned<T>(
     }
 }
 
-/// Runs `attempt` in a process of its own, which ends with it.
+/// Runs `attempt` in a process of its own, which ends with it. That there can be
+/// no such process is an answer, too.
 pub(super) fn in_a_child(
     attempt: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<Result<(), Failure>> {
-    let (from_child, to_parent) = io::pipe().context("pipe2(O_CLOEXEC)")?;
-    let child = process::fork(|| {
-        tell(to_parent, || {
-            let_go_of_the_caller()?;
-            attempt()
-        })
-    })?;
-    let mut ends = [PollFd::new(from_child.as_fd(), PollFlags::POLLIN)];
-    let said = poll(&mut ends, PollTimeout::from(PATIENCE));
-    if said.context("poll(child)")? == 0 {
-        // What it has started goes with it.
-        match kill(child, Signal::SIGKILL) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            killed => killed.context("kill(child, SIGKILL)")?,
+) -> Result<(), Failure> {
+    let tried = || {
+        let slate = Slate::new()?;
+        let child = process::fork(|| {
+            slate.note(|| {
+                let_go_of_the_caller()?;
+                attempt()
+            });
+            process::exit(0)
+        })?;
+        let end = wait_patiently(child)?;
+        match slate.read() {
+            Some(answer) => Ok(answer?),
+            None => bail!("the attempt has ended with exit code {end}"),
+        }
+    };
+    tried().map_err(|error| Failure::from(&error))
+}
+
+/// Waits for the end of `child`, and if need be, causes it.
+fn wait_patiently(child: Pid) -> anyhow::Result<u8> {
+    // It is blocked, as all signals are: see `main`.
+    let changed = SigSet::from(Signal::SIGCHLD);
+    let start = Instant::now();
+    loop {
+        if let Some((_, Change::Ended(end))) = process::reap(Some(child))? {
+            return Ok(end.code());
+        }
+        let left = PATIENCE.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            // What it has started goes with it.
+            process::pass_on(libc::SIGKILL, child)?;
+            return process::wait(child);
+        }
+        match sys::signals::sigtimedwait(&changed, Some(left)) {
+            Err(error)
+                if [Errno::EAGAIN, Errno::EINTR].contains(&error.errno) => {}
+            taken => drop(taken?),
         }
     }
-    let answer = hear(from_child);
-    let end = process::wait(child)?;
-    answer.map(|answer| match answer {
-        Some(answer) => answer,
-        None => Err(Failure {
-            message: format!("the attempt has ended with exit code {end}"),
-            advice: None,
-        }),
-    })
 }
 
-/// Leaves the caller's terminal, and the files on standard input, output and
-/// error: step 6 gives the pipes among them to its container's root.
+/// Standard input, output and error stay what they are, as they are for `run`.
+/// But step 6 takes the caller's terminal, and gives the pipes away: so this
+/// leaves the terminal's session, and puts pipes of our own in their place.
 fn let_go_of_the_caller() -> anyhow::Result<()> {
     sys::setsid()?;
-    let null = File::options().read(true).write(true).open("/dev/null");
-    let null = null.context(r#"open("/dev/null", O_RDWR)"#)?;
-    dup2_stdin(&null).context("dup2(null, 0)")?;
-    dup2_stdout(&null).context("dup2(null, 1)")?;
-    dup2_stderr(&null).context("dup2(null, 2)")
+    for stream in sys::standard_streams() {
+        if is_pipe(stream)? {
+            put_a_pipe(stream.as_raw_fd())?;
+        }
+    }
+    Ok(())
 }
 
-/// In a child: runs `attempt`, tells its parent what has come of it, and ends.
-pub(super) fn tell<T>(
-    mut parent: PipeWriter,
-    attempt: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<T> {
-    let text = match attempt() {
-        Ok(()) => WORKS.into(),
-        Err(error) => Failure::from(&error).to_lines(),
-    };
-    parent.write_all(text.as_bytes()).context("write(parent)")?;
-    process::exit(0)
+/// Puts a pipe in the place of standard input, output and error.
+pub(super) fn put_pipes() -> anyhow::Result<()> {
+    for stream in sys::standard_streams() {
+        put_a_pipe(stream.as_raw_fd())?;
+    }
+    Ok(())
 }
 
-/// What a child has told, if it has.
-pub(super) fn hear(
-    mut child: PipeReader,
-) -> anyhow::Result<Option<Result<(), Failure>>> {
-    let mut text = String::new();
-    child.read_to_string(&mut text).context("read(child)")?;
-    Ok(match &*text {
-        "" => None,
-        WORKS => Some(Ok(())),
-        text => Some(Err(Failure::parse(text))),
-    })
+/// Puts a pipe in the place of one of them. Its other end is closed: nobody will
+/// read or write there.
+fn put_a_pipe(stream: i32) -> anyhow::Result<()> {
+    let pipe: (PipeReader, PipeWriter) =
+        io::pipe().context("pipe2(O_CLOEXEC)")?;
+    let (reader, writer) = pipe;
+    match stream {
+        libc::STDIN_FILENO => dup2_stdin(reader).context("dup2(pipe, 0)"),
+        libc::STDOUT_FILENO => dup2_stdout(writer).context("dup2(pipe, 1)"),
+        _ => dup2_stderr(writer).context("dup2(pipe, 2)"),
+    }
 }

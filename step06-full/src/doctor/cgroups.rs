@@ -23,14 +23,14 @@ pub(super) const NONE: Limits = Limits {
 /// child there would be two.
 pub(super) fn limit(limits: &Limits) -> anyhow::Result<()> {
     let cgroup = Cgroup::create(limits)?;
-    let joined = in_a_child(|| {
+    in_a_child(|| {
         let process = NewProcess {
             cgroup: cgroup.born_in(),
             ..NewProcess::default()
         };
         container::run(&process, || cgroup.join(), |_| Ok(()))
-    });
-    Ok(joined??)
+    })?;
+    Ok(())
 }
 
 /// The versions of the trees that have our three controllers, in a few words.

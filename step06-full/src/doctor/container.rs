@@ -2,16 +2,17 @@
 //! them is an attempt.
 
 use std::{
-    io,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, anyhow};
-use common::{NewProcess, rootless, sys};
+use common::{NewProcess, process, rootless, sys};
 use nix::{mount::MsFlags, sched::CloneFlags, unistd::Pid};
 use step05_overlay::OpenLayers;
 
-use super::attempt::{hear, tell};
+use super::slate::Slate;
 use crate::{
     inheritance,
     user::{Ids, Options},
@@ -20,6 +21,11 @@ use crate::{
 /// A directory that exists everywhere, and that the root of any user namespace
 /// can reach.
 pub(super) const ANYWHERE: &str = "/tmp";
+
+/// Who is who, if nothing else is asked for.
+pub(super) const IN_STEP_6: Options = Options {
+    root_is_root_outside: false,
+};
 
 /// Runs `attempt` in a process with new `namespaces`, as steps 1 to 5 do.
 pub(super) fn in_namespaces(
@@ -39,10 +45,7 @@ pub(super) fn in_user_namespace(
     mut layers: OpenLayers,
     attempt: impl FnOnce(&OpenLayers) -> anyhow::Result<()>,
 ) -> anyhow::Result<Ids> {
-    let options = Options {
-        root_is_root_outside: false,
-    };
-    let ids = Ids::choose(&options, &mut layers)?;
+    let ids = Ids::choose(&IN_STEP_6, &mut layers)?;
     let mut process = NewProcess::default();
     process.flags |= namespaces | CloneFlags::CLONE_NEWUSER;
     let container = || {
@@ -56,21 +59,23 @@ pub(super) fn in_user_namespace(
     Ok(ids)
 }
 
-/// Creates `process`, has its parent `prepare` what it needs, and waits for
+/// Creates the `new` process, has its parent `prepare` what it needs, and waits for
 /// what it has to tell of its `attempt`.
 pub(super) fn run(
-    process: &NewProcess,
+    new: &NewProcess,
     attempt: impl FnOnce() -> anyhow::Result<()>,
     prepare: impl FnOnce(Pid) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let (from_child, to_parent) = io::pipe().context("pipe2(O_CLOEXEC)")?;
-    let child = process.spawn(|| tell(to_parent, attempt))?;
+    let slate = Slate::new()?;
+    let child = new.spawn(|| {
+        slate.note(attempt);
+        process::exit(0)
+    })?;
     prepare(child.pid())?;
     child.start()?;
     child.wait()?;
-    let answer = hear(from_child)?;
     let unknown = || anyhow!("the container has ended without a word");
-    Ok(answer.with_context(unknown)??)
+    Ok(slate.read().with_context(unknown)??)
 }
 
 /// A place for a root file system in a mount namespace whose mounts are private:
@@ -82,8 +87,10 @@ pub(super) fn stage() -> anyhow::Result<PathBuf> {
     make_directory(&Path::new(ANYWHERE).join("root"))
 }
 
-/// Makes the directory `path`, and returns its name.
+/// Makes the directory `path`, whatever the umask is, and returns its name.
 pub(super) fn make_directory(path: &Path) -> anyhow::Result<PathBuf> {
-    sys::mkdir(path, 0o777)?;
+    sys::mkdir(path, 0o700)?;
+    fs::set_permissions(path, Permissions::from_mode(0o755))
+        .with_context(|| format!("chmod({path:?}, 0755)"))?;
     Ok(path.to_owned())
 }

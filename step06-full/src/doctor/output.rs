@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{ABILITIES, Answer, Diagnosis, Need, attempt::Failure, cgroups};
 
 /// The names of the steps, by their numbers.
-const STEPS: [&str; 6] = [
+pub(super) const STEPS: [&str; 6] = [
     "step01-uts",
     "step02-pid",
     "step03-mount",
@@ -27,6 +27,7 @@ fn machine() -> Vec<String> {
     ];
     for (is_so, fact) in [
         (machine::on_wsl(), "WSL"),
+        (machine::check_proc().is_err(), "without a /proc of its own"),
         (machine::in_container(), "in a container"),
         (machine::in_chroot(), "in a chroot"),
         (machine::in_user_namespace(), "in a user namespace"),
@@ -165,10 +166,14 @@ impl Notes {
             let mut effects: Vec<String> = Vec::new();
             for diagnosis in diagnoses {
                 for (_, need, failure) in diagnosis.missing() {
-                    if let (Need::Limit(first, limit), true) =
+                    if let (Need::Limit(first, last, limit), true) =
                         (need, self.number(failure) == number)
                     {
-                        let effect = format!("from step {first} on {limit}");
+                        let when = match last {
+                            6 => format!("from step {first} on"),
+                            _ => format!("in step {first}"),
+                        };
+                        let effect = format!("{when} {limit}");
                         if !effects.contains(&effect) {
                             effects.push(effect);
                         }
