@@ -12,7 +12,10 @@ use book_preprocessor::{
     Workspace, diff, manual,
     markdown::{self, Part, spans},
 };
-use harness::{ALL, Test, claims, needs, programs::workspace};
+use ground::{main_of, manifest_of};
+use harness::{
+    ALL, OVERLAY, PARTS_OF_FULL, Test, claims, needs, programs::workspace,
+};
 
 use crate::chapters::{self, Chapter, source};
 
@@ -43,14 +46,14 @@ fn each_directive_finds_what_it_shows() {
     assert_none(&wrong.collect::<Vec<_>>(), "directives");
 }
 
-/// The files of which the book shows the diffs.
-fn pairs() -> impl Iterator<Item = [String; 2]> {
-    let files = ["src/main.rs", "Cargo.toml"];
-    files.into_iter().flat_map(|file| {
-        ALL.windows(2).map(move |pair| {
-            [pair[0], pair[1]].map(|step| format!("{}/{file}", step.name))
-        })
-    })
+/// The files of which the book shows the diffs: from step to step, and from part
+/// to part of the last one.
+fn pairs() -> Vec<[String; 2]> {
+    let parts = [&[OVERLAY][..], &PARTS_OF_FULL].concat();
+    let pairs = ALL.windows(2).chain(parts.windows(2));
+    let names = pairs.map(|pair| [pair[0].name, pair[1].name]);
+    let files = names.flat_map(|it| [it.map(main_of), it.map(manifest_of)]);
+    files.filter(|[old, new]| old != new).collect()
 }
 
 /// What the reader sees of a diff, applied to the step below, is the step.
@@ -71,6 +74,7 @@ fn each_hunk_is_in_its_place() {
     let workspace = Workspace::new(workspace());
     let read = |path: &str| workspace.read(path).expect("it is a source");
     for ([old, new], context) in pairs()
+        .into_iter()
         .flat_map(|pair| (0..4).map(move |context| (pair.clone(), context)))
     {
         let (before, after) = (read(&old), read(&new));
@@ -104,6 +108,10 @@ fn no_code_is_pasted() {
     for directory in ALL.map(|step| step.name).iter().chain(&["common"]) {
         let mut files = vec![workspace().join(directory).join("Cargo.toml")];
         find_files(&workspace().join(directory).join("src"), &mut files);
+        let examples = workspace().join(directory).join("examples");
+        if examples.is_dir() {
+            find_files(&examples, &mut files);
+        }
         for file in files {
             let text = fs::read_to_string(file).expect("it is a source");
             let lines = code_lines(text.lines());
@@ -295,29 +303,37 @@ const SHAPE: [&str; 9] = [
     "## Common errors",
 ];
 
+/// The pages of the parts of step 6. What errors there are, and what leaks at its
+/// end, stands in the chapter above them.
+const PAGES_OF_PARTS: [&str; 5] =
+    ["user", "namespaces", "devices", "capabilities", "seccomp"];
+
 /// What begins an exercise, and how many a chapter has at least.
 const EXERCISE: (&str, usize) = ("<div class=\"exercise\">", 4);
 
 fn each_chapter_of_a_step_has_the_same_shape() {
     let mut wrong = Vec::new();
     for chapter in chapters::all() {
-        // The sections of step 6 are pages of their own.
-        if !ALL[..5]
+        let is_step = ALL[..5]
             .iter()
-            .any(|it| chapter.name == format!("{}.md", it.name))
-        {
+            .any(|it| chapter.name == format!("{}.md", it.name));
+        let is_part = PAGES_OF_PARTS
+            .iter()
+            .any(|it| chapter.name == format!("step06-full/{it}.md"));
+        if !is_step && !is_part {
             continue;
         }
+        let shape = if is_step { &SHAPE[..] } else { &SHAPE[..8] };
         let headings =
             chapter.text.lines().filter(|line| line.starts_with("## "));
         let mut headings = headings.peekable();
-        for section in SHAPE {
-            if !headings.any(|it| it == section) {
+        for section in shape {
+            if !headings.any(|it| it == *section) {
                 wrong.push(format!("{}: no {section:?}", chapter.name));
                 break;
             }
         }
-        if headings.last() != Some("## What still leaks now") {
+        if is_step && headings.last() != Some("## What still leaks now") {
             wrong.push(format!("{}: how it ends", chapter.name));
         }
         let (exercise, least) = EXERCISE;

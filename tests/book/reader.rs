@@ -49,9 +49,9 @@ esac
 while [ $# -gt 0 ]; do
     case $1 in
         -q|--quiet) ;;
-        -p) shift; step=$1 ;;
+        -p|--example) shift; step=$1 ;;
         --) shift; break ;;
-        *) echo "cargo: the sessions know only -p STEP -- ..." >&2; exit 101 ;;
+        *) echo "cargo: the sessions know only -p STEP [--example PART] -- ..." >&2; exit 101 ;;
     esac
     shift
 done
@@ -69,7 +69,7 @@ impl Programs {
     /// Where they are; they are copied when this is called first.
     fn path(&self) -> &Path {
         self.copied.get_or_init(|| {
-            for step in harness::ALL {
+            for step in harness::ALL.iter().chain(&harness::PARTS_OF_FULL) {
                 let to = self.directory.path().join(step.name);
                 fs::copy(programs::path(step.name), to).expect("it is built");
             }

@@ -32,6 +32,8 @@ pub mod trial;
 mod wait;
 
 pub use run::{Finished, Run, Running};
-pub use step::{ALL, CGROUPS, FULL, MOUNT, OVERLAY, PID, Step, UTS};
+pub use step::{
+    ALL, CGROUPS, FULL, MOUNT, OVERLAY, PARTS_OF_FULL, PID, Step, UTS,
+};
 pub use trial::{Test, main, note, skip};
 pub use wait::{LIMIT, wait_until};

@@ -7,11 +7,14 @@ use std::{
     sync::OnceLock,
 };
 
-/// The path of the program `name`, which is built if need be.
+/// The path of the program `name`, which is built if need be. Cargo puts examples
+/// into a directory of their own.
 pub fn path(name: &str) -> PathBuf {
     let path = directory().join(name);
-    assert!(path.exists(), "there is no program {path:?}");
-    path
+    let example = directory().join("examples").join(name);
+    let mut places = [path, example].into_iter();
+    let found = places.find(|place| place.exists());
+    found.unwrap_or_else(|| panic!("there is no program {name}"))
 }
 
 /// The program that does inside a container what no tool of the system does.
@@ -56,7 +59,7 @@ pub(crate) fn build() -> Result<(), ExitCode> {
     let (_, profile) = built();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--bins"])
+        .args(["build", "--quiet", "--bins", "--examples"])
         .args(["--profile", &profile])
         .current_dir(workspace())
         .status();

@@ -1,15 +1,15 @@
-//! The six steps, by name.
+//! The six steps, by name, and the parts of the last one.
 
-use ground::STEPS;
+use ground::{PARTS, STEPS};
 
 use crate::{Finished, Run, programs};
 
-/// One of the six programs.
+/// One of the six programs, or of the parts of the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Step {
     /// 1 to 6.
     pub number: usize,
-    /// The name of its package and of its program.
+    /// The name of its program and, unless it is a part, of its package.
     pub name: &'static str,
 }
 
@@ -29,11 +29,27 @@ pub const FULL: Step = Step::number(6);
 /// All steps, in order.
 pub const ALL: [Step; 6] = [UTS, PID, MOUNT, CGROUPS, OVERLAY, FULL];
 
+/// The parts of step 6, in order.
+pub const PARTS_OF_FULL: [Step; 5] = [
+    Step::part(0),
+    Step::part(1),
+    Step::part(2),
+    Step::part(3),
+    Step::part(4),
+];
+
 impl Step {
     const fn number(number: usize) -> Step {
         Step {
             number,
             name: STEPS[number - 1],
+        }
+    }
+
+    const fn part(index: usize) -> Step {
+        Step {
+            number: STEPS.len(),
+            name: PARTS[index],
         }
     }
 

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use harness::{ALL, Step, Test, claims, programs::workspace};
+use ground::main_of as path_of_main;
+use harness::{
+    ALL, FULL, OVERLAY, PARTS_OF_FULL, Step, Test, claims, programs::workspace,
+};
 use similar::{ChangeTag, TextDiff};
 
 mod contents;
@@ -19,6 +22,7 @@ pub(crate) const TESTS: &[Test] = claims![
     each_room_of_common_uses_only_those_below_it,
     errors_are_documented_in_one_form,
     each_step_changes_little_of_main,
+    the_last_part_is_step_6,
     every_main_has_the_same_order,
     each_main_is_a_table_of_contents,
     only_a_table_of_contents_may_stand_in_a_main,
@@ -26,8 +30,15 @@ pub(crate) const TESTS: &[Test] = claims![
 ];
 
 fn main_of(step: Step) -> String {
-    let path = workspace().join(step.name).join("src/main.rs");
+    let path = workspace().join(path_of_main(step.name));
     fs::read_to_string(path).expect("each step has a main.rs")
+}
+
+/// The steps, with the parts of the last one before it: each grows out of the
+/// one before.
+fn with_parts() -> impl Iterator<Item = Step> {
+    let steps = ALL.into_iter().filter(|step| *step <= OVERLAY);
+    steps.chain(PARTS_OF_FULL)
 }
 
 /// The workspace denies it, and they make no exception.
@@ -129,7 +140,8 @@ fn level_of(name: &str) -> Option<usize> {
 
 /// The diff from step to step is the summary of the lesson.
 fn each_step_changes_little_of_main() {
-    for pair in ALL[..5].windows(2) {
+    let steps: Vec<Step> = with_parts().collect();
+    for pair in steps.windows(2) {
         let [before, after] = [pair[0], pair[1]].map(main_of);
         let diff = TextDiff::from_lines(&before, &after);
         let count =
@@ -138,11 +150,24 @@ fn each_step_changes_little_of_main() {
             (count(ChangeTag::Insert), count(ChangeTag::Delete));
         assert!(
             added <= 25 && removed <= 5,
-            "+{added} -{removed}: diff {}/src/main.rs {}/src/main.rs",
-            pair[0].name,
-            pair[1].name,
+            "+{added} -{removed}: diff {} {}",
+            path_of_main(pair[0].name),
+            path_of_main(pair[1].name),
         );
     }
+}
+
+/// The parts lead to the step, and nowhere else.
+fn the_last_part_is_step_6() {
+    let last = main_of(PARTS_OF_FULL[4]);
+    let renamed = last.replacen("//! Step 6e: ", "//! Step 6: ", 1);
+    assert_ne!(renamed, last, "the last part says what it is");
+    let path = path_of_main(PARTS_OF_FULL[4].name);
+    assert!(
+        renamed == main_of(FULL),
+        "{path} differs from step 6 by more than its name: diff {path} {}",
+        path_of_main(FULL.name),
+    );
 }
 
 /// The eye finds its place.
@@ -158,7 +183,7 @@ fn every_main_has_the_same_order() {
         "child.start()?",
         "child.wait()",
     ];
-    for step in ALL {
+    for step in with_parts().chain([FULL]) {
         let main = main_of(step);
         let mut from = 0;
         for part in parts {
@@ -174,8 +199,9 @@ fn every_main_has_the_same_order() {
 /// It is one call a line. What chooses or repeats is in a library, where there
 /// is room to say why.
 fn each_main_is_a_table_of_contents() {
-    for step in ALL {
+    for step in with_parts().chain([FULL]) {
         let refused = contents::refused(&main_of(step));
-        assert!(refused.is_empty(), "{}/src/main.rs: {refused:?}", step.name);
+        let path = path_of_main(step.name);
+        assert!(refused.is_empty(), "{path}: {refused:?}");
     }
 }

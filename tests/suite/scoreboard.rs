@@ -2,12 +2,16 @@
 
 use std::sync::Mutex;
 
-use harness::{ALL, CGROUPS, FULL, Finished, Step, Test, UTS, claims, needs};
+use harness::{
+    ALL, CGROUPS, FULL, Finished, OVERLAY, PARTS_OF_FULL, Step, Test, UTS,
+    claims, needs,
+};
 use insta::assert_snapshot;
 use serde_json::Value;
 
 pub(crate) const TESTS: &[Test] = claims![
     each_step_turns_rows_from_shared_to_isolated,
+    each_part_of_step_6_turns_rows_and_turns_none_back,
     the_json_says_the_same_as_the_table,
 ];
 
@@ -77,13 +81,7 @@ fn each_step_turns_rows_from_shared_to_isolated() {
             assert!(board.contains(&here), "{}: {board}", step.name);
             board = board.replace(&here, &there);
         }
-        let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path("snapshots");
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        settings.bind(|| {
-            assert_snapshot!(format!("{}_{variant}", step.name), board);
-        });
+        compare(&format!("{}_{variant}", step.name), &board);
         // Where a plain user could do nothing outside either, or has no
         // limits, a row is not tried, and a step may gain nothing.
         let gain = usize::from(needs::is_root());
@@ -97,6 +95,65 @@ fn each_step_turns_rows_from_shared_to_isolated() {
             assert_eq!(isolated, board.lines().count(), "step 6 isolates all");
         }
     }
+}
+
+/// Compares a scoreboard with its snapshot.
+fn compare(name: &str, board: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| assert_snapshot!(name, board));
+}
+
+/// Each part is less open than the one before it, for root and for a plain user:
+/// so none is a worse container than step 5, which readers run as well.
+fn each_part_of_step_6_turns_rows_and_turns_none_back() {
+    if needs::is_root() {
+        needs::limits();
+        needs::id_mapping();
+    }
+    let isolated = |board: &str| -> Vec<String> {
+        let lines = board.lines().filter(|it| it.ends_with(" isolated"));
+        lines.map(String::from).collect()
+    };
+    let (mut before, _) = board(OVERLAY);
+    for step in PARTS_OF_FULL {
+        let (now, _) = board(step);
+        let (old, new) = (isolated(&before), isolated(&now));
+        let lost: Vec<&String> =
+            old.iter().filter(|row| !new.contains(row)).collect();
+        assert!(lost.is_empty(), "{}: {lost:?} no more", step.name);
+        // A plain user's container has had a user namespace since step 1.
+        let is_news = needs::is_root() || step != PARTS_OF_FULL[0];
+        assert!(
+            new.len() > old.len() || !is_news,
+            "{} turns no row",
+            step.name
+        );
+        let name = format!("{}_{}", step.name, variant(step));
+        compare(&name, &as_with_openable_devices(step, &now));
+        before = now;
+    }
+    let (full, _) = board(FULL);
+    assert_eq!(before, full, "the last part is step 6");
+}
+
+/// The scoreboard as it would be where udev lets everybody open a device or two,
+/// such as `/dev/fuse`: for root of a user namespace nothing else is left of the
+/// host's, until it has a `/dev` of its own. A plain user's snapshots are of a
+/// machine without.
+fn as_with_openable_devices(step: Step, board: &str) -> String {
+    let has_the_hosts = PARTS_OF_FULL[..2].contains(&step);
+    let (from, to) = match (needs::is_root(), has_the_hosts) {
+        (true, true) => ("isolated", "shared"),
+        (true, false) => return board.to_owned(),
+        (false, true) => ("shared", "not tried: the host lets you open none"),
+        (false, false) => {
+            ("isolated", "not tried: the host lets you open none")
+        }
+    };
+    board.replace(&host_devices(from), &host_devices(to))
 }
 
 fn the_json_says_the_same_as_the_table() {

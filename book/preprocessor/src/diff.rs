@@ -1,6 +1,7 @@
 //! The diff from one file to another, as HTML.
 
 use anyhow::{Context, bail, ensure};
+use ground::{main_of, manifest_of};
 use similar::{ChangeTag, TextDiff};
 
 use crate::{Workspace, directive::Directive, html};
@@ -43,16 +44,23 @@ pub fn hunks<'a>(old: &'a str, new: &'a str, context: usize) -> Vec<Hunk<'a>> {
     diff.grouped_ops(context).iter().map(hunk).collect()
 }
 
+/// Whether this is the path of a file; otherwise it is a step or a part of one.
+fn is_file(name: &str) -> bool {
+    name.rsplit('/')
+        .next()
+        .is_some_and(|last| last.contains('.'))
+}
+
 /// The file that a step or a path stands for.
 fn path(name: &str) -> String {
-    match name.rsplit('/').next() {
-        Some(last) if last.contains('.') => name.to_owned(),
-        _ => format!("{name}/src/main.rs"),
+    match is_file(name) {
+        true => name.to_owned(),
+        false => main_of(name),
     }
 }
 
 /// `{{#diff OLD NEW}}`: both files as one, with what is removed and what is
-/// added; of two steps their manifests as well.
+/// added; of two steps their manifests as well, if they have not the same one.
 pub(crate) fn whole(
     directive: &Directive,
     workspace: &Workspace,
@@ -60,8 +68,9 @@ pub(crate) fn whole(
     let [old, new] = directive.arguments(["OLD", "NEW"])?;
     directive.option("", &[])?;
     let mut files = vec![(path(old), path(new))];
-    if files[0].0 != old {
-        files.push((format!("{old}/Cargo.toml"), format!("{new}/Cargo.toml")));
+    let manifests = (manifest_of(old), manifest_of(new));
+    if !is_file(old) && manifests.0 != manifests.1 {
+        files.push(manifests);
     }
     let mut figures = String::new();
     for (old, new) in &files {

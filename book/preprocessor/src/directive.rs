@@ -61,6 +61,11 @@ impl Directive {
         self.arguments.len()
     }
 
+    /// All arguments, as many as there are.
+    pub(crate) fn list(&self) -> &[String] {
+        &self.arguments
+    }
+
     /// The value of an option; only those in `known` may be given at all.
     pub(crate) fn option(
         &self,

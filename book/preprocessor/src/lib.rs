@@ -14,10 +14,12 @@
 //! | `{{#scoreboard STEP [user=plain_user]}}` | what the step's probe says |
 //! | `{{#scoreboard OLD NEW}}` | the rows that differ between two steps |
 //! | `{{#scoreboards}}` | all steps side by side |
+//! | `{{#scoreboards STEP…}}` | the rows in which these differ, side by side |
 //! | `{{#picture FILE "ALT" ["CAPTION"]}}` | a picture of `src/pictures` |
 //!
-//! `OLD` and `NEW` are steps (their `src/main.rs`) or files. Paths begin at the
-//! top of the workspace.
+//! `OLD` and `NEW` are steps (their `src/main.rs`), parts of step 6 (its
+//! examples) or files; `STEP` may be a part as well. Paths begin at the top of
+//! the workspace.
 
 use std::{
     fs,

@@ -1,7 +1,7 @@
 //! Scoreboards: the snapshots of the test suite, as tables.
 
 use anyhow::{Context, ensure};
-use ground::STEPS;
+use ground::{PARTS, STEPS};
 
 use crate::{Workspace, directive::Directive, html};
 
@@ -64,6 +64,19 @@ fn row(name: &str, cells: &[String]) -> String {
     format!("<tr><th scope=\"row\">{name}</th>{}</tr>", cells.concat())
 }
 
+/// What a step, or a part of step 6, grew out of; nothing for the first step.
+fn below(step: &str) -> anyhow::Result<Option<&'static str>> {
+    let up_to_5 = &STEPS[..STEPS.len() - 1];
+    let with_parts: Vec<&str> = up_to_5.iter().chain(&PARTS).copied().collect();
+    let lines = [&STEPS[..], &with_parts];
+    let mut places = lines.iter().filter_map(|line| {
+        let index = line.iter().position(|it| *it == step)?;
+        Some(index.checked_sub(1).map(|below| line[below]))
+    });
+    let first = places.next();
+    first.with_context(|| format!("there is no step {step}"))
+}
+
 /// `{{#scoreboard STEP}}` and `{{#scoreboard OLD NEW}}`.
 pub(crate) fn one(
     directive: &Directive,
@@ -93,11 +106,9 @@ pub(crate) fn one(
         return Ok(table(&["row", old, new], &rows, &caption));
     }
     let [step] = directive.arguments(["STEP"])?;
-    let index = STEPS.iter().position(|it| *it == step);
-    let index = index.with_context(|| format!("there is no step {step}"))?;
     let now = read(workspace, step, user)?;
-    let before = match index.checked_sub(1) {
-        Some(below) => Some(read(workspace, STEPS[below], user)?),
+    let before = match below(step)? {
+        Some(below) => Some(read(workspace, below, user)?),
         None => None,
     };
     let rows = now.iter().map(|(name, now)| {
@@ -111,17 +122,35 @@ pub(crate) fn one(
     Ok(table(&["row", step], &rows, &caption))
 }
 
-/// `{{#scoreboards}}`: the rows of all steps.
+/// What a step is called in short: `3`, or `6a` for a part of step 6.
+fn number(step: &str) -> &str {
+    let number = step.split('-').next().unwrap_or(step);
+    number.trim_start_matches("step").trim_start_matches('0')
+}
+
+/// `{{#scoreboards}}`: the rows of all steps. `{{#scoreboards STEP…}}`: those in
+/// which these steps, or parts of step 6, differ.
 pub(crate) fn all(
     directive: &Directive,
     workspace: &Workspace,
 ) -> anyhow::Result<String> {
     let user = directive.option("user", &["user"])?.unwrap_or("root");
-    directive.arguments([])?;
-    let boards = STEPS.map(|step| read(workspace, step, user));
-    let boards: Vec<Rows> =
-        boards.into_iter().collect::<anyhow::Result<_>>()?;
-    let rows = boards[0].iter().map(|(name, _)| {
+    let given: Vec<&str> =
+        directive.list().iter().map(String::as_str).collect();
+    let steps = match given.is_empty() {
+        true => &STEPS[..],
+        false => &given[..],
+    };
+    let boards = steps.iter().map(|step| read(workspace, step, user));
+    let boards: Vec<Rows> = boards.collect::<anyhow::Result<_>>()?;
+    let differs = |name: &str| {
+        let mut verdicts = boards.iter().map(|rows| verdict(rows, name));
+        let first = verdicts.next();
+        verdicts.any(|it| Some(it) != first)
+    };
+    let names = boards[0].iter().map(|(name, _)| name);
+    let names = names.filter(|name| given.is_empty() || differs(name));
+    let rows = names.map(|name| {
         let mut before = "shared";
         let cells = boards.iter().map(|rows| {
             let now = verdict(rows, name);
@@ -143,7 +172,8 @@ pub(crate) fn all(
         row(name, &cells)
     });
     let rows: Vec<String> = rows.collect();
-    let head = ["row", "1", "2", "3", "4", "5", "6"];
+    let numbers = steps.iter().map(|step| number(step));
+    let head: Vec<&str> = ["row"].into_iter().chain(numbers).collect();
     let caption = "● isolated, ○ shared, – not tried, step by step";
     Ok(
         table(&head, &rows, caption).replacen(

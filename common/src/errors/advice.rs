@@ -88,11 +88,11 @@ pub mod pages {
         STEP_3: "Step 3: a file system of its own", "step03-mount";
         STEP_4: "Step 4: limits", "step04-cgroups";
         STEP_5: "Step 5: an image that stays as it is", "step05-overlay";
-        USER: "User namespaces", "step06-full/user";
-        NAMESPACES: "Network, IPC and cgroup namespaces", "step06-full/namespaces";
-        DEVICES: "Devices and kernel files", "step06-full/devices";
-        LANDLOCK: "Landlock", "step06-full/landlock";
-        SECCOMP: "Seccomp", "step06-full/seccomp";
+        USER: "Step 6a: user namespaces", "step06-full/user";
+        NAMESPACES: "Step 6b: network, IPC and cgroup namespaces", "step06-full/namespaces";
+        DEVICES: "Step 6c: devices, kernel files and volumes", "step06-full/devices";
+        LANDLOCK: "Step 6d, the second line: Landlock", "step06-full/landlock";
+        SECCOMP: "Step 6e: seccomp", "step06-full/seccomp";
         CGROUPS: "Cgroups, version 1 and version 2", "cgroup-versions";
         TROUBLESHOOTING: "Troubleshooting", "troubleshooting";
     }

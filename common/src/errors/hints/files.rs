@@ -1,7 +1,7 @@
 //! Paths that somebody has named: an image, a volume, a working directory.
 
 use super::Row;
-use crate::errors::pages::{NAMESPACES, STEP_3, TROUBLESHOOTING};
+use crate::errors::pages::{DEVICES, STEP_3, TROUBLESHOOTING};
 
 /// What opens the working directory of a command.
 const WORKDIR: [&str; 1] = ["openat2(AT_FDCWD*RESOLVE_NO_MAGICLINKS"];
@@ -23,17 +23,17 @@ pub(super) const ROWS: &[Row] = hints! {
     ["mkdirat(", "mknodat("], EEXIST, always =>
         "in the image, the destination is a symbolic link that leads nowhere",
         "name another destination",
-        NAMESPACES, met by "refusals::a_destination_that_leads_nowhere";
+        DEVICES, met by "refusals::a_destination_that_leads_nowhere";
 
     DESTINATION, ELOOP, always =>
         "in the image, the destination goes through a loop of symbolic links",
         "name another destination",
-        NAMESPACES, met by "refusals::a_destination_in_a_loop_of_links";
+        DEVICES, met by "refusals::a_destination_in_a_loop_of_links";
 
     DESTINATION, ENOTDIR, always =>
         "in the image, a part of the destination is a file",
         "name another destination",
-        NAMESPACES, met by "refusals::a_destination_below_a_file";
+        DEVICES, met by "refusals::a_destination_below_a_file";
 
     ["open("], ENOTDIR, always =>
         "it takes a directory",

@@ -2,7 +2,7 @@
 
 use super::Row;
 use crate::{
-    errors::pages::{DEVICES, NAMESPACES, STEP_3, TROUBLESHOOTING, USER},
+    errors::pages::{DEVICES, STEP_3, TROUBLESHOOTING, USER},
     host::machine::{root_is_initramfs, sys_is_away, works_in_the_root},
 };
 
@@ -49,12 +49,12 @@ pub(super) const ROWS: &[Row] = hints! {
     ["open_tree("], EACCES, always =>
         "the container's root is an unprivileged user outside, who can't pass through a directory above it (mode 0700?)",
         "chmod o+x it, or use another place",
-        NAMESPACES, met by "refusals::a_device_in_a_directory_that_is_closed";
+        DEVICES, met by "refusals::a_device_in_a_directory_that_is_closed";
 
     ["move_mount("], EINVAL, always =>
         "a directory can only be shown as a directory, a file only as a file",
         "look at both sides of --volume",
-        NAMESPACES, met by "refusals::a_file_as_a_directory";
+        DEVICES, met by "refusals::a_file_as_a_directory";
 
     ["mount_setattr("], EINVAL, always =>
         "this file system can't show its files with other ids (overlay, NFS; tmpfs before Linux 6.3)",

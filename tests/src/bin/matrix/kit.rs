@@ -25,7 +25,7 @@ pub(crate) struct Kit {
 impl Kit {
     /// Builds the tests and the programs, and copies what is needed.
     pub(crate) fn build(test: String) -> anyhow::Result<Kit> {
-        let built = build(&["build", "--bins"])?
+        let built = build(&["build", "--bins", "--examples"])?
             .into_iter()
             .chain(build(&["test", "--no-run", "--test", &test])?);
         let directory =
