@@ -194,6 +194,8 @@ impl<'ast> Visit<'ast> for Reader {
                 self.read_arguments(&name, call.args.iter());
             }
             Expr::MethodCall(_) => self.refuse("a chain of calls", expr),
+            // Nothing of something.
+            Expr::Array(list) if list.elems.is_empty() => {}
             _ => self.refuse("an expression", expr),
         }
     }
