@@ -56,12 +56,10 @@ impl fmt::Display for CannotRun {
     }
 }
 
-/// Prints `error` in one line, and below it the hint that goes with it.
-/// Returns the exit code that belongs to the error.
+/// Tells that something has failed: `error` in one line, and below it the hint
+/// that goes with it. Returns the exit code that belongs to the error.
 pub fn failure(error: &anyhow::Error) -> u8 {
-    let mut lines = vec![one_line(error)];
-    lines.extend(advice(error).iter().flat_map(Advice::lines));
-    say(&lines);
+    tell(Message::Failure(error));
     error
         .downcast_ref::<CannotRun>()
         .map_or(FAILED, |cannot_run| cannot_run.code)
@@ -74,21 +72,50 @@ pub fn advice(error: &anyhow::Error) -> Option<Advice> {
     attached.or_else(|| hints::find(error))
 }
 
-/// Prints one line of warning: the container runs, but not as it should.
+/// Tells that the container runs, but not as it should, in one line.
 pub fn warning(error: &anyhow::Error) {
-    match LISTENER.get() {
-        Some(listener) => listener(error),
-        None => say(&[format!("warning: {}", one_line(error))]),
+    tell(Message::Warning(error));
+}
+
+/// Something to be said.
+#[derive(Clone, Copy, Debug)]
+pub enum Message<'a> {
+    /// The container can't run, or runs no more.
+    Failure(&'a anyhow::Error),
+    /// It runs, but not as it should.
+    Warning(&'a anyhow::Error),
+}
+
+/// Tells whoever listens, which is the reader unless somebody else was named.
+fn tell(message: Message) {
+    LISTENER.get().map_or(print as Listener, |it| *it)(message);
+}
+
+/// Tells the reader.
+pub fn print(message: Message) {
+    match message {
+        Message::Warning(error) => {
+            say(&[format!("warning: {}", one_line(error))]);
+        }
+        Message::Failure(error) => {
+            let mut lines = vec![one_line(error)];
+            lines.extend(advice(error).iter().flat_map(Advice::lines));
+            say(&lines);
+        }
     }
 }
 
-/// Has this process, and those that it will fork, tell `listener` of a warning
-/// instead of the reader: for who tries only whether there would be one.
-pub fn hand_warnings_to(listener: fn(&anyhow::Error)) {
+/// Has this process, and those that it will fork, tell `listener` instead of the
+/// reader: for programs that write a log, since nobody is at a terminal, and for
+/// those that only try whether there would be something to be said.
+pub fn hand_to(listener: Listener) {
     LISTENER.get_or_init(|| listener);
 }
 
-static LISTENER: OnceLock<fn(&anyhow::Error)> = OnceLock::new();
+/// Somebody who is told.
+pub type Listener = fn(Message);
+
+static LISTENER: OnceLock<Listener> = OnceLock::new();
 
 /// The links of an error's chain, from the aim to the errno. [`Advice`] among
 /// them is for a line of its own.

@@ -108,7 +108,7 @@ const NOBODY: u32 = 65534;
 /// The exit code is 0 if all steps run for whoever calls it, be it with limits,
 /// otherwise 1; 125 is, as always, a failure of the tool.
 pub fn main(args: &Args) -> anyhow::Result<ExitCode> {
-    errors::hand_warnings_to(attempt::note);
+    errors::hand_to(attempt::note);
     // Nobody interrupts an attempt, neither in this process nor in a child.
     signals::block()?;
     let (callers, unknown) = callers();

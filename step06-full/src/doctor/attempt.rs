@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use common::{
-    errors::{self, Advice},
+    errors::{self, Advice, Message},
     process::{self, Change},
     sys,
 };
@@ -86,7 +86,10 @@ impl Failure {
 static WARNINGS: Mutex<Vec<Failure>> = Mutex::new(Vec::new());
 
 /// Notes a warning, which an attempt may take for an answer ([`unwarned`]).
-pub(super) fn note(warning: &anyhow::Error) {
+pub(super) fn note(message: Message) {
+    let Message::Warning(warning) = message else {
+        return errors::print(message);
+    };
     let mut noted = WARNINGS.lock().unwrap_or_else(|it| it.into_inner());
     noted.push(Failure::from(warning));
 }
