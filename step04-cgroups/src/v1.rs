@@ -74,9 +74,10 @@ pub(crate) fn open_entrance(cgroup: &Directory) -> anyhow::Result<OwnedFd> {
 
 /// Moves the calling thread, "0", into the cgroup behind the `entrance`.
 ///
-/// Not through `cgroup.procs`, which moves all threads of a process: for that
-/// the kernel keeps others from being created, and first waits until every CPU
-/// has noticed (milliseconds; a grace period of read-copy-update).
+/// Not through `cgroup.procs`, and not by a number: any other than the writing
+/// thread could end or get threads while it moves, so the kernel would lock all
+/// forks out, and wait until every CPU has noticed (milliseconds; a grace period
+/// of read-copy-update). See kernel/cgroup/cgroup.c, cgroup_procs_write_start.
 pub(crate) fn join(entrance: &OwnedFd) -> sys::Result<()> {
     sys::write(entrance, "0")
 }

@@ -28,6 +28,8 @@ pub(crate) const TESTS: &[Test] = claims![
     each_link_leads_somewhere,
     each_picture_is_shown,
     each_chapter_of_a_step_has_the_same_shape,
+    each_page_with_sessions_says_where_they_are_typed,
+    no_sentence_waits_for_code,
     the_spelling_is_british,
 ];
 
@@ -291,7 +293,7 @@ fn each_picture_is_shown() {
 }
 
 /// The sections of a step's chapter, in order. Between them others may stand.
-const SHAPE: [&str; 9] = [
+const SHAPE: [&str; 10] = [
     "## What still leaks",
     "## The idea",
     "## The diff",
@@ -301,12 +303,16 @@ const SHAPE: [&str; 9] = [
     "## Break it",
     "## What Docker and runc do here",
     "## Common errors",
+    "## In five lines",
 ];
 
 /// The pages of the parts of step 6. What errors there are, and what leaks at its
 /// end, stands in the chapter above them.
 const PAGES_OF_PARTS: [&str; 5] =
     ["user", "namespaces", "devices", "capabilities", "seccomp"];
+
+/// How many points the summary of a chapter has.
+const POINTS: usize = 5;
 
 /// What begins an exercise, and how many a chapter has at least.
 const EXERCISE: (&str, usize) = ("<div class=\"exercise\">", 4);
@@ -336,6 +342,12 @@ fn each_chapter_of_a_step_has_the_same_shape() {
         if is_step && headings.last() != Some("## What still leaks now") {
             wrong.push(format!("{}: how it ends", chapter.name));
         }
+        let summary = chapter.text.split("## In five lines").nth(1);
+        let summary = summary.unwrap_or_default().split("## ").next();
+        let points = summary.unwrap_or_default().matches("\n- ").count();
+        if is_step && points != POINTS {
+            wrong.push(format!("{}: {points} points", chapter.name));
+        }
         let (exercise, least) = EXERCISE;
         let exercises = chapter.text.matches(exercise).count();
         let answers = chapter.text.matches("<summary>").count();
@@ -347,6 +359,60 @@ fn each_chapter_of_a_step_has_the_same_shape() {
         }
     }
     assert_none(&wrong, "the shape of chapters");
+}
+
+/// The head of a page says it, with the minutes that it takes. The pages that
+/// set up a machine begin before there is a workspace.
+fn each_page_with_sessions_says_where_they_are_typed() {
+    let mut wrong = Vec::new();
+    for chapter in chapters::all() {
+        let exempt = ["setting-up/", "troubleshooting"];
+        if exempt.iter().any(|it| chapter.name.starts_with(it)) {
+            continue;
+        }
+        let is_session = |part: &Part| match part {
+            Part::Fence(fence) => fence.language() == "console",
+            Part::Prose { .. } => false,
+        };
+        let is_head = |part: &Part| match part {
+            Part::Prose { text, .. } => {
+                text.starts_with("{{#minutes ") && !text.contains("typed=no")
+            }
+            Part::Fence(_) => false,
+        };
+        let parts = markdown::parts(&chapter.text);
+        let session = parts.iter().position(is_session);
+        let head = parts.iter().position(is_head);
+        if session.is_some() && head.is_none_or(|head| Some(head) > session) {
+            wrong.push(format!("{}: no {{{{#minutes …}}}}", chapter.name));
+        }
+    }
+    assert_none(&wrong, "pages that do not say where to type");
+}
+
+/// The hand-out of a lab leaves out the code that is the solution. What stands
+/// before it must be whole without it.
+fn no_sentence_waits_for_code() {
+    let mut wrong = Vec::new();
+    for chapter in chapters::all() {
+        let mut last = (0, "");
+        for part in markdown::parts(&chapter.text) {
+            let Part::Prose { line, text } = part else {
+                last = (0, "");
+                continue;
+            };
+            let shows_code = ["item", "hunk", "diff", "file"]
+                .iter()
+                .any(|it| text.starts_with(&format!("{{{{#{it} ")));
+            if shows_code && last.1.ends_with(':') {
+                wrong.push(format!("{}:{}: {}", chapter.name, last.0, last.1));
+            }
+            if !text.trim().is_empty() {
+                last = (line, text);
+            }
+        }
+    }
+    assert_none(&wrong, "sentences that end in a colon, before code");
 }
 
 fn the_spelling_is_british() {

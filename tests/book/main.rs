@@ -1,8 +1,11 @@
 //! The book: that it is in order, and that what it shows is what happens.
 //!
-//! `cargo test -p book-tests` runs it. Three environment variables:
+//! `cargo test -p book-tests` runs it. Each session is typed twice, since the
+//! steps make their images of a static BusyBox where there is one, and of the
+//! machine's own tools elsewhere. Four environment variables:
 //! - `SESSIONS=record`: what the sessions show is written into the chapters;
 //! - `SESSIONS_USER=NAME`: who types at `host$` when the tests run as root;
+//! - `SESSIONS_BUSYBOX=PATH`: the static BusyBox;
 //! - `STEPS_BIN_DIR`: as in the suite.
 
 use std::{process::ExitCode, sync::Arc};

@@ -2,8 +2,10 @@
 //! shells in which to type.
 
 use std::{
-    collections::BTreeMap,
-    env, fs,
+    collections::{BTreeMap, BTreeSet},
+    env,
+    ffi::OsString,
+    fs,
     io::{BufRead, BufReader},
     ops::Range,
     os::unix::fs::{PermissionsExt, symlink},
@@ -14,7 +16,7 @@ use std::{
 
 use harness::{
     host::MARK,
-    needs::is_root,
+    needs::{NEVER, is_root},
     programs::{self, workspace},
     pty::Session,
 };
@@ -31,6 +33,66 @@ pub(crate) enum User {
 
 /// The name of the plain user, in what the book shows.
 const YOU: &str = "you";
+
+/// What the images of the steps are made of. Both are on readers' machines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Image {
+    /// The machine's own tools, with their libraries.
+    Tools,
+    /// A static BusyBox, which the steps take where there is one.
+    BusyBox,
+}
+
+impl Image {
+    pub(crate) const ALL: [Image; 2] = [Image::Tools, Image::BusyBox];
+
+    /// What the names of its trials begin with.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Image::Tools => "sessions",
+            Image::BusyBox => "busybox",
+        }
+    }
+
+    /// The attribute of a block that is for this image alone.
+    fn attribute(self) -> &'static str {
+        match self {
+            Image::Tools => "tools",
+            Image::BusyBox => "busybox",
+        }
+    }
+
+    /// Skips the test where images can't be made of that.
+    fn check(self) {
+        let installed = ["/bin/busybox", "/usr/bin/busybox"];
+        let is_installed = installed.iter().any(|it| Path::new(it).exists());
+        match self {
+            Image::Tools if !is_root() && is_installed => {
+                harness::skip("needs root, or a machine without BusyBox");
+            }
+            Image::BusyBox if static_busybox().is_none() => {
+                harness::skip(
+                    "needs SESSIONS_BUSYBOX, the path of a static one",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a block that needs `what` is for the other image.
+    pub(crate) fn is_not(self, what: &str) -> bool {
+        Image::ALL
+            .iter()
+            .any(|it| *it != self && it.attribute() == what)
+    }
+}
+
+/// A static BusyBox of whoever runs the tests: it need not be installed.
+fn static_busybox() -> Option<PathBuf> {
+    let beside = programs::directory().join("busybox");
+    let given = env::var_os("SESSIONS_BUSYBOX").map(PathBuf::from);
+    given.into_iter().chain([beside]).find(|it| it.is_file())
+}
 
 /// Copies of the built programs, which every user can reach.
 pub(crate) struct Programs {
@@ -111,6 +173,9 @@ pub(crate) struct Reader {
     /// Who has typed last, in each terminal.
     last: BTreeMap<usize, User>,
     mark: String,
+    image: Image,
+    /// What is at the top of the checkout.
+    sources: BTreeSet<OsString>,
 }
 
 /// Keeps namespaces open, in which root can do no harm.
@@ -124,8 +189,9 @@ impl Drop for Keeper {
 }
 
 impl Reader {
-    /// A reader with a fresh checkout.
-    pub(crate) fn new(programs: &Programs) -> Reader {
+    /// A reader with a fresh checkout, and images of this kind.
+    pub(crate) fn new(programs: &Programs, image: Image) -> Reader {
+        image.check();
         let directory = open_directory();
         let mark = format!("book-{}", directory.path().display());
         let mut reader = Reader {
@@ -134,8 +200,12 @@ impl Reader {
             shells: BTreeMap::new(),
             last: BTreeMap::new(),
             mark,
+            image,
+            sources: BTreeSet::new(),
         };
         reader.prepare_files(programs);
+        reader.prepare_image();
+        reader.sources = names(&reader.checkout());
         if is_root() {
             reader.namespaces = Some(reader.keep_namespaces());
         }
@@ -197,10 +267,22 @@ impl Reader {
         }
     }
 
+    /// Where the steps find BusyBox, if they are to.
+    fn prepare_image(&self) {
+        let Some(busybox) = static_busybox() else {
+            return;
+        };
+        if self.image == Image::BusyBox {
+            let to = self.directory.path().join("bin/busybox");
+            fs::copy(busybox, &to).expect("the disk is not full");
+            open_to_all(&to);
+        }
+    }
+
     /// Namespaces in which a mistake of the book does not reach the host: `/`
     /// is a shared mount, as on a machine with systemd, but shared with nobody
     /// outside; the machine's name is `host`; root's images are of our own, and
-    /// made of the same tools everywhere: without BusyBox.
+    /// made of what we have decided: an installed BusyBox is hidden.
     fn keep_namespaces(&self) -> Keeper {
         let script = "mount --make-rshared / &&
             mount --bind \"$0\" /var/cache &&
@@ -241,6 +323,12 @@ impl Reader {
     /// Whether the machine has what a block needs, as `user` sees it. The error
     /// is the reason why not.
     pub(crate) fn has(&self, user: User, what: &str) -> Result<(), String> {
+        if what == self.image.attribute() {
+            return Ok(());
+        }
+        if self.image.is_not(what) {
+            return Err(format!("{NEVER}it is for the other image"));
+        }
         let (script, reason) = match what {
             "cgroup1" => (
                 "grep -q ' - cgroup ' /proc/self/mountinfo".to_owned(),
@@ -287,8 +375,16 @@ impl Reader {
         }
         words.extend(arguments.iter().map(|word| (*word).to_owned()));
         let bin = self.directory.path().join("bin");
+        // As login(1) of Debian sets it: administrators' tools are root's.
+        let system = match user {
+            User::Plain => "/usr/local/bin:/usr/bin:/bin",
+            User::Root => {
+                "/usr/local/bin:/usr/bin:/bin:\
+                 /usr/local/sbin:/usr/sbin:/sbin"
+            }
+        };
         let path = format!(
-            "{}:{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "{}:{}:{system}",
             bin.display(),
             self.checkout().join(built()).display()
         );
@@ -411,6 +507,7 @@ impl Reader {
         for _ in &command[1..] {
             text = text.strip_prefix("> ").unwrap_or(text);
         }
+        let text = without_greeting(text);
         let redacted = |line: &str| {
             let mut line = line.trim_end().to_owned();
             for (from, to) in &redactions {
@@ -436,16 +533,46 @@ impl Reader {
         redactions
     }
 
-    /// Closes all terminals, and with them whatever runs there.
-    pub(crate) fn leave(mut self) {
+    /// Closes all terminals, and with them whatever runs there. If the whole
+    /// chapter was typed, `is_whole`, no file is left in the workspace either.
+    pub(crate) fn leave(mut self, is_whole: bool) {
         self.shells.clear();
         harness::host::assert_no_process(&self.mark);
+        if is_whole {
+            let now = names(&self.checkout());
+            let left: Vec<_> = now.difference(&self.sources).collect();
+            assert!(left.is_empty(), "files that are left: {left:?}");
+        }
     }
 }
 
 /// Who types at `host$` when the tests run as root.
 fn sessions_user() -> Option<String> {
     is_root().then(|| env::var("SESSIONS_USER").ok()).flatten()
+}
+
+/// What a shell of BusyBox's says first, as "Setting up" tells, is left out.
+fn without_greeting(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let greeting = lines.windows(2).position(|lines| {
+        lines[0].starts_with("BusyBox v")
+            && lines[1].starts_with("Enter 'help' for a list")
+    });
+    let Some(at) = greeting else {
+        return text.to_owned();
+    };
+    let is_empty = |line: &&&str| line.is_empty();
+    let before = lines[..at].iter().rev().take_while(is_empty).count();
+    let after = lines[at + 2..].iter().take_while(is_empty).count();
+    [&lines[..at - before], &lines[at + 2 + after..]]
+        .concat()
+        .join("\n")
+}
+
+/// The names in a directory.
+fn names(directory: &Path) -> BTreeSet<OsString> {
+    let entries = fs::read_dir(directory).expect("it is a directory");
+    entries.flatten().map(|entry| entry.file_name()).collect()
 }
 
 fn done(command: &mut Command) {

@@ -123,18 +123,75 @@ impl Session {
                 text += &output(line);
             }
         }
-        let caption = match self.terminal {
-            1 => String::new(),
-            2 => "<figcaption>In a second terminal</figcaption>\n".to_owned(),
-            number => {
-                format!("<figcaption>In terminal {number}</figcaption>\n")
-            }
+        let remarks: Vec<String> = self.remarks();
+        let caption = match remarks.is_empty() {
+            true => String::new(),
+            false => format!(
+                "<figcaption>{}</figcaption>\n",
+                html::escape(&remarks.join(" "))
+            ),
         };
         format!(
             "<figure class=\"session\">\n{caption}<pre><code \
              class=\"language-plaintext nohighlight\">{text}</code></pre>\n\
              </figure>\n"
         )
+    }
+}
+
+impl Session {
+    /// What the reader has to know before typing it.
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.terminal > 1 {
+            remarks.push(match self.terminal {
+                2 => "In a second terminal.".to_owned(),
+                number => format!("In terminal {number}."),
+            });
+        }
+        for what in &self.needs {
+            remarks.extend(match what.as_str() {
+                "cgroup1" => Some("With version 1 of cgroups.".to_owned()),
+                "cgroup2" => Some("With version 2 of cgroups.".to_owned()),
+                "busybox" => Some("If your image is BusyBox.".to_owned()),
+                "tools" => Some(
+                    "If your image is made of your machine's tools.".to_owned(),
+                ),
+                _ => None,
+            });
+        }
+        if let Some(reason) = &self.ignored {
+            remarks.push(format!("Not run by this book's tests: {reason}."));
+        } else if self.entries.iter().any(Entry::makes_a_user_namespace) {
+            remarks.push(
+                "Ubuntu 23.10 and later refuse this to a plain user, unless \
+                 the restriction of user namespaces is off: see Setting up, \
+                 Linux."
+                    .to_owned(),
+            );
+        }
+        remarks
+    }
+}
+
+impl Entry {
+    /// Whether a plain user calls unshare(1) on the host so that it makes a
+    /// user namespace.
+    fn makes_a_user_namespace(&self) -> bool {
+        let command = self.command.join(" ");
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let is_option = |word: &&str| {
+            let short = word.starts_with('-') && !word.starts_with("--");
+            let letters = |it: char| it == 'U' || it == 'r';
+            word.starts_with("--map-")
+                || *word == "--user"
+                || short && word.contains(letters)
+        };
+        let mut options =
+            words.iter().skip(1).take_while(|it| it.starts_with('-'));
+        self.prompt == "host$"
+            && words.first() == Some(&"unshare")
+            && options.any(is_option)
     }
 }
 
@@ -237,13 +294,22 @@ fn pieces_fit(pieces: &[Piece], line: &str) -> bool {
 
 /// Whether all that came back is what the book shows.
 pub fn fits(shown: &[String], lines: &[String]) -> bool {
+    fits_by(line_fits, shown, lines)
+}
+
+/// The same for other programs of the same names: `is_same` says when a line
+/// of theirs is as good as the one that is shown.
+pub fn fits_by(
+    is_same: fn(&str, &str) -> bool,
+    shown: &[String],
+    lines: &[String],
+) -> bool {
     match (shown.split_first(), lines.split_first()) {
         (None, None) => true,
-        (Some((first, others)), _) if first == "..." => {
-            (0..=lines.len()).any(|left_out| fits(others, &lines[left_out..]))
-        }
+        (Some((first, others)), _) if first == "..." => (0..=lines.len())
+            .any(|left_out| fits_by(is_same, others, &lines[left_out..])),
         (Some((shown, others)), Some((line, rest))) => {
-            line_fits(shown, line) && fits(others, rest)
+            is_same(shown, line) && fits_by(is_same, others, rest)
         }
         _ => false,
     }
@@ -332,6 +398,41 @@ mod tests {
         assert!(fits(&shown, &owned(&["a", "z"])));
         assert!(fits(&shown, &owned(&["a", "b", "c", "z"])));
         assert!(!fits(&shown, &owned(&["a", "b"])));
+    }
+
+    #[test]
+    fn what_is_not_typed_by_a_test_says_so() {
+        let html = |info, line| {
+            let fence = Fence {
+                line: 1,
+                indent: "",
+                info,
+                body: vec![line],
+                text: "",
+            };
+            Session::parse(&fence).unwrap().html()
+        };
+        let ignored =
+            html("console,ignore=asks for a password", "host$ sudo ls");
+        assert!(ignored.contains("tests: asks for a password."));
+        assert!(
+            html("console,needs=cgroup1", "host# ls").contains("version 1")
+        );
+        assert!(html("console,needs=busybox", "host# ls").contains("BusyBox"));
+        assert!(!html("console,needs=strace", "host# ls").contains("caption"));
+        for (line, refused) in [
+            ("host$ unshare --map-root-user id", true),
+            ("host$ unshare -mUr id", true),
+            ("host$ unshare --user true", true),
+            ("host$ unshare --uts hostname -r", false),
+            ("host# unshare -Ur id", false),
+        ] {
+            assert_eq!(
+                html("console", line).contains("Ubuntu"),
+                refused,
+                "{line}"
+            );
+        }
     }
 
     #[test]

@@ -15,7 +15,9 @@
 //! | `{{#scoreboard OLD NEW}}` | the rows that differ between two steps |
 //! | `{{#scoreboards}}` | all steps side by side |
 //! | `{{#scoreboards STEP…}}` | the rows in which these differ, side by side |
-//! | `{{#picture FILE "ALT" ["CAPTION"]}}` | a picture of `src/pictures` |
+//! | `{{#picture FILE "ALT" ["CAPTION"] [part=N]}}` | a picture of `src/pictures`, its Nth part coloured |
+//! | `{{#minutes FAST FULL [typed=no]}}` | how long the page takes, and where to type |
+//! | `{{#timetable}}` | the minutes of all pages, and their sum |
 //!
 //! `OLD` and `NEW` are steps (their `src/main.rs`), parts of step 6 (its
 //! examples) or files; `STEP` may be a part as well. Paths begin at the top of
@@ -36,6 +38,7 @@ mod item;
 mod listing;
 pub mod manual;
 pub mod markdown;
+mod minutes;
 mod picture;
 mod scoreboard;
 
@@ -99,6 +102,8 @@ fn show(
         "scoreboard" => scoreboard::one(directive, workspace),
         "scoreboards" => scoreboard::all(directive, workspace),
         "picture" => picture::show(directive, workspace),
+        "minutes" => minutes::head(directive),
+        "timetable" => minutes::table(directive, workspace),
         name => anyhow::bail!("there is no directive #{name}"),
     }
 }

@@ -1,16 +1,19 @@
 //! Pictures, put into the page itself, so that they take its colours.
 
-use anyhow::ensure;
+use std::cmp::Ordering;
+
+use anyhow::{Context, ensure};
 
 use crate::{Workspace, directive::Directive, html};
 
-/// `{{#picture FILE "ALT" "CAPTION"}}`. Who can't see it gets `ALT`, so that may
-/// not be empty.
+/// `{{#picture FILE "ALT" "CAPTION" part=N}}`. Who can't see it gets `ALT`, so
+/// that may not be empty. The groups of a picture that have the classes `part-1`
+/// and so on are parts: the Nth is coloured, and those after it are faint.
 pub(crate) fn show(
     directive: &Directive,
     workspace: &Workspace,
 ) -> anyhow::Result<String> {
-    directive.option("", &[])?;
+    let part = directive.option("part", &["part"])?;
     let (name, alt, caption) = match directive.count() {
         3 => {
             let [name, alt, caption] =
@@ -42,6 +45,13 @@ pub(crate) fn show(
         &format!("<svg role=\"img\" aria-label=\"{alt}\" "),
         1,
     );
+    let svg = match part {
+        Some(part) => {
+            let part = part.parse().context("part=NUMBER")?;
+            colour(&svg, part).with_context(|| name.to_owned())?
+        }
+        None => svg,
+    };
     // An empty line would end the block of HTML.
     let lines = svg.lines().filter(|line| !line.trim().is_empty());
     let lines: Vec<&str> = lines.collect();
@@ -49,4 +59,40 @@ pub(crate) fn show(
     Ok(format!(
         "<figure class=\"picture\">\n{svg}\n{caption}</figure>\n"
     ))
+}
+
+/// Says of each part whether it is the one that is spoken of, or comes later.
+fn colour(svg: &str, part: u32) -> anyhow::Result<String> {
+    let mut pieces = svg.split("class=\"part-");
+    let mut coloured = pieces.next().unwrap_or_default().to_owned();
+    let mut is_there = false;
+    for piece in pieces {
+        let (number, rest) = piece.split_once('"').context("no quote")?;
+        let number: u32 = number.parse().context("class=\"part-NUMBER\"")?;
+        is_there |= number == part;
+        let class = match number.cmp(&part) {
+            Ordering::Less => "",
+            Ordering::Equal => " here",
+            Ordering::Greater => " later",
+        };
+        coloured += &format!("class=\"part-{number}{class}\"{rest}");
+    }
+    ensure!(is_there, "there is no part {part}");
+    Ok(coloured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_part_is_coloured_and_later_ones_are_faint() {
+        let svg =
+            r#"<g class="part-1"/><g class="part-2"/><g class="part-3"/>"#;
+        assert_eq!(
+            colour(svg, 2).unwrap(),
+            r#"<g class="part-1"/><g class="part-2 here"/><g class="part-3 later"/>"#
+        );
+        assert!(colour(svg, 4).is_err());
+    }
 }

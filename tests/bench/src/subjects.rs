@@ -71,7 +71,8 @@ const ADDS: [&str; 6] = [
     "as step 2, mount namespace, pivot_root, /proc. Not: /dev, limits",
     "as step 3, memory, CPU and pids cgroup",
     "as step 4, overlay. Not: user, net, IPC, cgroup namespaces",
-    "all namespaces; overlay; cgroup; init; capabilities; seccomp; /dev; masks",
+    "all namespaces but time; overlay; cgroup; init; capabilities; seccomp; \
+     /dev; masks",
 ];
 
 /// Makes the command lines of what is ours.
