@@ -25,6 +25,7 @@ use crate::{
     host::program_name,
     probe,
     process::{self, signals},
+    sys::explain,
 };
 
 mod limits;
@@ -122,6 +123,12 @@ impl<A: Args> Program<A> {
         }
         match matches.subcommand() {
             Some(("run", matches)) => {
+                if let Some(style) = matches.get_one::<String>("explain") {
+                    explain::start(match style.as_str() {
+                        "json" => explain::Style::Json,
+                        _ => explain::Style::Text,
+                    });
+                }
                 let options = A::from_arg_matches(matches)?;
                 (self.run)(&options, &workload(matches))
             }
@@ -226,6 +233,16 @@ impl<A: Args> Program<A> {
                     .help("Working directory of the command"),
             )
             .args(as_with_docker())
+            .arg(
+                Arg::new("explain")
+                    .long("explain")
+                    .value_name("STYLE")
+                    .num_args(0..=1)
+                    .require_equals(true)
+                    .default_missing_value("text")
+                    .value_parser(["text", "json"])
+                    .help("Show each system call as it is made"),
+            )
             .arg(
                 Arg::new("help")
                     .long("help")

@@ -26,6 +26,7 @@ use nix::errno::Errno;
 mod argument;
 mod capabilities;
 mod descriptors;
+pub mod explain;
 mod files;
 mod inherited;
 pub mod memfd;
@@ -95,18 +96,27 @@ impl std::error::Error for Error {
 /// arguments that the man page has. The arguments are looked at only then.
 macro_rules! call {
     ($name:ident($($argument:expr),* $(,)?), $made:expr) => {
-        $made.map_err(|errno| {
+        $crate::sys::finish($made, || {
             let arguments: &[String] =
                 &[$($crate::sys::argument::Argument::text(&$argument)),*];
             let name = stringify!($name);
-            $crate::sys::Error::new(
-                format!("{name}({})", arguments.join(", ")),
-                errno,
-            )
+            format!("{name}({})", arguments.join(", "))
         })
     };
 }
 use call;
+
+/// The end of each function here: what has failed gets the text of its `call`;
+/// and where somebody wants to see each call, this one is shown.
+#[track_caller]
+fn finish<T>(made: nix::Result<T>, call: impl FnOnce() -> String) -> Result<T> {
+    if !explain::is_wanted() {
+        return made.map_err(|errno| Error::new(call(), errno));
+    }
+    let call = call();
+    explain::show(&call, made.as_ref().err().copied());
+    made.map_err(|errno| Error::new(call, errno))
+}
 
 /// What libc::syscall(2) returns as a long, of a call that returns an int: the
 /// number of a descriptor or of a process.

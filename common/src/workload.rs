@@ -222,6 +222,7 @@ impl Workload {
             return process::fork(|| self.call(function));
         }
         let command = self.prepare()?;
+        command.announce();
         let child = match &self.launcher {
             None => process::vfork(|| command.exec())?,
             Some(launcher) => command.launch(launcher)?,
@@ -241,6 +242,7 @@ impl Workload {
             return self.call(function);
         }
         let command = self.prepare()?;
+        command.announce();
         Err(self.cannot_run(&command.file, command.exec()))
     }
 

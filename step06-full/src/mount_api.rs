@@ -30,6 +30,7 @@ use nix::{fcntl::AT_FDCWD, mount::MsFlags};
 /// `EPERM` without CAP_SYS_ADMIN over our mount namespace; `EINVAL` for a `path`
 /// in another one, and for a single mount that others, locked by a user
 /// namespace, lie below.
+#[track_caller]
 pub fn copy(path: &Path, flags: libc::c_int) -> sys::Result<OwnedFd> {
     let clone = libc::OPEN_TREE_CLONE | flags.cast_unsigned();
     let mount = sys::open_tree(AT_FDCWD, path, clone)?;
@@ -50,6 +51,7 @@ pub fn copy(path: &Path, flags: libc::c_int) -> sys::Result<OwnedFd> {
 /// `EPERM` without CAP_SYS_ADMIN over the mount namespace; `EINVAL` when that is
 /// not the namespace of `target`, or when one side is a directory and the other
 /// is not.
+#[track_caller]
 pub fn attach(mount: impl AsFd, target: impl AsFd) -> sys::Result<()> {
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
     sys::move_mount(mount, "", target, "", flags)
@@ -65,6 +67,7 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> sys::Result<()> {
 /// # Errors
 /// `EPERM` without CAP_SYS_ADMIN over the mount namespace; `EINVAL` when `mount`
 /// is not the root of a mount.
+#[track_caller]
 pub fn add_attributes(
     mount: impl AsFd,
     flags: libc::c_int,
@@ -75,6 +78,7 @@ pub fn add_attributes(
 
 /// The same for the mount at `path`, which must not have been looked up in an
 /// image: a symbolic link is followed.
+#[track_caller]
 pub fn add_attributes_at(
     path: impl AsRef<Path>,
     flags: libc::c_int,
@@ -103,6 +107,7 @@ fn adding(attr_set: u64) -> mount_attr {
 /// when `mount` is attached or has such a mapping already; `EPERM` without
 /// CAP_SYS_ADMIN in the user namespace that the *file system* belongs to: in
 /// practice, for all but real root.
+#[track_caller]
 pub fn map_ids(mount: impl AsFd, userns: impl AsFd) -> sys::Result<()> {
     let attr = mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
@@ -113,6 +118,7 @@ pub fn map_ids(mount: impl AsFd, userns: impl AsFd) -> sys::Result<()> {
 }
 
 /// Changes the mount that is open as `mount`.
+#[track_caller]
 fn set(
     mount: impl AsFd,
     flags: libc::c_int,
@@ -128,6 +134,7 @@ fn set(
 /// # Errors
 /// `ENOENT` when one of the two does not exist; `ENOTDIR` when only one of them
 /// is a directory.
+#[track_caller]
 pub(crate) fn bind(
     source: impl AsRef<Path>,
     target: impl AsRef<Path>,

@@ -9,6 +9,7 @@ mod cache;
 mod cgroups;
 mod doctor;
 mod doors;
+mod explain;
 mod full;
 mod hints;
 mod house;
@@ -27,6 +28,7 @@ mod uts;
 /// All tests, in the order of the book.
 const SUITE: &[&[Test]] = &[
     uts::TESTS,
+    explain::TESTS,
     pid::TESTS,
     mount::TESTS,
     cgroups::TESTS,

@@ -33,6 +33,7 @@ pub fn file_type(status: &FileStat) -> SFlag {
 
 /// Writes `text` to a file below `/proc` or `/sys`, which must exist, in one
 /// write(2): the kernel takes each for the whole.
+#[track_caller]
 pub fn write_kernel_file(
     path: impl AsRef<Path>,
     text: &str,
@@ -47,6 +48,7 @@ pub fn write_kernel_file(
 ///
 /// # Errors
 /// That of open(2) or read(2).
+#[track_caller]
 pub fn read_kernel_file(path: impl AsRef<Path>) -> sys::Result<Vec<u8>> {
     let file = File::from(sys::open(path, OFlag::O_RDONLY, 0)?);
     let mut bytes = Vec::with_capacity(16 * 1024);

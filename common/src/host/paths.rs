@@ -53,6 +53,7 @@ pub fn way_to(path: &Path) -> anyhow::Result<PathBuf> {
 
 /// Opens the directory `dir`, only to name it by the descriptor: O_PATH needs
 /// no permission on the directory itself. See open(2).
+#[track_caller]
 pub fn open_directory(dir: &Path) -> anyhow::Result<OwnedFd> {
     Ok(sys::open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?)
 }

@@ -4,8 +4,9 @@ use libc::c_int;
 use nix::errno::Errno;
 
 use super::{
-    Error, Result,
+    Result,
     argument::{Argument, Bits, Names},
+    finish,
 };
 
 macro_rules! capabilities {
@@ -47,6 +48,7 @@ pub struct Capabilities {
 
 /// See capset(2), for this thread. The ambient set loses what is no longer both
 /// permitted and inheritable.
+#[track_caller]
 pub fn capset(data: &Capabilities) -> Result<()> {
     /// `struct __user_cap_header_struct`.
     #[repr(C)]
@@ -66,14 +68,13 @@ pub fn capset(data: &Capabilities) -> Result<()> {
     let set = Errno::result(unsafe {
         libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr())
     });
-    set.map(drop).map_err(|errno| {
+    finish(set.map(drop), || {
         let [effective, permitted, inheritable] =
             sets.map(|set| Bits(set, NAMES).text());
-        let call = format!(
+        format!(
             "capset({{version=_LINUX_CAPABILITY_VERSION_3, pid=0}}, \
              {{effective={effective}, permitted={permitted}, \
              inheritable={inheritable}}})"
-        );
-        Error::new(call, errno)
+        )
     })
 }

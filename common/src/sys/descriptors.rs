@@ -15,13 +15,14 @@ use nix::{
 };
 
 use super::{
-    Error, Result,
+    Result,
     argument::{Argument, Bits, Names, Word},
-    call, errno_of,
+    call, errno_of, finish,
 };
 
 /// Standard input, output and error, in this order. To whom they lead somebody
 /// else has decided.
+#[track_caller]
 pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
     [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO].map(
         // SAFETY: nothing in this program closes these three, and where they
@@ -36,6 +37,7 @@ pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
 ///
 /// # Errors
 /// `EINVAL` without that flag.
+#[track_caller]
 pub fn close_range(first: u32, last: u32, flags: u32) -> Result<()> {
     let marked = match flags & libc::CLOSE_RANGE_CLOEXEC {
         0 => Err(Errno::EINVAL),
@@ -58,6 +60,7 @@ const CLOSE_RANGE_FLAGS: Names =
 ///
 /// # Errors
 /// `EWOULDBLOCK` with `LOCK_NB`, when somebody else has the lock.
+#[track_caller]
 pub fn flock(fd: impl AsFd, operation: c_int) -> Result<()> {
     let fd = fd.as_fd();
     // SAFETY: the descriptor is borrowed, so open, and the call has no other
@@ -76,11 +79,13 @@ const LOCK_OPERATIONS: Names = &[
 
 /// See fcntl(2), `F_DUPFD_CLOEXEC`: one more descriptor, which is closed at
 /// exec, for what `fd` is open on. It is none of the standard streams.
+#[track_caller]
 pub fn dup(fd: impl AsFd) -> Result<OwnedFd> {
     fcntl_dupfd_cloexec(fd, libc::STDERR_FILENO + 1)
 }
 
 /// See fcntl(2), `F_DUPFD_CLOEXEC`: the same, with no lower number than `least`.
+#[track_caller]
 pub fn fcntl_dupfd_cloexec(fd: impl AsFd, least: RawFd) -> Result<OwnedFd> {
     let fd = fd.as_fd();
     let new = fcntl::fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(least));
@@ -93,6 +98,7 @@ pub fn fcntl_dupfd_cloexec(fd: impl AsFd, least: RawFd) -> Result<OwnedFd> {
 ///
 /// # Safety
 /// Nobody in this program relies on what `newfd` was open on, if it was.
+#[track_caller]
 pub unsafe fn dup2(oldfd: impl AsFd, newfd: RawFd) -> Result<()> {
     let oldfd = oldfd.as_fd();
     // SAFETY: by the caller's promise.
@@ -102,18 +108,21 @@ pub unsafe fn dup2(oldfd: impl AsFd, newfd: RawFd) -> Result<()> {
 
 /// See close(2), for another process than the one that has opened it: its copy
 /// of an [`OwnedFd`] that is never dropped there.
+#[track_caller]
 pub fn close(fd: RawFd) -> Result<()> {
     call!(close(fd), unistd::close(fd))
 }
 
 /// See pipe(2): the end to read from, and the end to write to. Both are closed
 /// at exec.
+#[track_caller]
 pub fn pipe2() -> Result<(OwnedFd, OwnedFd)> {
     let made = unistd::pipe2(OFlag::O_CLOEXEC);
     call!(pipe2(Word("…".into()), Word("O_CLOEXEC".into())), made)
 }
 
 /// See read(2).
+#[track_caller]
 pub fn read(fd: impl AsFd, buf: &mut [u8]) -> Result<usize> {
     let fd = fd.as_fd();
     let size = buf.len();
@@ -121,6 +130,7 @@ pub fn read(fd: impl AsFd, buf: &mut [u8]) -> Result<usize> {
 }
 
 /// See read(2), which is called until there is no more.
+#[track_caller]
 pub fn read_to_end(
     mut file: impl Read + AsFd,
     bytes: &mut Vec<u8>,
@@ -130,6 +140,7 @@ pub fn read_to_end(
 }
 
 /// See poll(2). `timeout` is in milliseconds, without end if negative.
+#[track_caller]
 pub fn poll(fds: &mut [PollFd], timeout: PollTimeout) -> Result<c_int> {
     let polled = poll::poll(fds, timeout);
     let (number, milliseconds) = (fds.len(), i32::from(timeout));
@@ -148,15 +159,16 @@ fn texts(fds: &[PollFd]) -> String {
 const POLL_EVENTS: Names = &[("POLLIN", libc::POLLIN as u64)];
 
 /// See fcntl(2), `F_GETFL`: how the file was opened.
+#[track_caller]
 pub fn fcntl_getfl(fd: impl AsFd) -> Result<OFlag> {
     let fd = fd.as_fd();
-    let flags = fcntl::fcntl(fd, FcntlArg::F_GETFL).map_err(|errno| {
-        Error::new(format!("fcntl({}, F_GETFL)", fd.text()), errno)
-    })?;
+    let flags = fcntl::fcntl(fd, FcntlArg::F_GETFL);
+    let flags = call!(fcntl(fd, Word("F_GETFL".into())), flags)?;
     Ok(OFlag::from_bits_retain(flags))
 }
 
 /// See fcntl(2), `F_SETFL`. Who else has the open file has it so as well.
+#[track_caller]
 pub fn fcntl_setfl(fd: impl AsFd, flags: OFlag) -> Result<()> {
     let fd = fd.as_fd();
     let set = fcntl::fcntl(fd, FcntlArg::F_SETFL(flags)).map(drop);
@@ -164,6 +176,7 @@ pub fn fcntl_setfl(fd: impl AsFd, flags: OFlag) -> Result<()> {
 }
 
 /// See fcntl(2), `F_SETOWN`: who gets the SIGIO of `fd`.
+#[track_caller]
 pub fn fcntl_setown(fd: impl AsFd, pid: Pid) -> Result<()> {
     let fd = fd.as_fd();
     // SAFETY: F_SETOWN takes an int.
@@ -174,16 +187,18 @@ pub fn fcntl_setown(fd: impl AsFd, pid: Pid) -> Result<()> {
 }
 
 /// See fcntl(2), `F_ADD_SEALS`: for a file of memfd_create(2) only.
+#[track_caller]
 pub fn fcntl_add_seals(fd: impl AsFd, seals: SealFlag) -> Result<()> {
     let fd = fd.as_fd();
     let sealed = fcntl::fcntl(fd, FcntlArg::F_ADD_SEALS(seals));
-    sealed.map(drop).map_err(|errno| {
+    finish(sealed.map(drop), || {
         let (fd, seals) = (fd.text(), seals.text());
-        Error::new(format!("fcntl({fd}, F_ADD_SEALS, {seals})"), errno)
+        format!("fcntl({fd}, F_ADD_SEALS, {seals})")
     })
 }
 
 /// See fstatfs(2).
+#[track_caller]
 pub fn fstatfs(fd: impl AsFd) -> Result<Statfs> {
     let fd = fd.as_fd();
     call!(fstatfs(fd), statfs::fstatfs(fd))

@@ -25,10 +25,11 @@ use nix::{
 use super::{
     Error, Result,
     argument::{Argument, SHOWN, Word, quote},
-    call, errno_of,
+    call, errno_of, finish,
 };
 
 /// See open(2). `mode` counts only for a file that is made.
+#[track_caller]
 pub fn open(
     path: impl AsRef<Path>,
     flags: OFlag,
@@ -45,6 +46,7 @@ pub fn open(
 
 /// The error of open(2) for who opens a path in steps, and fails as that call
 /// would have.
+#[track_caller]
 pub fn open_error(path: impl AsRef<Path>, flags: OFlag, errno: Errno) -> Error {
     let (path, flags) = (path.as_ref(), flags | OFlag::O_CLOEXEC);
     let failed: Result<()> = call!(open(path, flags), Err(errno));
@@ -52,6 +54,7 @@ pub fn open_error(path: impl AsRef<Path>, flags: OFlag, errno: Errno) -> Error {
 }
 
 /// See openat(2). `mode` counts only for a file that is made.
+#[track_caller]
 pub fn openat(
     dirfd: impl AsFd,
     path: impl AsRef<Path>,
@@ -69,6 +72,7 @@ pub fn openat(
 }
 
 /// See openat2(2), since Linux 5.6.
+#[track_caller]
 pub fn openat2(
     dirfd: impl AsFd,
     path: impl AsRef<Path>,
@@ -78,12 +82,12 @@ pub fn openat2(
     let (dirfd, path) = (dirfd.as_fd(), path.as_ref());
     let flags = flags | OFlag::O_CLOEXEC;
     let how = OpenHow::new().flags(flags).resolve(resolve);
-    fcntl::openat2(dirfd, path, how).map_err(|errno| {
+    finish(fcntl::openat2(dirfd, path, how), || {
         let (dirfd, path) = (dirfd.text(), path.text());
         let (flags, resolve) = (flags.text(), resolve.text());
         let how = format!("{{flags={flags}, resolve={resolve}}}");
         let size = size_of::<libc::open_how>();
-        Error::new(format!("openat2({dirfd}, {path}, {how}, {size})"), errno)
+        format!("openat2({dirfd}, {path}, {how}, {size})")
     })
 }
 
@@ -92,12 +96,13 @@ pub fn openat2(
 /// # Errors
 /// Those of the call. A file that takes only a part is asked once more for the
 /// rest, and then says why (`ENOSPC`, `EFBIG`).
+#[track_caller]
 pub fn write(fd: impl AsFd, text: impl AsRef<[u8]>) -> Result<()> {
     let (fd, text) = (fd.as_fd(), text.as_ref());
-    let written = unistd::write(fd, text).map_err(|errno| {
+    let written = finish(unistd::write(fd, text), || {
         let (fd, length) = (fd.text(), text.len());
         let text = quote(text, SHOWN);
-        Error::new(format!("write({fd}, {text}, {length})"), errno)
+        format!("write({fd}, {text}, {length})")
     })?;
     match &text[written..] {
         [] => Ok(()),
@@ -111,35 +116,41 @@ pub fn write(fd: impl AsFd, text: impl AsRef<[u8]>) -> Result<()> {
 }
 
 /// See access(2).
+#[track_caller]
 pub fn access(path: impl AsRef<Path>, mode: AccessFlags) -> Result<()> {
     let path = path.as_ref();
     call!(access(path, mode), unistd::access(path, mode))
 }
 
 /// See chdir(2).
+#[track_caller]
 pub fn chdir(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     call!(chdir(path), unistd::chdir(path))
 }
 
 /// See fchdir(2).
+#[track_caller]
 pub fn fchdir(fd: impl AsFd) -> Result<()> {
     let fd = fd.as_fd();
     call!(fchdir(fd), unistd::fchdir(fd))
 }
 
 /// See getcwd(2).
+#[track_caller]
 pub fn getcwd() -> Result<PathBuf> {
     call!(getcwd(), unistd::getcwd())
 }
 
 /// See fchmod(2).
+#[track_caller]
 pub fn fchmod(fd: impl AsFd, mode: u32) -> Result<()> {
     let (fd, mode) = (fd.as_fd(), Mode::from_bits_truncate(mode));
     call!(fchmod(fd, mode), stat::fchmod(fd, mode))
 }
 
 /// See chmod(2). A symbolic link at the end of `path` is followed.
+#[track_caller]
 pub fn chmod(path: impl AsRef<Path>, mode: u32) -> Result<()> {
     let (path, bits) = (path.as_ref(), Mode::from_bits_truncate(mode));
     let set = fs::set_permissions(path, fs::Permissions::from_mode(mode));
@@ -147,6 +158,7 @@ pub fn chmod(path: impl AsRef<Path>, mode: u32) -> Result<()> {
 }
 
 /// See chown(2). `None` leaves the owner, or the group, as it is.
+#[track_caller]
 pub fn chown(
     path: impl AsRef<Path>,
     owner: Option<Uid>,
@@ -160,6 +172,7 @@ pub fn chown(
 }
 
 /// See fchown(2). `None` leaves the owner, or the group, as it is.
+#[track_caller]
 pub fn fchown(
     fd: impl AsFd,
     owner: Option<Uid>,
@@ -177,24 +190,28 @@ fn or_minus_1(id: Option<impl ToString>) -> Word {
 }
 
 /// See fstat(2).
+#[track_caller]
 pub fn fstat(fd: impl AsFd) -> Result<FileStat> {
     let fd = fd.as_fd();
     call!(fstat(fd), stat::fstat(fd))
 }
 
 /// See stat(2): of what a symbolic link leads to.
+#[track_caller]
 pub fn stat(path: impl AsRef<Path>) -> Result<FileStat> {
     let path = path.as_ref();
     call!(stat(path), stat::stat(path))
 }
 
 /// See lstat(2): of a symbolic link itself.
+#[track_caller]
 pub fn lstat(path: impl AsRef<Path>) -> Result<FileStat> {
     let path = path.as_ref();
     call!(lstat(path), stat::lstat(path))
 }
 
 /// See fstatat(2).
+#[track_caller]
 pub fn fstatat(
     dirfd: impl AsFd,
     path: impl AsRef<Path>,
@@ -208,18 +225,21 @@ pub fn fstatat(
 }
 
 /// See statfs(2).
+#[track_caller]
 pub fn statfs(path: impl AsRef<Path>) -> Result<Statfs> {
     let path = path.as_ref();
     call!(statfs(path), statfs::statfs(path))
 }
 
 /// See mkdir(2).
+#[track_caller]
 pub fn mkdir(path: impl AsRef<Path>, mode: u32) -> Result<()> {
     let (path, mode) = (path.as_ref(), Mode::from_bits_truncate(mode));
     call!(mkdir(path, mode), unistd::mkdir(path, mode))
 }
 
 /// See mkdirat(2).
+#[track_caller]
 pub fn mkdirat(
     dirfd: impl AsFd,
     path: impl AsRef<Path>,
@@ -232,11 +252,13 @@ pub fn mkdirat(
 
 /// See mknod(2), for an empty regular file: an ordinary process may make no
 /// other that would matter here.
+#[track_caller]
 pub fn mknod(path: impl AsRef<Path>, mode: u32) -> Result<()> {
     mknodat(fcntl::AT_FDCWD, path, mode)
 }
 
 /// See mknodat(2), for an empty regular file.
+#[track_caller]
 pub fn mknodat(
     dirfd: impl AsFd,
     path: impl AsRef<Path>,
@@ -255,6 +277,7 @@ pub fn mknodat(
 }
 
 /// See symlink(2).
+#[track_caller]
 pub fn symlink(
     target: impl AsRef<Path>,
     linkpath: impl AsRef<Path>,
@@ -267,6 +290,7 @@ pub fn symlink(
 }
 
 /// See link(2). A symbolic link at the end of `oldpath` is not followed.
+#[track_caller]
 pub fn link(
     oldpath: impl AsRef<Path>,
     newpath: impl AsRef<Path>,
@@ -277,6 +301,7 @@ pub fn link(
 }
 
 /// See mkdtemp(3): a new directory, and its name.
+#[track_caller]
 pub fn mkdtemp(template: impl AsRef<Path>) -> Result<PathBuf> {
     let template = template.as_ref();
     call!(mkdtemp(template), unistd::mkdtemp(template))
@@ -284,6 +309,7 @@ pub fn mkdtemp(template: impl AsRef<Path>) -> Result<PathBuf> {
 
 /// See opendir(3) and readdir(3): the names of all that is in the directory
 /// `name`, but for itself and the one above. It is closed again.
+#[track_caller]
 pub fn readdir(name: impl AsRef<Path>) -> Result<Vec<OsString>> {
     let name = name.as_ref();
     let opened = call!(opendir(name), fs::read_dir(name).map_err(errno_of))?;
@@ -294,12 +320,14 @@ pub fn readdir(name: impl AsRef<Path>) -> Result<Vec<OsString>> {
 }
 
 /// See readlink(2).
+#[track_caller]
 pub fn readlink(path: impl AsRef<Path>) -> Result<OsString> {
     let path = path.as_ref();
     call!(readlink(path), fcntl::readlink(path))
 }
 
 /// See readlinkat(2).
+#[track_caller]
 pub fn readlinkat(
     dirfd: impl AsFd,
     path: impl AsRef<Path>,
@@ -309,6 +337,7 @@ pub fn readlinkat(
 }
 
 /// See rmdir(2).
+#[track_caller]
 pub fn rmdir(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let removed = path.with_nix_path(|path| {
@@ -320,12 +349,14 @@ pub fn rmdir(path: impl AsRef<Path>) -> Result<()> {
 }
 
 /// See unlink(2).
+#[track_caller]
 pub fn unlink(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     call!(unlink(path), unistd::unlink(path))
 }
 
 /// See unlinkat(2).
+#[track_caller]
 pub fn unlinkat(
     dirfd: impl AsFd,
     path: impl AsRef<Path>,
@@ -339,6 +370,7 @@ pub fn unlinkat(
 }
 
 /// See rename(2).
+#[track_caller]
 pub fn rename(
     oldpath: impl AsRef<Path>,
     newpath: impl AsRef<Path>,
@@ -353,6 +385,7 @@ pub fn rename(
 
 /// See fchmodat(2). Not to follow a symbolic link needs Linux 6.6, or a `/proc`
 /// that is in its place.
+#[track_caller]
 pub fn fchmodat(
     dirfd: impl AsFd,
     path: impl AsRef<Path>,

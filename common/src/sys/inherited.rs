@@ -14,21 +14,23 @@ use nix::{
     unistd::{self, Gid, Uid},
 };
 
-use super::{Error, Result, argument::Argument, call, signals::name};
+use super::{Result, argument::Argument, call, finish, signals::name};
 
 /// See setgroups(2). `EPERM`, whoever asks, where `/proc/self/setgroups` says
 /// `deny`: see user_namespaces(7).
+#[track_caller]
 pub fn setgroups(list: &[Gid]) -> Result<()> {
-    unistd::setgroups(list).map_err(|errno| {
+    finish(unistd::setgroups(list), || {
         let size = list.len();
         let list: Vec<String> = list.iter().map(Argument::text).collect();
         let list = list.join(", ");
-        Error::new(format!("setgroups({size}, [{list}])"), errno)
+        format!("setgroups({size}, [{list}])")
     })
 }
 
 /// See setresuid(2). Of the calling thread's ids the C library makes those of
 /// all threads.
+#[track_caller]
 pub fn setresuid(ruid: Uid, euid: Uid, suid: Uid) -> Result<()> {
     call!(
         setresuid(ruid, euid, suid),
@@ -37,6 +39,7 @@ pub fn setresuid(ruid: Uid, euid: Uid, suid: Uid) -> Result<()> {
 }
 
 /// See setresgid(2).
+#[track_caller]
 pub fn setresgid(rgid: Gid, egid: Gid, sgid: Gid) -> Result<()> {
     call!(
         setresgid(rgid, egid, sgid),
@@ -46,16 +49,18 @@ pub fn setresgid(rgid: Gid, egid: Gid, sgid: Gid) -> Result<()> {
 
 /// See getrlimit(2): the soft limit, which holds, and the hard one, up to which
 /// it can be raised.
+#[track_caller]
 pub fn getrlimit(resource: Resource) -> Result<(u64, u64)> {
     call!(getrlimit(resource), resource::getrlimit(resource))
 }
 
 /// See setrlimit(2). A hard limit that is lowered stays so.
+#[track_caller]
 pub fn setrlimit(resource: Resource, soft: u64, hard: u64) -> Result<()> {
-    resource::setrlimit(resource, soft, hard).map_err(|errno| {
+    finish(resource::setrlimit(resource, soft, hard), || {
         let resource = resource.text();
         let limits = format!("{{rlim_cur={soft}, rlim_max={hard}}}");
-        Error::new(format!("setrlimit({resource}, {limits})"), errno)
+        format!("setrlimit({resource}, {limits})")
     })
 }
 
@@ -66,11 +71,13 @@ impl Argument for Resource {
 }
 
 /// See umask(2), which can't fail.
+#[track_caller]
 pub fn umask(mask: u32) {
     stat::umask(Mode::from_bits_truncate(mask));
 }
 
 /// See personality(2).
+#[track_caller]
 pub fn personality(persona: Persona) -> Result<()> {
     let set = personality::set(persona).map(drop);
     call!(personality(persona), set)
@@ -92,6 +99,7 @@ impl Argument for Persona {
 ///
 /// # Errors
 /// `EINVAL` for SIGKILL and SIGSTOP, and for a number that is none.
+#[track_caller]
 pub fn rt_sigaction_default(signal: c_int) -> Result<()> {
     // The kernel's struct sigaction: SIG_DFL is 0.
     let default = [0_u64; 4];
@@ -107,10 +115,9 @@ pub fn rt_sigaction_default(signal: c_int) -> Result<()> {
             size,
         )
     });
-    set.map(drop).map_err(|errno| {
+    finish(set.map(drop), || {
         let (name, action) = (name(signal), "{sa_handler=SIG_DFL}");
-        let call = format!("rt_sigaction({name}, {action}, NULL, {size})");
-        Error::new(call, errno)
+        format!("rt_sigaction({name}, {action}, NULL, {size})")
     })
 }
 
@@ -119,6 +126,7 @@ pub fn rt_sigaction_default(signal: c_int) -> Result<()> {
 ///
 /// # Errors
 /// `ENOSYS` where the kernel was built without keys.
+#[track_caller]
 pub fn keyctl_join_session_keyring() -> Result<()> {
     let option = libc::KEYCTL_JOIN_SESSION_KEYRING;
     // SAFETY: a null pointer for the name asks for a keyring without one; the
@@ -127,5 +135,5 @@ pub fn keyctl_join_session_keyring() -> Result<()> {
         libc::syscall(libc::SYS_keyctl, option, ptr::null::<c_char>())
     });
     let call = "keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)";
-    joined.map(drop).map_err(|errno| Error::new(call, errno))
+    finish(joined.map(drop), || call.into())
 }

@@ -18,6 +18,7 @@ use super::{
 ///
 /// # Errors
 /// `EACCES` where `vm.memfd_noexec` is 2.
+#[track_caller]
 pub fn executable(name: &CStr) -> anyhow::Result<OwnedFd> {
     let flags = MFdFlags::MFD_ALLOW_SEALING;
     let executable = MFdFlags::from_bits_retain(libc::MFD_EXEC);

@@ -13,6 +13,7 @@ use super::{
 
 /// See mmap(2): new memory that is no file's, where the kernel finds place for
 /// it. `prot` and `flags` are `libc::PROT_…` and `libc::MAP_…`.
+#[track_caller]
 pub fn mmap_anonymous(
     length: usize,
     prot: c_int,
@@ -37,6 +38,7 @@ pub fn mmap_anonymous(
 /// # Safety
 /// Nobody relies on it that the memory from `addr` on can be used in another way
 /// than `prot` says.
+#[track_caller]
 pub unsafe fn mprotect(
     addr: *mut c_void,
     size: usize,
@@ -50,7 +52,7 @@ pub unsafe fn mprotect(
 
 impl Argument for *mut c_void {
     fn text(&self) -> String {
-        format!("{self:p}")
+        format!("{:p}", *self)
     }
 }
 
@@ -68,6 +70,7 @@ const MAPS: Names = &[
 
 /// See shmget(2): a new segment of shared memory, `IPC_PRIVATE`. `mode` are its
 /// permissions.
+#[track_caller]
 pub fn shmget_private(size: usize, mode: c_int) -> Result<c_int> {
     let (key, flags): (key_t, _) = (libc::IPC_PRIVATE, libc::IPC_CREAT | mode);
     // SAFETY: the call takes numbers only.
@@ -83,6 +86,7 @@ pub fn shmget_private(size: usize, mode: c_int) -> Result<c_int> {
 }
 
 /// See shmat(2): attaches the segment where the kernel finds place for it.
+#[track_caller]
 pub fn shmat(shmid: c_int) -> Result<*mut c_void> {
     // SAFETY: a null address lets the kernel choose, so that nothing is covered.
     let memory = unsafe { libc::shmat(shmid, ptr::null(), 0) };
@@ -95,6 +99,7 @@ pub fn shmat(shmid: c_int) -> Result<*mut c_void> {
 
 /// See shmctl(2), `IPC_RMID`: the segment goes with the last process that has it
 /// attached. Until then its number can be used, in Linux.
+#[track_caller]
 pub fn shmctl_rmid(shmid: c_int) -> Result<()> {
     // SAFETY: IPC_RMID takes no buffer.
     let removed =

@@ -20,6 +20,7 @@ use super::{
 };
 
 /// See mount(2).
+#[track_caller]
 pub fn mount(
     source: impl OrNull,
     target: impl AsRef<Path>,
@@ -36,12 +37,14 @@ pub fn mount(
 }
 
 /// See umount2(2).
+#[track_caller]
 pub fn umount2(target: impl AsRef<Path>, flags: MntFlags) -> Result<()> {
     let target = target.as_ref();
     call!(umount2(target, flags), nix::mount::umount2(target, flags))
 }
 
 /// See pivot_root(2).
+#[track_caller]
 pub fn pivot_root(
     new_root: impl AsRef<Path>,
     put_old: impl AsRef<Path>,
@@ -55,6 +58,7 @@ pub fn pivot_root(
 
 /// See open_tree(2), since Linux 5.2. `flags` are `libc::OPEN_TREE_…` and
 /// `libc::AT_…`; the descriptor is closed at exec.
+#[track_caller]
 pub fn open_tree(
     dirfd: impl AsFd,
     path: impl AsRef<Path>,
@@ -88,6 +92,7 @@ const OPEN_TREE_FLAGS: Names = &[
 ];
 
 /// See move_mount(2), since Linux 5.2. `flags` are `libc::MOVE_MOUNT_…`.
+#[track_caller]
 pub fn move_mount(
     from_dirfd: impl AsFd,
     from_path: impl AsRef<Path>,
@@ -133,6 +138,7 @@ const MOVE_MOUNT_FLAGS: Names = &[
 
 /// See mount_setattr(2), since Linux 5.12. `flags` are `libc::AT_…`; `attr`
 /// says which attributes are set and which are taken away.
+#[track_caller]
 pub fn mount_setattr(
     dirfd: impl AsFd,
     path: impl AsRef<Path>,

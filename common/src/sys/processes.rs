@@ -19,10 +19,11 @@ use nix::{
 use super::{
     Error, Result,
     argument::{Argument, Bits, Names, Word},
-    call, int,
+    call, finish, int,
 };
 
 /// See sethostname(2).
+#[track_caller]
 pub fn sethostname(name: impl AsRef<OsStr>) -> Result<()> {
     let name = name.as_ref();
     let length = name.len();
@@ -30,26 +31,31 @@ pub fn sethostname(name: impl AsRef<OsStr>) -> Result<()> {
 }
 
 /// See gethostname(2).
+#[track_caller]
 pub fn gethostname() -> Result<OsString> {
     call!(gethostname(), unistd::gethostname())
 }
 
 /// See getpgid(2).
+#[track_caller]
 pub fn getpgid(pid: Pid) -> Result<Pid> {
     call!(getpgid(pid), unistd::getpgid(Some(pid)))
 }
 
 /// See setpgid(2).
+#[track_caller]
 pub fn setpgid(pid: Pid, pgid: Pid) -> Result<()> {
     call!(setpgid(pid, pgid), unistd::setpgid(pid, pgid))
 }
 
 /// See setsid(2).
+#[track_caller]
 pub fn setsid() -> Result<Pid> {
     call!(setsid(), unistd::setsid())
 }
 
 /// See unshare(2).
+#[track_caller]
 pub fn unshare(flags: CloneFlags) -> Result<()> {
     call!(unshare(flags), sched::unshare(flags))
 }
@@ -65,6 +71,7 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// # Safety
 /// The caller has one thread: the others would be missing in the copy of our
 /// memory, perhaps with a lock in hand. `flags` must not have `CLONE_VM`.
+#[track_caller]
 pub unsafe fn clone3(
     flags: CloneFlags,
     cgroup: Option<BorrowedFd>,
@@ -84,14 +91,19 @@ pub unsafe fn clone3(
     let process = unsafe {
         libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args))
     };
-    twice(process).map_err(|errno| {
+    let process = twice(process);
+    // It has made no call: it was made by one.
+    if let Ok(ForkResult::Child) = process {
+        return Ok(ForkResult::Child);
+    }
+    finish(process, || {
         let mut text = format!("flags={}", flags.text());
         if let Some(cgroup) = cgroup {
             let cgroup = cgroup.text();
             text += &format!("|CLONE_INTO_CGROUP, cgroup={cgroup}");
         }
         let size = size_of_val(&args);
-        Error::new(format!("clone3({{{text}}}, {size})"), errno)
+        format!("clone3({{{text}}}, {size})")
     })
 }
 
@@ -99,6 +111,7 @@ pub unsafe fn clone3(
 ///
 /// # Safety
 /// As for [`clone3`].
+#[track_caller]
 pub unsafe fn clone(flags: CloneFlags) -> Result<ForkResult> {
     // The kernel reads longs, and a plain 0 would be passed as an int.
     let bits = libc::c_long::from(flags.bits() | libc::SIGCHLD);
@@ -127,6 +140,7 @@ fn twice(result: libc::c_long) -> nix::Result<ForkResult> {
 ///
 /// # Safety
 /// As for [`clone3`].
+#[track_caller]
 pub unsafe fn fork() -> Result<ForkResult> {
     // SAFETY: by the caller's promise.
     let process = unsafe { unistd::fork() };
@@ -134,6 +148,7 @@ pub unsafe fn fork() -> Result<ForkResult> {
 }
 
 /// See execveat(2): returns only if it fails.
+#[track_caller]
 pub fn execveat(
     dirfd: impl AsFd,
     path: &CStr,
@@ -161,6 +176,7 @@ fn list(strings: &[CString]) -> String {
 }
 
 /// See clock_gettime(2).
+#[track_caller]
 pub fn clock_gettime(clock: ClockId) -> Result<TimeSpec> {
     call!(
         clock_gettime(Word(clock_name(clock).into())),
@@ -182,6 +198,7 @@ fn clock_name(clock: ClockId) -> &'static str {
 ///
 /// nix has the same, but refuses the signals of real time, for which it has no
 /// names, when the zombie is gone already.
+#[track_caller]
 pub fn wait4(pid: Pid, options: c_int) -> Result<(Pid, c_int)> {
     let mut status = 0;
     // SAFETY: the call fills an integer, and takes no other pointer.

@@ -12,9 +12,9 @@ use nix::{
 };
 
 use super::{
-    Error, Result,
+    Result,
     argument::{Argument, Bits, Word},
-    call, int,
+    call, finish, int,
 };
 
 /// A request to [`prctl`] that takes one number, and no pointer.
@@ -48,6 +48,7 @@ impl Argument for NumberOption {
 }
 
 /// See prctl(2), for the requests that take one number.
+#[track_caller]
 pub fn prctl(option: NumberOption, arg2: u32) -> Result<()> {
     // The kernel reads longs, and wants those that are not used to be 0.
     let (number, unused): (c_ulong, c_ulong) = (arg2.into(), 0);
@@ -61,6 +62,7 @@ pub fn prctl(option: NumberOption, arg2: u32) -> Result<()> {
 
 /// See prctl(2), `PR_SET_PDEATHSIG`: the signal for this process when its parent
 /// dies.
+#[track_caller]
 pub fn prctl_set_pdeathsig(sig: Signal) -> Result<()> {
     call!(
         prctl(Word("PR_SET_PDEATHSIG".into()), sig),
@@ -69,6 +71,7 @@ pub fn prctl_set_pdeathsig(sig: Signal) -> Result<()> {
 }
 
 /// See prctl(2), `PR_GET_NO_NEW_PRIVS`.
+#[track_caller]
 pub fn prctl_get_no_new_privs() -> Result<bool> {
     call!(
         prctl(Word("PR_GET_NO_NEW_PRIVS".into()), 0, 0, 0, 0),
@@ -82,6 +85,7 @@ fn hexadecimal(set: u64) -> String {
 
 /// See seccomp(2), `SECCOMP_SET_MODE_FILTER`. The kernel checks the program, and
 /// refuses one that could run off its end.
+#[track_caller]
 pub fn seccomp_set_mode_filter(filter: &[sock_filter]) -> Result<()> {
     let length = filter.len();
     let installed = u16::try_from(length).map_err(|_| Errno::EINVAL);
@@ -99,10 +103,9 @@ pub fn seccomp_set_mode_filter(filter: &[sock_filter]) -> Result<()> {
             )
         })
     });
-    installed.map(drop).map_err(|errno| {
+    finish(installed.map(drop), || {
         let program = format!("{{len={length}, filter=...}}");
-        let call = format!("seccomp(SECCOMP_SET_MODE_FILTER, 0, {program})");
-        Error::new(call, errno)
+        format!("seccomp(SECCOMP_SET_MODE_FILTER, 0, {program})")
     })
 }
 
@@ -132,6 +135,7 @@ impl Argument for landlock_ruleset_attr {
 }
 
 /// See landlock_create_ruleset(2), since Linux 5.13.
+#[track_caller]
 pub fn landlock_create_ruleset(
     attr: &landlock_ruleset_attr,
 ) -> Result<OwnedFd> {
@@ -155,6 +159,7 @@ pub fn landlock_create_ruleset(
 /// # Errors
 /// `ENOSYS` where the kernel was built without Landlock, `EOPNOTSUPP` where it
 /// was started without it.
+#[track_caller]
 pub fn landlock_version() -> Result<c_long> {
     let (attr, size) = (ptr::null::<landlock_ruleset_attr>(), 0_usize);
     let flags = 1; // LANDLOCK_CREATE_RULESET_VERSION
@@ -162,10 +167,9 @@ pub fn landlock_version() -> Result<c_long> {
     let version = Errno::result(unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, attr, size, flags)
     });
-    version.map_err(|errno| {
+    finish(version, || {
         let flags = "LANDLOCK_CREATE_RULESET_VERSION";
-        let call = format!("landlock_create_ruleset(NULL, 0, {flags})");
-        Error::new(call, errno)
+        format!("landlock_create_ruleset(NULL, 0, {flags})")
     })
 }
 
@@ -174,6 +178,7 @@ pub fn landlock_version() -> Result<c_long> {
 ///
 /// # Errors
 /// `EBADFD` for what is in no file system, such as a pipe or a socket.
+#[track_caller]
 pub fn landlock_add_rule(
     ruleset_fd: impl AsFd,
     allowed_access: u64,
@@ -203,18 +208,18 @@ pub fn landlock_add_rule(
             0,
         )
     });
-    added.map(drop).map_err(|errno| {
+    finish(added.map(drop), || {
         let (ruleset, parent) = (ruleset.text(), parent.text());
         let access = hexadecimal(allowed_access);
-        let call = format!(
+        format!(
             "landlock_add_rule({ruleset}, LANDLOCK_RULE_PATH_BENEATH, \
              {{allowed_access={access}, parent_fd={parent}}}, 0)"
-        );
-        Error::new(call, errno)
+        )
     })
 }
 
 /// See landlock_restrict_self(2).
+#[track_caller]
 pub fn landlock_restrict_self(ruleset_fd: impl AsFd) -> Result<()> {
     let ruleset: BorrowedFd<'_> = ruleset_fd.as_fd();
     let (number, flags) = (ruleset.as_raw_fd(), 0);

@@ -21,6 +21,7 @@ use super::{
 
 /// The name of a signal, as strace(1) prints it: `SIGTERM`, `SIGRT_3`. What is
 /// no signal is a number.
+#[track_caller]
 pub fn name(signal: c_int) -> String {
     match (Signal::try_from(signal), signal) {
         (Ok(signal), _) => signal.to_string(),
@@ -35,6 +36,7 @@ pub fn name(signal: c_int) -> String {
 const LAST: c_int = 64;
 
 /// See kill(2). A negative `pid` is a process group.
+#[track_caller]
 pub fn kill(pid: Pid, sig: c_int) -> Result<()> {
     // SAFETY: the call takes two integers. nix has it only for the signals that
     // have names.
@@ -43,6 +45,7 @@ pub fn kill(pid: Pid, sig: c_int) -> Result<()> {
 }
 
 /// See sigqueue(3): sends `sig` with a number along.
+#[track_caller]
 pub fn sigqueue(pid: Pid, sig: c_int, value: usize) -> Result<()> {
     let pointer = ptr::without_provenance_mut(value);
     let along = libc::sigval { sival_ptr: pointer };
@@ -53,11 +56,13 @@ pub fn sigqueue(pid: Pid, sig: c_int, value: usize) -> Result<()> {
 }
 
 /// See raise(3).
+#[track_caller]
 pub fn raise(sig: Signal) -> Result<()> {
     call!(raise(sig), signal::raise(sig))
 }
 
 /// Sets `signum` back to what it does by default. See signal(2).
+#[track_caller]
 pub fn signal_default(signum: Signal) -> Result<()> {
     // SAFETY: SIG_DFL is no handler, so there is no code that would have to be
     // async-signal-safe.
@@ -66,6 +71,7 @@ pub fn signal_default(signum: Signal) -> Result<()> {
 }
 
 /// Has `signum` ignored, by the program that is executed as well. See signal(2).
+#[track_caller]
 pub fn signal_ignore(signum: Signal) -> Result<()> {
     // SAFETY: SIG_IGN is no handler, either.
     let set = unsafe { signal::signal(signum, SigHandler::SigIgn) };
@@ -73,6 +79,7 @@ pub fn signal_ignore(signum: Signal) -> Result<()> {
 }
 
 /// See sigprocmask(2).
+#[track_caller]
 pub fn sigprocmask(how: SigmaskHow, set: &SigSet) -> Result<()> {
     let changed = signal::sigprocmask(how, Some(set), None);
     call!(
@@ -82,6 +89,7 @@ pub fn sigprocmask(how: SigmaskHow, set: &SigSet) -> Result<()> {
 }
 
 /// See sigtimedwait(2). Without a `timeout` it waits as long as it takes.
+#[track_caller]
 pub fn sigtimedwait(
     set: &SigSet,
     timeout: Option<Duration>,
@@ -112,6 +120,7 @@ pub fn sigtimedwait(
 }
 
 /// Whether this process ignores `signum`. See sigaction(2).
+#[track_caller]
 pub fn is_ignored(signum: c_int) -> Result<bool> {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: without a new action the call only fills the old one.

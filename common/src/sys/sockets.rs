@@ -16,22 +16,23 @@ use nix::{
 };
 
 use super::{
-    Error, Result,
+    Result,
     argument::{Argument, Bits, Names, SHOWN, Word, quote},
-    call,
+    call, finish,
 };
 
 /// See socket(2). The socket is closed at exec.
+#[track_caller]
 pub fn socket(domain: AddressFamily, kind: SockType) -> Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC;
-    socket::socket(domain, kind, flags, None).map_err(|errno| {
+    finish(socket::socket(domain, kind, flags, None), || {
         let domain = match domain {
             AddressFamily::Inet => "AF_INET",
             AddressFamily::Unix => "AF_UNIX",
             _ => "AF_...",
         };
         let kind = kind_name(kind);
-        Error::new(format!("socket({domain}, {kind}|SOCK_CLOEXEC, 0)"), errno)
+        format!("socket({domain}, {kind}|SOCK_CLOEXEC, 0)")
     })
 }
 
@@ -43,6 +44,7 @@ const SIOCSIFFLAGS: Ioctl = libc::SIOCSIFFLAGS as Ioctl;
 
 /// See socketpair(2): two local sockets that are connected to each other. Both
 /// are closed at exec.
+#[track_caller]
 pub fn socketpair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
     let (domain, flags) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
     let pair = socket::socketpair(domain, kind, None, flags);
@@ -67,6 +69,7 @@ fn kind_name(kind: SockType) -> &'static str {
 
 /// See socket(7) and unix(7), `SO_PASSCRED`: whoever receives something at `fd`
 /// gets to know the sender as well.
+#[track_caller]
 pub fn setsockopt_passcred(fd: impl AsFd) -> Result<()> {
     let fd = fd.as_fd();
     let set = socket::setsockopt(&fd, sockopt::PassCred, &true);
@@ -75,6 +78,7 @@ pub fn setsockopt_passcred(fd: impl AsFd) -> Result<()> {
 }
 
 /// See send(2).
+#[track_caller]
 pub fn send(fd: impl AsFd, buf: &[u8], flags: MsgFlags) -> Result<usize> {
     let fd = fd.as_fd();
     let sent = socket::send(fd.as_raw_fd(), buf, flags);
@@ -83,6 +87,7 @@ pub fn send(fd: impl AsFd, buf: &[u8], flags: MsgFlags) -> Result<usize> {
 }
 
 /// See recv(2).
+#[track_caller]
 pub fn recv(fd: impl AsFd, buf: &mut [u8], flags: MsgFlags) -> Result<usize> {
     let fd = fd.as_fd();
     let size = buf.len();
@@ -92,6 +97,7 @@ pub fn recv(fd: impl AsFd, buf: &mut [u8], flags: MsgFlags) -> Result<usize> {
 
 /// See recvmsg(2): the length of the message, and who has sent it, if the socket
 /// tells ([`setsockopt_passcred`]).
+#[track_caller]
 pub fn recvmsg_with_sender(
     fd: impl AsFd,
     buf: &mut [u8],
@@ -115,6 +121,7 @@ pub fn recvmsg_with_sender(
 
 /// See netdevice(7), `SIOCGIFFLAGS`: the flags (`libc::IFF_…`) of the interface
 /// that is called so in the network namespace of the socket `fd`.
+#[track_caller]
 pub fn ioctl_siocgifflags(fd: impl AsFd, ifr_name: &str) -> Result<c_int> {
     let fd = fd.as_fd();
     let mut request = request(ifr_name);
@@ -123,10 +130,10 @@ pub fn ioctl_siocgifflags(fd: impl AsFd, ifr_name: &str) -> Result<c_int> {
     let read = Errno::result(unsafe {
         libc::ioctl(fd.as_raw_fd(), SIOCGIFFLAGS, &mut request)
     });
-    read.map_err(|errno| {
+    finish(read, || {
         let fd = fd.text();
         let request = format!("{{ifr_name={ifr_name:?}}}");
-        Error::new(format!("ioctl({fd}, SIOCGIFFLAGS, {request})"), errno)
+        format!("ioctl({fd}, SIOCGIFFLAGS, {request})")
     })?;
     // SAFETY: the kernel has just filled in this field of the union.
     Ok(unsafe { request.ifr_ifru.ifru_flags }.into())
@@ -136,6 +143,7 @@ pub fn ioctl_siocgifflags(fd: impl AsFd, ifr_name: &str) -> Result<c_int> {
 ///
 /// # Errors
 /// `EPERM` without CAP_NET_ADMIN over the network namespace.
+#[track_caller]
 pub fn ioctl_siocsifflags(
     fd: impl AsFd,
     ifr_name: &str,
@@ -152,10 +160,10 @@ pub fn ioctl_siocsifflags(
             libc::ioctl(fd.as_raw_fd(), SIOCSIFFLAGS, &request)
         })
     });
-    set.map(drop).map_err(|errno| {
+    finish(set.map(drop), || {
         let (fd, flags) = (fd.text(), Bits::of(ifr_flags, FLAGS).text());
         let request = format!("{{ifr_name={ifr_name:?}, ifr_flags={flags}}}");
-        Error::new(format!("ioctl({fd}, SIOCSIFFLAGS, {request})"), errno)
+        format!("ioctl({fd}, SIOCSIFFLAGS, {request})")
     })
 }
 

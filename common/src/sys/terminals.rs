@@ -21,18 +21,21 @@ use super::{
 };
 
 /// See tcsetpgrp(3).
+#[track_caller]
 pub fn tcsetpgrp(fd: impl AsFd, pgrp: Pid) -> Result<()> {
     let fd = fd.as_fd();
     call!(tcsetpgrp(fd, pgrp), unistd::tcsetpgrp(fd, pgrp))
 }
 
 /// See tcgetattr(3).
+#[track_caller]
 pub fn tcgetattr(fd: impl AsFd) -> Result<Termios> {
     let fd = fd.as_fd();
     call!(tcgetattr(fd), termios::tcgetattr(fd))
 }
 
 /// See tcsetattr(3).
+#[track_caller]
 pub fn tcsetattr(
     fd: impl AsFd,
     optional_actions: SetArg,
@@ -44,6 +47,7 @@ pub fn tcsetattr(
 }
 
 /// See tcflow(3).
+#[track_caller]
 pub fn tcflow(fd: impl AsFd, action: FlowArg) -> Result<()> {
     let fd = fd.as_fd();
     call!(tcflow(fd, action), termios::tcflow(fd, action))
@@ -70,6 +74,7 @@ mod raw {
 }
 
 /// See ioctl_tty(2), `TIOCGETD`: the line discipline.
+#[track_caller]
 pub fn ioctl_tiocgetd(fd: impl AsFd) -> Result<c_int> {
     let fd = fd.as_fd();
     let mut number = 0;
@@ -80,6 +85,7 @@ pub fn ioctl_tiocgetd(fd: impl AsFd) -> Result<c_int> {
 }
 
 /// See ioctl_tty(2), `TIOCSETD`.
+#[track_caller]
 pub fn ioctl_tiocsetd(fd: impl AsFd, discipline: c_int) -> Result<()> {
     let fd = fd.as_fd();
     // SAFETY: the call reads one int.
@@ -91,6 +97,7 @@ pub fn ioctl_tiocsetd(fd: impl AsFd, discipline: c_int) -> Result<()> {
 }
 
 /// See ioctl_tty(2), `TIOCNXCL`: others may open it again.
+#[track_caller]
 pub fn ioctl_tiocnxcl(fd: impl AsFd) -> Result<()> {
     let fd = fd.as_fd();
     // SAFETY: the call has no argument.
@@ -99,21 +106,25 @@ pub fn ioctl_tiocnxcl(fd: impl AsFd) -> Result<()> {
 }
 
 /// See posix_openpt(3).
+#[track_caller]
 pub fn posix_openpt(flags: OFlag) -> Result<PtyMaster> {
     call!(posix_openpt(flags), pty::posix_openpt(flags))
 }
 
 /// See grantpt(3).
+#[track_caller]
 pub fn grantpt(fd: &PtyMaster) -> Result<()> {
     call!(grantpt(fd.as_fd()), pty::grantpt(fd))
 }
 
 /// See unlockpt(3).
+#[track_caller]
 pub fn unlockpt(fd: &PtyMaster) -> Result<()> {
     call!(unlockpt(fd.as_fd()), pty::unlockpt(fd))
 }
 
 /// See ptsname(3).
+#[track_caller]
 pub fn ptsname(fd: &PtyMaster) -> Result<PathBuf> {
     call!(ptsname(fd.as_fd()), pty::ptsname_r(fd).map(PathBuf::from))
 }

@@ -21,6 +21,7 @@ const LIST_MAX: usize = 65536;
 /// To those who may not read them, attributes in `trusted.` do not exist, and
 /// some file systems have no attributes at all: that is `false` too. `file`
 /// must be open for reading, O_PATH is not enough.
+#[track_caller]
 pub fn is(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<bool> {
     // One byte more, or a longer value would be an error.
     let mut found = vec![0_u8; value.len() + 1];
@@ -35,6 +36,7 @@ pub fn is(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<bool> {
 }
 
 /// Whether the file system of `file` has attributes of the kind `name` is of.
+#[track_caller]
 pub fn is_supported(file: impl AsFd, name: &CStr) -> Result<bool> {
     match fgetxattr(file, name, &mut []) {
         Ok(_) => Ok(true),
@@ -45,6 +47,7 @@ pub fn is_supported(file: impl AsFd, name: &CStr) -> Result<bool> {
 
 /// Whether `path` has an attribute whose name begins with `prefix`. That needs
 /// no permission, but those in `trusted.` are seen by the host's root only.
+#[track_caller]
 pub fn any_begins_with(path: &Path, prefix: &str) -> Result<bool> {
     let mut list = vec![0_u8; LIST_MAX];
     match listxattr(path, &mut list) {

@@ -53,6 +53,18 @@ impl Command {
         }
     }
 
+    /// Shows what the child will call, where that was asked for.
+    #[track_caller]
+    pub(crate) fn announce(&self) {
+        sys::explain::end_with(|| {
+            let strings: Vec<String> = self.path_and_arguments.quoted();
+            let [path, arguments @ ..] = &strings[..] else {
+                return "execve(…)".into();
+            };
+            format!("execve({path}, [{}], …)", arguments.join(", "))
+        });
+    }
+
     /// Becomes the command, with no signal blocked: the mask survives the exec.
     /// Returns only if it fails. See execve(2).
     pub(crate) fn exec(&self) -> Errno {
@@ -133,7 +145,7 @@ impl Command {
 struct Strings {
     pointers: Vec<*const c_char>,
     /// What they point to.
-    _strings: Vec<CString>,
+    strings: Vec<CString>,
 }
 
 impl Strings {
@@ -141,8 +153,12 @@ impl Strings {
         let pointers = strings.iter().map(|it| it.as_ptr());
         Strings {
             pointers: pointers.chain([ptr::null()]).collect(),
-            _strings: strings,
+            strings,
         }
+    }
+
+    fn quoted(&self) -> Vec<String> {
+        self.strings.iter().map(|it| format!("{it:?}")).collect()
     }
 
     fn pointers(&self) -> &[*const c_char] {

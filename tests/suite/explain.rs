@@ -1,0 +1,77 @@
+//! `run --explain`: the calls as they are made.
+
+use harness::{ALL, FULL, MOUNT, OVERLAY, PID, Step, Test, UTS, claims};
+
+pub(crate) const TESTS: &[Test] = claims![
+    each_step_shows_the_calls_that_it_adds,
+    nothing_is_shown_unless_it_is_asked_for,
+    programs_get_an_object_a_line,
+];
+
+/// What is shown of a run of `true`, without the files.
+fn shown(step: Step) -> Vec<String> {
+    let run = step.run().options(["--explain"]).command(["true"]);
+    run.ok();
+    let lines = run.stderr.lines().filter_map(|it| it.strip_prefix("  "));
+    lines.map(str::to_owned).collect()
+}
+
+/// In this order, each at the beginning of a line: who makes it, and the call.
+fn assert_order(step: Step, expected: &[&str]) {
+    let shown = shown(step);
+    let mut rest = shown.iter();
+    for call in expected {
+        let found = rest.any(|line| line.starts_with(call));
+        assert!(found, "{}: {call:?} is not in {shown:#?}", step.name);
+    }
+}
+
+fn each_step_shows_the_calls_that_it_adds() {
+    let name = r#"box   sethostname("box", 3)"#;
+    assert_order(UTS, &["host  clone3({flags=CLONE_NEWUTS", name]);
+    let execve = r#"box   execve("#;
+    assert_order(PID, &["host  clone3({flags=", name, execve]);
+    let pivot = [
+        r#"box   mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL)"#,
+        r#"box   mount("proc", ".", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC"#,
+        r#"box   pivot_root(".", ".")"#,
+        r#"box   umount2(".", MNT_DETACH)"#,
+        execve,
+    ];
+    assert_order(MOUNT, &pivot);
+    assert_order(OVERLAY, &[r#"box   mount("overlay", "#, pivot[2]]);
+    assert_order(
+        FULL,
+        &[
+            "box   setresuid(0, 0, 0)",
+            pivot[2],
+            "box   capset(",
+            "box   seccomp(SECCOMP_SET_MODE_FILTER",
+            execve,
+        ],
+    );
+}
+
+fn nothing_is_shown_unless_it_is_asked_for() {
+    for step in ALL {
+        let run = step.run().command(["true"]);
+        assert!(!run.stderr.contains("clone3"), "{}: {run:?}", step.name);
+        // And what the command prints stays what it is.
+        let run = step.run().options(["--explain"]).sh("echo hello");
+        assert_eq!(run.ok(), "hello", "{}", step.name);
+    }
+}
+
+fn programs_get_an_object_a_line() {
+    let run = UTS.run().options(["--explain=json"]).command(["true"]);
+    let objects = run.stderr.lines().filter(|it| it.starts_with('{'));
+    let objects: Vec<serde_json::Value> = objects
+        .map(|it| serde_json::from_str(it).expect("an object"))
+        .collect();
+    let call = r#"sethostname("box", 3)"#;
+    let found = objects.iter().find(|it| it["call"] == call);
+    let found = found.expect("it names the container");
+    assert_eq!(found["in"], "box");
+    assert_eq!(found["file"], "step01-uts/src/lib.rs");
+    assert!(found["errno"].is_null() && found["line"].is_u64());
+}
