@@ -76,7 +76,7 @@ pub fn block() -> anyhow::Result<()> {
 
 /// Blocks nothing, as a program expects it when it starts: the mask survives
 /// execve(2).
-pub(crate) fn unblock() -> anyhow::Result<()> {
+pub fn unblock() -> anyhow::Result<()> {
     Ok(sigprocmask(SigmaskHow::SIG_SETMASK, &SigSet::empty())?)
 }
 

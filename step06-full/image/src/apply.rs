@@ -7,7 +7,7 @@
 //! is as below. See layer.md of the image specification, "Applying Changesets".
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::{self, File},
     io::{self, BufReader, Read},
@@ -48,6 +48,9 @@ impl Default for Limits {
     }
 }
 
+/// How many files that are left out are named.
+const LEFT_OUT_MAX: usize = 20;
+
 /// Ids inside a container are below this.
 const IDS: u32 = 65536;
 
@@ -80,8 +83,9 @@ pub(crate) fn layer(
             limits,
             bytes: 0,
             told_of_owners: false,
+            left_out: 0,
             ours: BTreeSet::new(),
-            directories: Vec::new(),
+            directories: BTreeMap::new(),
         };
         layer.apply(&mut archive, speaker)?;
         let is = archive.digest().context("reading the archive")?;
@@ -113,14 +117,15 @@ struct Layer {
     /// What was unpacked so far.
     bytes: u64,
     told_of_owners: bool,
+    /// How many files that are none.
+    left_out: usize,
     /// What this layer has brought, and all directories on the way there.
     ours: BTreeSet<PathBuf>,
     /// Directories are finished last: what is put into one changes it.
-    directories: Vec<Directory>,
+    directories: BTreeMap<PathBuf, Directory>,
 }
 
 struct Directory {
-    path: PathBuf,
     mode: u32,
     owner: (u32, u32),
     modified: Duration,
@@ -181,7 +186,7 @@ impl Layer {
             EntryType::XGlobalHeader => return Ok(()),
             // A container gets its devices from us.
             _ => {
-                speaker.note(&format!("left out: {path:?}, which is no file"));
+                self.leave_out(path, speaker);
                 return Ok(());
             }
         }
@@ -199,13 +204,26 @@ impl Layer {
             fs::create_dir_all(path)?;
         }
         let header = entry.header();
-        self.directories.push(Directory {
-            path: path.to_owned(),
+        let directory = Directory {
             mode: header.mode()? & 0o7777,
             owner: owner(entry)?,
             modified: Duration::from_secs(header.mtime()?),
-        });
+        };
+        // What is said last counts.
+        self.directories.insert(path.to_owned(), directory);
         Ok(())
+    }
+
+    /// Says what is left out: of many, only the first.
+    fn leave_out(&mut self, path: &Path, speaker: &mut Speaker) {
+        self.left_out += 1;
+        match self.left_out {
+            ..=LEFT_OUT_MAX => {
+                speaker.note(&format!("left out: {path:?}, which is no file"));
+            }
+            it if it == LEFT_OUT_MAX + 1 => speaker.note("left out: others"),
+            _ => {}
+        }
     }
 
     /// Says, once, that a plain user without other ids can't give files away.
@@ -249,11 +267,10 @@ impl Layer {
 
     /// Gives the directories their owners, modes and times, the deepest first.
     fn finish_directories(self) -> anyhow::Result<()> {
-        for directory in self.directories.iter().rev() {
-            let path = &directory.path;
+        for (path, directory) in self.directories.iter().rev() {
             if is_directory(path) {
                 directory
-                    .finish(self.owners)
+                    .finish(path, self.owners)
                     .with_context(|| format!("finishing {path:?}"))?;
             }
         }
@@ -262,14 +279,16 @@ impl Layer {
 }
 
 impl Directory {
-    fn finish(&self, owners: Owners) -> io::Result<()> {
+    fn finish(&self, path: &Path, owners: Owners) -> io::Result<()> {
         let (uid, gid) = self.owner;
         if owners == Owners::All {
-            lchown(&self.path, Some(uid), Some(gid))?;
+            lchown(path, Some(uid), Some(gid))?;
         }
         let mode = fs::Permissions::from_mode(self.mode);
-        fs::set_permissions(&self.path, mode)?;
-        File::open(&self.path)?.set_modified(UNIX_EPOCH + self.modified)
+        fs::set_permissions(path, mode)?;
+        // A time that there is not is that of nobody.
+        let modified = UNIX_EPOCH.checked_add(self.modified);
+        File::open(path)?.set_modified(modified.unwrap_or(UNIX_EPOCH))
     }
 }
 
@@ -282,9 +301,19 @@ fn unpack(entry: &mut Entry<impl Read>, path: &Path) -> anyhow::Result<()> {
         });
     ensure!(!is_itself, "it is a hard link to itself");
     remove(path)?;
-    let done = entry.unpack_in("/")?;
-    ensure!(done, "its path leads out of the image");
-    Ok(())
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    // Wherever links lead, it is in the image: nothing else is here.
+    match (entry.header().entry_type(), entry.link_name()?) {
+        (EntryType::Link, Some(target)) => {
+            Ok(fs::hard_link(inside(&target)?, path)?)
+        }
+        _ => {
+            entry.unpack(path)?;
+            Ok(())
+        }
+    }
 }
 
 /// Whose the file is to be.

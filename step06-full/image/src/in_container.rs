@@ -6,19 +6,26 @@
 
 use std::{
     convert::Infallible,
-    io::{self, BufRead, BufReader, PipeWriter, Write},
+    fs::File,
+    io::{BufRead, BufReader, Seek, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context, anyhow, ensure};
-use common::{NewProcess, errors, process};
-use nix::sched::CloneFlags;
+use common::{
+    NewProcess, errors,
+    process::{self, signals},
+};
+use nix::{
+    sched::CloneFlags,
+    sys::memfd::{MFdFlags, memfd_create},
+};
 use step05_overlay::{Layers, OpenLayers};
 use step06_full::user::{Ids, Options};
 
 /// Says something to who waits outside, a line each.
-pub(crate) struct Speaker(PipeWriter);
+pub(crate) struct Speaker(File);
 
 /// What a line is about, in its first byte.
 const NOTE: char = '-';
@@ -76,6 +83,13 @@ pub(crate) fn on_layers(
     run(layers, enter, note, work)
 }
 
+/// A file without a name, twice.
+fn file_in_memory() -> anyhow::Result<(File, File)> {
+    let file = memfd_create(c"notes", MFdFlags::MFD_CLOEXEC);
+    let file = File::from(file.context("memfd_create(\"notes\")")?);
+    Ok((file.try_clone()?, file))
+}
+
 /// The caller must have only one thread.
 fn run(
     mut layers: OpenLayers,
@@ -93,13 +107,16 @@ fn run(
         Ids::Own(None) => Owners::One,
         _ => Owners::All,
     };
-    let (theirs, ours) = io::pipe().context("pipe2(O_CLOEXEC)")?;
+    // Not a pipe: we could not wait for both that and the process.
+    let (mut theirs, ours) = file_in_memory()?;
     let mut speaker = Speaker(ours);
     let mut process = NewProcess::default();
     process.flags |= CloneFlags::CLONE_NEWNS;
     process.flags |= CloneFlags::CLONE_NEWUSER;
     let container = || -> anyhow::Result<Infallible> {
         let inside = || {
+            // Ctrl-C ends it: what it has begun is removed by whoever is next.
+            signals::unblock()?;
             ids.become_root()?;
             enter(&layers)?;
             work(&mut speaker, owners)
@@ -110,18 +127,18 @@ fn run(
         process::exit(0)
     };
     let child = process.spawn(container)?;
-    drop(speaker);
     ids.map(child.pid(), &layers, &[])?;
     child.start()?;
+    let code = child.wait()?;
     let mut failure = None;
+    theirs.rewind()?;
     for line in BufReader::new(theirs).lines() {
-        let line = line.context("read(pipe)")?;
+        let line = line.context("read(memfd)")?;
         match line.strip_prefix(FAILURE) {
             Some(text) => failure = Some(anyhow!("{text}")),
             None => note(line.trim_start_matches(NOTE)),
         }
     }
-    let code = child.wait()?;
     failure.map_or(Ok(()), Err)?;
     ensure!(code == ExitCode::SUCCESS, "it was killed");
     Ok(())

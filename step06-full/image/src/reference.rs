@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 
 use crate::Digest;
 
@@ -67,7 +67,7 @@ impl FromStr for Reference {
                 _ => Reference::Registry(text.parse()?),
             })
         };
-        parse().with_context(|| format!("what image is {text:?}?"))
+        parse().map_err(|error| anyhow!("what image is {text:?}? {error:#}"))
     }
 }
 

@@ -116,7 +116,14 @@ impl Store {
                 "it belongs to user {uid}, not to {}",
                 geteuid()
             );
-            fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+            // It may be somebody's, such as /tmp: then it is not ours to close.
+            let mode = fs::metadata(&dir)?.mode() & 0o7777;
+            ensure!(
+                mode & 0o077 == 0,
+                "it is open to others (mode {mode:04o}), and the set-uid \
+                 programs of images are real: name a new directory, or \
+                 chmod 700 it"
+            );
             for part in ["blobs", "layers", "images", "locks", "empty"] {
                 make_dir(&dir.join(part))?;
             }
@@ -141,7 +148,7 @@ impl Store {
         insecure: bool,
         listener: Listener,
     ) -> anyhow::Result<Image> {
-        let _no_prune = self.lock("store", Lock::Shared)?;
+        let no_prune = self.lock("store", Lock::Shared)?;
         let pull = |listener: Listener| {
             let mut source = source::open(reference, insecure)?;
             let (bytes, manifest) = manifest(&mut *source)?;
@@ -164,7 +171,29 @@ impl Store {
             self.write(&record)?;
             self.open_image(&record)
         };
-        pull(listener).with_context(|| format!("pulling {reference}"))
+        let pulled = pull(listener);
+        let image = pulled.with_context(|| format!("pulling {reference}"))?;
+        drop(no_prune);
+        self.remove_blobs();
+        Ok(image)
+    }
+
+    /// Removes what was fetched and is unpacked by now, unless somebody else is
+    /// at work, who may need it.
+    fn remove_blobs(&self) {
+        let Ok(alone) = self.open_lock("store") else {
+            return;
+        };
+        if alone.try_lock().is_err() {
+            return;
+        }
+        let blobs = fs::read_dir(self.dir.join("blobs"));
+        for blob in blobs.into_iter().flatten().flatten() {
+            if blob.path().extension().is_none() {
+                // It would only take room.
+                let _ = fs::remove_file(blob.path());
+            }
+        }
     }
 
     /// An image that is here already.
@@ -183,9 +212,8 @@ impl Store {
         let mut in_use = Vec::new();
         for chain_id in &record.layers {
             let path = self.layer_path(chain_id);
-            let lock = File::open(&path)
-                .with_context(|| format!("the layer {path:?} is gone"))?;
-            lock.lock_shared()?;
+            let lock = self.lock(&layer_lock(chain_id), Lock::Shared)?;
+            ensure!(path.exists(), "the layer {path:?} is gone");
             in_use.push(lock);
             layers.push(path);
         }
@@ -223,6 +251,8 @@ impl Store {
         listener: Listener,
     ) -> anyhow::Result<()> {
         let it = &layer.blob;
+        let limit = self.limits.bytes;
+        ensure!(it.size <= limit, "a layer has more than {limit} bytes");
         let path = self.blob_path(&it.digest);
         let mut fetch = || {
             // Somebody else who fetches it is waited for.
@@ -245,7 +275,7 @@ impl Store {
             file.set_len(from)?;
             file.seek(SeekFrom::Start(from))?;
             let mut body = Counting {
-                inner: body.take(it.size - from + 1),
+                inner: body.take((it.size - from).saturating_add(1)),
                 done: from,
                 it,
                 listener,
@@ -284,8 +314,8 @@ impl Store {
         below: &[PathBuf],
         listener: Listener,
     ) -> anyhow::Result<()> {
-        let chain_id = layer.chain_id.hex();
-        let _lock = self.lock(&format!("layer-{chain_id}"), Lock::Exclusive)?;
+        let lock = layer_lock(&layer.chain_id);
+        let _lock = self.lock(&lock, Lock::Exclusive)?;
         if self.has(layer) {
             return Ok(());
         }
@@ -315,11 +345,12 @@ impl Store {
         unpacked?;
         let done = File::open(&new)?;
         syncfs(&done).with_context(|| format!("syncfs({new:?})"))?;
-        fs::rename(new.join("upper"), &path)?;
-        self.remove_dir(&new)?;
-        // Whoever else would need it fetches it again.
-        let _ = fs::remove_file(&blob);
-        Ok(())
+        // By whom its files belong to: it is written to, as a directory is that
+        // gets another parent.
+        in_container::as_owner(&mut |_| {}, |_, _| {
+            Ok(fs::rename(new.join("upper"), &path)?)
+        })?;
+        self.remove_dir(&new)
     }
 
     fn has(&self, layer: &Layer) -> bool {
@@ -348,20 +379,29 @@ impl Store {
 
     /// Waits for a lock; it lasts as long as the file is open.
     fn lock(&self, name: &str, lock: Lock) -> anyhow::Result<File> {
-        let path = self.dir.join("locks").join(name);
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .with_context(|| format!("open({path:?}, O_WRONLY|O_CREAT)"))?;
+        let file = self.open_lock(name)?;
         match lock {
             Lock::Shared => file.lock_shared(),
             Lock::Exclusive => file.lock(),
         }
-        .with_context(|| format!("flock({path:?})"))?;
+        .with_context(|| format!("flock({name:?})"))?;
         Ok(file)
     }
+
+    fn open_lock(&self, name: &str) -> anyhow::Result<File> {
+        let path = self.dir.join("locks").join(name);
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(|| format!("open({path:?}, O_WRONLY|O_CREAT)"))
+    }
+}
+
+/// What whoever uses a layer has locked.
+fn layer_lock(chain_id: &Digest) -> String {
+    format!("layer-{}", chain_id.hex())
 }
 
 enum Lock {

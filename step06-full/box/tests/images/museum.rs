@@ -336,3 +336,41 @@ fn the_store_is_closed_to_others() {
     assert_eq!(mode(&layer.join("su")) & 0o7777, 0o4755, "it is real");
     assert_eq!(mode(&image.path().join("store")) & 0o7777, 0o700);
 }
+
+/// What honest tools write, and a store must take.
+#[test]
+fn odd_images_come_out_right() {
+    let mode = |mode, entry: Entry| Entry { mode, ..entry };
+    let empty = archive(&[]);
+    let odd = archive(&[
+        mode(0o555, dir("./")),
+        mode(0o700, dir("twice")),
+        mode(0o755, dir("twice")),
+        link("nowhere", "missing"),
+        hard_link("again", "nowhere"),
+    ]);
+    let deep = archive(&[file(&format!("{}f", "d/".repeat(45)), "x")]);
+    let image = Image::new(&[empty.clone(), odd, empty, deep]);
+    image.pull().expect("it is legal");
+    let layer = &image.layers()[1];
+    let mode = |path: &str| {
+        fs::metadata(layer.join(path)).expect("is there").mode() & 0o7777
+    };
+    assert_eq!((mode(""), mode("twice")), (0o555, 0o755), "the last counts");
+    let again = fs::read_link(layer.join("again")).expect("it is a link");
+    assert_eq!(again, Path::new("missing"));
+    image.pull().expect("a second time");
+}
+
+#[test]
+fn a_directory_of_somebody_is_not_closed() {
+    let image = Image::new(&[archive(&[file("a", "b")])]);
+    let shared = image.path().join("store");
+    fs::create_dir(&shared).expect("mkdir");
+    let mode = fs::Permissions::from_mode(0o1777);
+    fs::set_permissions(&shared, mode).expect("chmod");
+    let error = image.pull().expect_err("it is open to others");
+    assert!(error.contains("mode 1777"), "{error}");
+    let mode = fs::metadata(&shared).expect("is there").mode() & 0o7777;
+    assert_eq!(mode, 0o1777, "it is as it was");
+}

@@ -1,7 +1,7 @@
 //! A registry: a web server that hands out what it is asked for by its digest.
 //! See the distribution specification of the OCI.
 
-use std::{fs, io::Read, time::Duration};
+use std::{fs, io::Read, net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use ureq::{
@@ -86,7 +86,11 @@ fn is_this_machine(host: &str) -> bool {
         Some((name, _)) if !host.ends_with(']') => name,
         _ => host,
     };
-    name == "localhost" || name == "[::1]" || name.starts_with("127.")
+    // A name such as 127.example.org is somebody else's.
+    let is_loopback = |it: Ipv4Addr| it.is_loopback();
+    name == "localhost"
+        || name == "[::1]"
+        || name.parse().is_ok_and(is_loopback)
 }
 
 /// An agent follows redirects, and takes what shows who we are to no other
@@ -129,7 +133,8 @@ impl Registry {
         let aim = || format!("GET {url}");
         let answer = self.ask(&url, from).with_context(aim)?;
         let answer = match answer.status() {
-            StatusCode::UNAUTHORIZED if self.authorization.is_none() => {
+            // Nobody has asked who we are yet, or the token is too old by now.
+            StatusCode::UNAUTHORIZED => {
                 let challenge = Challenge::of(&answer).with_context(aim)?;
                 let authorization =
                     challenge.answer(&self.agent, &self.host).with_context(

@@ -83,18 +83,21 @@ impl Store {
             if is_known(&path) {
                 continue;
             }
-            let lock = File::open(&path)?;
+            let name = path.file_name().unwrap_or_default().display();
+            let lock = self.open_lock(&format!("layer-{name}"))?;
             if lock.try_lock().is_ok() {
                 self.remove_dir(&path)?;
                 removed += 1;
             }
         }
-        for part in ["blobs", "locks"] {
-            for entry in fs::read_dir(self.dir.join(part))? {
-                let entry = entry?;
-                if entry.file_name() != "store" {
-                    fs::remove_file(entry.path())?;
-                }
+        for entry in fs::read_dir(self.dir.join("blobs"))? {
+            fs::remove_file(entry?.path())?;
+        }
+        for entry in fs::read_dir(self.dir.join("locks"))? {
+            let path = entry?.path();
+            let is_free = File::open(&path)?.try_lock().is_ok();
+            if is_free {
+                fs::remove_file(path)?;
             }
         }
         Ok(removed)

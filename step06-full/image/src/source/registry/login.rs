@@ -7,9 +7,10 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use ureq::{
     Agent, Body,
-    http::{Response, header},
+    http::{Response, Uri, header, uri::Authority},
 };
 
+use super::is_this_machine;
 use crate::source::read_small;
 
 /// What a registry wants: the header `WWW-Authenticate`. See RFC 9110, 11.6.1.
@@ -74,10 +75,7 @@ impl Challenge {
         };
         // A password is not for everybody on the way.
         ensure!(
-            login.is_none()
-                || realm.starts_with("https://")
-                || realm.starts_with("http://localhost")
-                || realm.starts_with("http://127."),
+            login.is_none() || is_private(&realm),
             "{realm:?} would get the password without encryption"
         );
         let mut request = agent.get(&realm).query_pairs(query);
@@ -102,6 +100,20 @@ impl Challenge {
             "Bearer {}",
             token.context("there is no token in it")?
         ))
+    }
+}
+
+/// Whether nobody on the way reads what is sent to this address.
+fn is_private(url: &str) -> bool {
+    let Ok(url) = url.parse::<Uri>() else {
+        return false;
+    };
+    // What stands before an "@" only looks like a host.
+    let authority = url.authority().map_or("", Authority::as_str);
+    match url.scheme_str() {
+        Some("https") => true,
+        Some("http") => !authority.contains('@') && is_this_machine(authority),
+        _ => false,
     }
 }
 
@@ -217,6 +229,28 @@ mod tests {
         {
             let parsed = Challenge::parse(text);
             assert!(parsed.is_err(), "{text}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_goes_to_nobody_else() {
+        for url in [
+            "https://auth.docker.io/token",
+            "http://localhost:5000/token",
+            "http://127.0.0.1/token",
+            "http://[::1]:5000/token",
+        ] {
+            assert!(is_private(url), "{url}");
+        }
+        for url in [
+            "http://auth.docker.io/token",
+            "http://127.evil.org/token",
+            "http://localhost.evil.org/token",
+            "http://localhost@evil.org/token",
+            "file:///etc/passwd",
+            "",
+        ] {
+            assert!(!is_private(url), "{url}");
         }
     }
 
