@@ -68,13 +68,12 @@ pub struct Build<'a> {
 }
 
 impl Build<'_> {
-    /// Builds it, and returns the path of the program.
+    /// Builds it.
     ///
     /// # Errors
     /// What the compiler says; [`TookTooLong`].
-    pub fn run(&self) -> anyhow::Result<PathBuf> {
-        let said_by_cargo: ToText = |_, stderr| stderr.to_owned();
-        self.run_by(self.cargo(), "json-render-diagnostics", said_by_cargo)
+    pub fn run(&self) -> anyhow::Result<Built> {
+        self.run_by(self.cargo(), rendered)
     }
 
     /// Cargo, with as much memory as it may have.
@@ -87,23 +86,21 @@ impl Build<'_> {
         command
     }
 
-    /// Builds it by `command`, which is a Cargo; `format` is that of its
-    /// messages.
+    /// Builds it by `command`, which is a Cargo.
     ///
     /// # Errors
     /// What `to_text` makes of the messages; [`TookTooLong`].
     pub fn run_by(
         &self,
         mut command: Command,
-        format: &str,
         to_text: ToText,
-    ) -> anyhow::Result<PathBuf> {
+    ) -> anyhow::Result<Built> {
         let (package, limit) = (self.package, self.limit);
         let errors = memory_file()?;
         let mut cargo = command
             .args(["build", "--quiet", "--locked"])
             .args(["--package", package, "--bin", package])
-            .args(["--message-format", format])
+            .args(["--message-format", "json"])
             .env("CARGO_TARGET_DIR", self.target)
             .stdout(Stdio::piped())
             .stderr(errors.try_clone()?)
@@ -147,9 +144,72 @@ impl Build<'_> {
         }
         let programs = executables(said.as_bytes());
         let program = programs.into_iter().next_back();
-        program
-            .with_context(|| format!("Cargo has built no program of {package}"))
+        let program = program.with_context(|| {
+            format!("Cargo has built no program of {package}")
+        })?;
+        let messages = said;
+        Ok(Built { program, messages })
     }
+}
+
+/// What Cargo has made.
+pub struct Built {
+    /// Where the program is.
+    pub program: PathBuf,
+    /// What Cargo has said, in JSON.
+    pub messages: String,
+}
+
+impl Built {
+    /// What the compiler warns of. As long as something is missing much is
+    /// unused, and that says nothing.
+    #[must_use]
+    pub fn warnings(&self, is_complete: bool) -> Vec<String> {
+        const UNUSED: [&str; 6] = [
+            "unused_imports",
+            "unused_variables",
+            "unused_mut",
+            "unused_assignments",
+            "dead_code",
+            "unreachable_code",
+        ];
+        let mut warnings = Vec::new();
+        for message in compiler_messages(&self.messages, "warning") {
+            // Without a code it only counts the others.
+            let Some(code) = message["code"]["code"].as_str() else {
+                continue;
+            };
+            let rendered = message["rendered"].as_str().unwrap_or_default();
+            let text = rendered.trim_end().to_owned();
+            if (is_complete || !UNUSED.contains(&code))
+                && !warnings.contains(&text)
+            {
+                warnings.push(text);
+            }
+        }
+        warnings
+    }
+}
+
+/// What the compiler says, in full.
+pub fn rendered(messages: &str, stderr: &str) -> String {
+    let mut text = String::new();
+    for message in compiler_messages(messages, "error") {
+        text += message["rendered"].as_str().unwrap_or_default();
+    }
+    text + stderr
+}
+
+/// The errors, or the warnings, among Cargo's messages.
+pub fn compiler_messages<'a>(
+    messages: &'a str,
+    level: &'a str,
+) -> impl Iterator<Item = Value> + 'a {
+    let messages = messages.lines().filter_map(|line| {
+        let mut message: Value = serde_json::from_str(line).ok()?;
+        Some(message["message"].take())
+    });
+    messages.filter(move |message| message["level"] == level)
 }
 
 /// A file without a name, for what a program says. See memfd_create(2).

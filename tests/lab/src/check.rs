@@ -1,37 +1,27 @@
 //! Runs the checks of a lab on a program.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     build::{Build, LIMIT, checkout, target_of},
-    description::{Check, Lab},
-    limits, sandbox,
+    description::{Check, Lab, Sources},
+    files::{mirror, write_if_other},
+    holes::{edited_outside, is_empty},
+    judge::{Score, Tools, judge},
+    limits,
+    plan::{Job, Plan},
+    sandbox::{self, Finding},
+    sealed,
 };
-
-/// For all scripts: `start ARGUMENTS` starts the program in the background, with
-/// its output in `out`, and waits for the first line of that; `finish` gives it
-/// a line to read, waits for its end, and shows what it has said.
-///
-/// The virtual machine has few tools, and an image without BusyBox has no
-/// others: see `tests/vm/prepare`, and `TOOLS` in `common/src/rootfs/tools.rs`.
-const FUNCTIONS: &str = r#"
-start() {
-    mknod in p
-    "$STEP" "$@" <in >out &
-    pid=$!
-    exec 3>in
-    while [ ! -s out ] && kill -0 $pid 2>/dev/null; do sleep 0.02; done
-}
-finish() {
-    echo >&3
-    exec 3>&-
-    wait $pid
-    cat out
-}
-"#;
 
 /// So many checks of a program may take too long.
 const PATIENCE: usize = 2;
@@ -41,8 +31,10 @@ const PATIENCE: usize = 2;
 pub struct Outcome {
     /// Whether it has passed.
     pub verdict: Verdict,
-    /// For the student: what was expected, what came.
+    /// For the student: what is wrong.
     pub says: String,
+    /// What the program has said of errors.
+    pub heard: String,
     /// It had to be ended.
     pub took_too_long: bool,
 }
@@ -64,6 +56,7 @@ impl Outcome {
         Outcome {
             verdict,
             says: says.into(),
+            heard: String::new(),
             took_too_long: false,
         }
     }
@@ -73,81 +66,58 @@ impl Outcome {
         Outcome::new(Verdict::Failed, says)
     }
 
-    /// What it earns.
-    pub fn points(&self, check: &Check) -> u32 {
-        match self.verdict {
-            Verdict::Passed => check.points,
-            _ => 0,
-        }
-    }
-
-    /// As courses know it: `== claim ==  OK (10/10)`.
-    pub fn print(&self, check: &Check) {
-        let (name, max) = (&check.name, check.points);
-        match self.verdict {
-            Verdict::Passed => println!("== {name} ==  OK ({max}/{max})"),
-            Verdict::Failed => println!("== {name} ==  FAIL (0/{max})"),
-            Verdict::NotRun => println!("== {name} ==  NOT RUN (-/{max})"),
-        }
-        for line in self.says.lines() {
-            println!("    {line}");
-        }
-    }
-}
-
-/// What a check's script may use, and what differs from student to student: so
-/// that the transcript of one is not that of another.
-pub fn values(student: &str) -> Vec<(String, String)> {
-    // FNV-1a, which every other tool can compute as well.
-    let hash = student
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    /// What is wrong, and what the program has said of errors.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = self.says.trim_end().to_owned();
+        // A program that runs twice may be heard twice.
+        let mut heard = BTreeSet::new();
+        let telling = self.heard.lines().filter(|line| {
+            !line.starts_with("note: run with")
+                && !line.trim().is_empty()
+                && heard.insert(*line)
         });
-    let tens = 3 + hash % 3;
-    let pids = 12 + hash / 7 % 12;
-    let value = |name: &str, value: String| (name.to_owned(), value);
-    vec![
-        value("NAME", format!("box-{:04x}", hash >> 48)),
-        value("TEXT", format!("{:08x}", hash & 0xffff_ffff)),
-        value("MIB", format!("{}", 10 * tens)),
-        value("DOTS", (0..tens).map(|_| '.').collect()),
-        value("PIDS", pids.to_string()),
-        value("FORKS", (pids - 2).to_string()),
-    ]
+        for line in telling.take(6) {
+            text += &format!("\nit said: {line}");
+        }
+        text
+    }
 }
 
-/// Runs checks on a program, one whenever the next outcome is asked for.
+/// Runs the checks of a job, one after the other.
 ///
 /// A program that had to be ended twice is not tried any more: its checks could
-/// take minutes, only to say the same.
-pub fn try_all<'a>(
-    program: &'a Path,
-    checks: &'a [Check],
-    values: &'a [(String, String)],
-) -> impl Iterator<Item = Outcome> + 'a {
+/// take minutes, only to say the same. And where one check of a hole has failed,
+/// its others do not count.
+pub fn try_all(job: &Job) -> Vec<Outcome> {
     let mut ended = 0;
-    checks.iter().map(move |check| {
-        if ended == PATIENCE {
-            let says = "not tried: the program had to be ended twice\n";
-            return Outcome::failed(says);
-        }
-        let outcome = try_one(program, check, values);
+    let mut wrong: BTreeSet<&str> = BTreeSet::new();
+    let mut outcomes = Vec::new();
+    for check in &job.checks {
+        let outcome = if sandbox::is_interrupted() {
+            Outcome::new(Verdict::NotRun, "interrupted")
+        } else if ended == PATIENCE {
+            Outcome::failed("not tried: the program had to be ended twice")
+        } else if wrong.contains(check.hole.as_str()) {
+            Outcome::failed("not tried: another check of this hole has failed")
+        } else {
+            try_one(job, check)
+        };
         ended += usize::from(outcome.took_too_long);
-        outcome
-    })
+        if outcome.verdict == Verdict::Failed {
+            wrong.insert(&check.hole);
+        }
+        outcomes.push(outcome);
+    }
+    outcomes
 }
 
-fn try_one(
-    program: &Path,
-    check: &Check,
-    values: &[(String, String)],
-) -> Outcome {
+fn try_one(job: &Job, check: &Check) -> Outcome {
     if let (true, Some(why)) = (check.limits, limits::why_not()) {
         return Outcome::new(Verdict::NotRun, why);
     }
-    let script = format!("{FUNCTIONS}{}", check.run);
-    let finished = match sandbox::run(program, &script, values) {
+    let finished = sandbox::check(&job.program, &check.function, &job.filled);
+    let finished = match finished {
         Ok(finished) => finished,
         Err(error) => {
             let says = format!(
@@ -158,42 +128,26 @@ fn try_one(
             return Outcome::new(Verdict::NotRun, says);
         }
     };
-    let mut expected = check.expect.clone();
-    for (name, value) in values {
-        expected = expected.replace(&format!("${name}"), value);
+    let mut outcome = match serde_json::from_str::<Finding>(&finished.stdout) {
+        Ok(finding) => Outcome {
+            heard: finding.heard,
+            ..Outcome::new(finding.verdict, finding.says)
+        },
+        Err(_) => Outcome::failed("the check itself was ended from inside"),
+    };
+    if let Some(hole) = empty_hole(&outcome.heard)
+        && outcome.verdict == Verdict::Failed
+    {
+        outcome = Outcome::failed(format!("the hole `{hole}` is still empty"));
     }
-    let (expected, got) = (expected.trim(), finished.stdout.trim());
-    if expected == got && finished.trouble.is_none() {
-        return Outcome::new(Verdict::Passed, "");
-    }
-    let mut says = format!("expected: {}\n", in_one_line(expected));
-    says += &format!("got:      {}\n", in_one_line(got));
-    match empty_hole(&finished.stderr) {
-        Some(hole) => {
-            says += &format!("the hole `{hole}` is still empty\n");
-        }
-        None => {
-            if let Some(trouble) = &finished.trouble {
-                says += &format!("trouble:  {trouble}\n");
-            }
-            // A script that runs the program twice may hear the same twice.
-            let mut heard = BTreeSet::new();
-            let lines = finished.stderr.lines();
-            let telling = lines.filter(|line| {
-                !line.starts_with("note: run with")
-                    && !line.trim().is_empty()
-                    && heard.insert(*line)
-            });
-            for line in telling.take(6) {
-                says += &format!("it said:  {line}\n");
-            }
-            says += &format!("hint:     {}\n", check.hint);
+    if let Some(trouble) = &finished.trouble {
+        // What is left behind is wrong, whatever the check says.
+        if outcome.verdict == Verdict::Passed || finished.took_too_long {
+            outcome = Outcome::failed(trouble);
         }
     }
-    Outcome {
-        took_too_long: finished.took_too_long,
-        ..Outcome::failed(says)
-    }
+    outcome.took_too_long = finished.took_too_long;
+    outcome
 }
 
 /// Which hole has panicked.
@@ -202,10 +156,89 @@ fn empty_hole(stderr: &str) -> Option<&str> {
     rest.split('`').next()
 }
 
-fn in_one_line(text: &str) -> String {
-    match text.is_empty() {
-        true => "nothing".to_owned(),
-        false => text.lines().collect::<Vec<_>>().join(" | "),
+/// Where a student's step is built: a copy, in which the holes can be filled.
+struct Copy<'a> {
+    lab: &'a Lab,
+    directory: PathBuf,
+    target: PathBuf,
+    /// What the compiler warns of.
+    warnings: RefCell<Vec<String>>,
+}
+
+impl Copy<'_> {
+    fn of(lab: &Lab) -> anyhow::Result<Copy<'_>> {
+        let top = checkout();
+        let place = target_of(top).join("lab");
+        let copy = Copy {
+            lab,
+            directory: place.join("copy"),
+            target: place.join("target"),
+            warnings: RefCell::default(),
+        };
+        copy.begin_with_what_is_built()?;
+        let entries = fs::read_dir(top)?.flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            let from = entry.path();
+            let to = copy.directory.join(&name);
+            let is_package = from.join("Cargo.toml").exists()
+                || [".cargo", "tests"].iter().any(|it| name == *it);
+            if is_package && from.is_dir() {
+                mirror(&from, &to)?;
+            } else if ["Cargo.toml", "Cargo.lock"].iter().any(|it| name == *it)
+            {
+                write_if_other(&to, &fs::read(&from)?)?;
+            }
+        }
+        Ok(copy)
+    }
+
+    /// This program was built just now, and so were most of the libraries.
+    fn begin_with_what_is_built(&self) -> anyhow::Result<()> {
+        if self.target.exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.target)?;
+        let built = fs::read_dir(target_of(checkout()))?.flatten();
+        for entry in built.filter(|it| it.file_name() != "lab") {
+            // Whatever is missing is built once more.
+            let _ = Command::new("cp")
+                .args(["-a", "--reflink=auto"])
+                .args([&entry.path(), &self.target])
+                .status();
+        }
+        Ok(())
+    }
+}
+
+impl Tools for Copy<'_> {
+    fn build(&self, sources: &Sources) -> anyhow::Result<PathBuf> {
+        for (file, text) in sources {
+            write_if_other(&self.directory.join(file), text.as_bytes())?;
+        }
+        let build = Build {
+            directory: &self.directory,
+            package: &self.lab.step,
+            target: &self.target,
+            limit: LIMIT,
+        };
+        let built = build.run();
+        // What is in the other holes is not to be found here afterwards.
+        let own = self.lab.sources(checkout())?;
+        for (file, text) in &own {
+            write_if_other(&self.directory.join(file), text.as_bytes())?;
+        }
+        let built = built?;
+        if *sources == own {
+            let holes = &self.lab.holes;
+            let empty = holes.iter().any(|it| is_empty(&it.name, &own));
+            self.warnings.replace(built.warnings(!empty));
+        }
+        Ok(built.program)
+    }
+
+    fn run(&self, jobs: Vec<Job>) -> anyhow::Result<Vec<Vec<Outcome>>> {
+        Plan { jobs }.run()
     }
 }
 
@@ -214,38 +247,71 @@ fn in_one_line(text: &str) -> String {
 pub fn main() -> anyhow::Result<bool> {
     let lab = Lab::of_student()?;
     let top = checkout();
-    let build = Build {
-        directory: top,
-        package: &lab.step,
-        target: &target_of(top),
-        limit: LIMIT,
-    };
-    let program = build.run()?;
-    let values = values("");
-    let (mut score, mut not_run) = (0, 0);
-    let outcomes = try_all(&program, &lab.checks, &values);
-    for (check, outcome) in lab.checks.iter().zip(outcomes) {
-        outcome.print(check);
-        score += outcome.points(check);
-        if outcome.verdict == Verdict::NotRun {
-            not_run += check.points;
+    let students = lab.sources(top)?;
+    let solution = sealed::open(top).context(
+        "what each hole is judged with is gone: fetch .lab from the archive",
+    )?;
+    let copy = Copy::of(&lab)?;
+    let place = target_of(top).join("lab/programs");
+    let judgement = judge(&lab, &students, &solution, &copy, &place)?;
+    for warning in copy.warnings.borrow().iter() {
+        println!("{warning}\n");
+    }
+    if let Some(says) = &judgement.does_not_compile {
+        println!("{says}\n");
+    }
+    let mut outcomes = judgement.outcomes;
+    for outcome in &mut outcomes {
+        // It was shown once, above.
+        if Some(&outcome.says) == judgement.does_not_compile.as_ref() {
+            outcome.says = "it does not compile".to_owned();
         }
     }
-    if let Err(error) = lab.find_holes(&lab.sources(top)?) {
+    let score = Score {
+        lab: &lab,
+        outcomes: &outcomes,
+    };
+    score.print();
+    for edit in edits(&lab, &students)? {
+        println!("Warning: {edit}");
+    }
+    let (earned, all) = (score.total(), lab.points());
+    let not_run = score.not_run();
+    println!("Score: {earned}/{}", all - not_run);
+    if not_run > 0 {
         println!(
-            "Warning: your holes can't be graded one by one any more: {error:#}"
+            "{not_run} points more can't be earned on this machine; the \
+             machine that grades can tell"
         );
     }
-    let all = lab.points();
-    match not_run {
-        0 => println!("Score: {score}/{all}"),
-        _ => println!(
-            "Score: {score}/{}, and {not_run} points more that can't be earned \
-             on this machine",
-            all - not_run
-        ),
+    if lab.hidden > 0 {
+        println!("The grade has {} points more, by hidden checks", lab.hidden);
     }
-    Ok(score == all)
+    Ok(earned == all)
+}
+
+/// What was edited that is no hole, in words.
+fn edits(lab: &Lab, students: &Sources) -> anyhow::Result<Vec<String>> {
+    let top = checkout();
+    let starter = lab.sources(&top.join(".lab/starter"))?;
+    let mut edits = Vec::new();
+    for file in students.keys() {
+        match edited_outside(lab, file, students, &starter) {
+            Ok(None) => {}
+            Ok(Some((first, last))) => edits.push(format!(
+                "{file}, lines {first} to {last}: edited outside of the holes"
+            )),
+            Err(error) => edits.push(format!(
+                "your holes can't be graded one by one any more: {error:#}"
+            )),
+        }
+    }
+    for file in sealed::changed_files(top)? {
+        edits.push(format!(
+            "{file} is not as it was; the grader has it as it was"
+        ));
+    }
+    Ok(edits)
 }
 
 /// Checks again whenever a file of the step is saved.
@@ -269,7 +335,7 @@ pub fn watch() -> anyhow::Result<bool> {
 /// When a file in `directory`, or below it, was last written.
 fn latest(directory: &Path) -> anyhow::Result<std::time::SystemTime> {
     let mut latest = std::time::SystemTime::UNIX_EPOCH;
-    let entries = std::fs::read_dir(directory)
+    let entries = fs::read_dir(directory)
         .with_context(|| format!("opendir({directory:?})"))?;
     for entry in entries {
         let entry = entry?;
@@ -290,16 +356,12 @@ fn latest(directory: &Path) -> anyhow::Result<std::time::SystemTime> {
 pub fn hint(name: Option<&str>) -> anyhow::Result<bool> {
     let lab = Lab::of_student()?;
     let sources = lab.sources(checkout())?;
-    let is_empty = |name: &str| {
-        let todo = format!("todo!(\"the hole `{name}`\")");
-        sources.values().any(|text| text.contains(&todo))
-    };
     let mut holes = lab.holes.iter();
     let hole = match name {
         Some(name) => holes
             .find(|hole| hole.name == name)
             .with_context(|| format!("there is no hole {name}"))?,
-        None => match holes.find(|hole| is_empty(&hole.name)) {
+        None => match holes.find(|hole| is_empty(&hole.name, &sources)) {
             Some(hole) => hole,
             None => {
                 println!(
@@ -310,7 +372,7 @@ pub fn hint(name: Option<&str>) -> anyhow::Result<bool> {
         },
     };
     let shown = checkout().join(".lab/hints").join(&hole.name);
-    let count: usize = std::fs::read_to_string(&shown)
+    let count: usize = fs::read_to_string(&shown)
         .ok()
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(0);
@@ -324,8 +386,8 @@ pub fn hint(name: Option<&str>) -> anyhow::Result<bool> {
         println!("{} ({}/{}): {hint}", hole.name, index + 1, hole.hints.len());
     }
     if let Some(parent) = shown.parent() {
-        std::fs::create_dir_all(parent)?;
+        fs::create_dir_all(parent)?;
     }
-    std::fs::write(&shown, count.to_string())?;
+    fs::write(&shown, count.to_string())?;
     Ok(true)
 }

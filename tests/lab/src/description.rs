@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use ground::STEPS;
 use serde::{Deserialize, Serialize};
 
-use crate::{build::checkout, files::read, lines::fenced};
+use crate::{build::checkout, checks, files::read, lines::fenced};
 
 /// A lab.
 #[derive(Deserialize)]
@@ -24,6 +24,9 @@ pub struct Lab {
     /// What shows that it is back.
     #[serde(rename = "check")]
     pub checks: Vec<Check>,
+    /// What the checks are worth that students do not get.
+    #[serde(default)]
+    pub hidden: u32,
 }
 
 /// Something that is taken out of the step.
@@ -49,9 +52,11 @@ pub struct Place {
     /// Or the lines.
     #[serde(default)]
     pub lines: Vec<String>,
+    /// The variable that these lines bind, for what comes after them.
+    pub binds: Option<String>,
 }
 
-/// A script, and what it prints if the step is right.
+/// A claim about the step, and what tries it.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
@@ -61,12 +66,9 @@ pub struct Check {
     pub hole: String,
     /// What it is worth.
     pub points: u32,
-    /// Runs outside of the container, next to it; `$STEP` is the program.
-    pub run: String,
-    /// What it prints if the step is right.
-    pub expect: String,
-    /// For whom it does not pass.
-    pub hint: String,
+    /// The function that tries it: see [`checks`](crate::checks).
+    #[serde(rename = "try")]
+    pub function: String,
     /// It sets limits, which not everybody may.
     #[serde(default)]
     pub limits: bool,
@@ -88,6 +90,7 @@ impl Lab {
         for check in &lab.checks {
             let known = lab.holes.iter().any(|hole| hole.name == check.hole);
             ensure!(known, "{:?} is about no hole", check.name);
+            checks::find(&check.function)?;
         }
         Ok(lab)
     }
@@ -114,6 +117,12 @@ impl Lab {
     /// What all checks are worth together.
     pub fn points(&self) -> u32 {
         self.checks.iter().map(|check| check.points).sum()
+    }
+
+    /// What the checks of one hole are worth together, without hidden ones.
+    pub fn points_of(&self, hole: &str) -> u32 {
+        let own = self.checks.iter().filter(|it| it.hole == hole);
+        own.filter(|it| !it.hidden).map(|check| check.points).sum()
     }
 
     /// The files that have holes, from the workspace at `directory`.

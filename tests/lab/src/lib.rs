@@ -8,15 +8,23 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 
+mod agent;
+pub mod bench;
 pub mod build;
 pub mod check;
+pub mod checks;
 pub mod description;
+pub mod edit;
 pub mod files;
+pub mod holes;
+pub mod judge;
 pub mod limits;
 pub mod lines;
+pub mod plan;
 mod read_only;
 mod reset;
 pub mod sandbox;
+pub mod sealed;
 
 /// What students do.
 #[derive(Subcommand)]
@@ -38,8 +46,11 @@ pub enum Command {
         /// The program to be checked
         program: PathBuf,
         /// What to do with it
-        script: String,
+        what: Vec<String>,
     },
+    /// What is started in a container.
+    #[command(hide = true)]
+    Agent,
 }
 
 impl Command {
@@ -53,12 +64,13 @@ impl Command {
             Command::Watch => check::watch(),
             Command::Hint { hole } => check::hint(hole.as_deref()),
             Command::Reset => reset::reset().map(|()| true),
-            Command::InSandbox { program, script } => {
-                let code = sandbox::enter(&program, &script);
-                // Nothing is left to be cleaned up in this process.
-                #[allow(clippy::exit)]
-                std::process::exit(code)
+            // Nothing is left to be cleaned up in these processes.
+            #[allow(clippy::exit)]
+            Command::InSandbox { program, what } => {
+                std::process::exit(sandbox::enter(&program, &what))
             }
+            #[allow(clippy::exit)]
+            Command::Agent => std::process::exit(agent::main()),
         }
     }
 }

@@ -6,10 +6,11 @@ use std::{
     fs, io,
     os::unix::fs::chown,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::Context;
-use ground::cgroups;
+use ground::{cgroups, processes::Stat};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 /// As much memory as a check may use, in bytes.
@@ -29,8 +30,14 @@ impl Cgroup {
             made: Vec::new(),
             entrances: Vec::new(),
         };
-        let name = format!("lab.{}", std::process::id());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{NAME}{}.{count}", std::process::id());
         for (version, own) in memberships()? {
+            sweep(match version {
+                1 => &own,
+                _ => parent_of(&own),
+            });
             let make = || -> io::Result<Vec<PathBuf>> {
                 match version {
                     1 => version_1(&own.join(&name), owner),
@@ -84,6 +91,43 @@ impl Drop for Cgroup {
     }
 }
 
+/// How the names of all cgroups of checks begin; the number of the process that
+/// has made one comes next.
+const NAME: &str = "lab.";
+
+/// Removes in `parent` what checks have left that were killed.
+fn sweep(parent: &Path) {
+    for directory in cgroups::children(parent) {
+        let name = directory.file_name().unwrap_or_default().to_string_lossy();
+        let numbers = name.strip_prefix(NAME).unwrap_or_default();
+        let maker = numbers.split('.').next().unwrap_or_default();
+        let Ok(maker) = maker.parse::<i32>() else {
+            continue;
+        };
+        // With a process in it, its maker is in another PID namespace.
+        if Stat::of(maker).is_none() && !has_processes(&directory) {
+            // Somebody else may be faster.
+            let _ = cgroups::remove_all(&directory);
+        }
+    }
+}
+
+fn has_processes(directory: &Path) -> bool {
+    let own = fs::read_to_string(directory.join("cgroup.procs"));
+    own.is_ok_and(|it| !it.is_empty())
+        || cgroups::children(directory)
+            .iter()
+            .any(|it| has_processes(it))
+}
+
+/// Beside whose cgroup one of version 2 is made.
+fn parent_of(own: &Path) -> &Path {
+    match own.join("cgroup.type").exists() {
+        true => own.parent().unwrap_or(own),
+        false => own,
+    }
+}
+
 fn version_1(path: &Path, owner: u32) -> io::Result<Vec<PathBuf>> {
     fs::create_dir(path)?;
     for name in ["", "tasks", "cgroup.procs"] {
@@ -99,10 +143,7 @@ fn version_1(path: &Path, owner: u32) -> io::Result<Vec<PathBuf>> {
 /// Beside our own cgroup, unless that is the topmost: one that holds processes
 /// hands out no controllers. See cgroups(7).
 fn version_2(own: &Path, name: &str, owner: u32) -> io::Result<Vec<PathBuf>> {
-    let parent = match own.join("cgroup.type").exists() {
-        true => own.parent().unwrap_or(own),
-        false => own,
-    };
+    let parent = parent_of(own);
     let all = "+memory +cpu +pids";
     fs::write(parent.join("cgroup.subtree_control"), all)?;
     let path = parent.join(name);
@@ -155,9 +196,9 @@ pub fn why_not() -> Option<String> {
         })
     });
     (!delegated).then(|| {
-        "you may set no limits here. With systemd, `systemd-run --user \
-         --scope -p Delegate=yes -- cargo lab check` lets you; elsewhere, run \
-         it with sudo, or in a virtual machine"
+        "you may set no limits here: with systemd, begin the command with \
+         `systemd-run --user --scope -p Delegate=yes --`; elsewhere, run it \
+         with sudo, or in a virtual machine"
             .to_owned()
     })
 }

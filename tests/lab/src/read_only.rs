@@ -31,7 +31,10 @@ pub(crate) fn make_all_read_only() -> anyhow::Result<()> {
             rest.is_some_and(|it| it.is_empty() || it.starts_with('/'))
         };
         let was_writable = options.split(',').any(|option| option == "rw");
-        if was_writable && (below("/proc") || below("/sys")) {
+        // And the nodes of /dev, which are root's: a step protects them by a mount
+        // of its own, and here that would not show.
+        let has_owner = below("/proc") || below("/sys") || place == "/dev";
+        if was_writable && has_owner {
             set_attributes(place, 0, 0, libc::MOUNT_ATTR_RDONLY)?;
         }
     }

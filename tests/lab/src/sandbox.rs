@@ -13,6 +13,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -26,7 +27,10 @@ use nix::{
     sys::{
         prctl,
         resource::{Resource, setrlimit},
-        signal::{Signal, kill, raise},
+        signal::{
+            SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise,
+            sigaction,
+        },
     },
     unistd::{
         ForkResult, Gid, Pid, Uid, chdir, fork, getegid, geteuid, setgroups,
@@ -34,8 +38,13 @@ use nix::{
     },
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
+    bench::Bench,
     build::{checkout, memory_file, target_of, text_of},
+    check::Verdict,
+    checks::{self, NotHere},
     limits::Cgroup,
     read_only::make_all_read_only,
 };
@@ -75,7 +84,7 @@ pub struct Finished {
     pub took_too_long: bool,
 }
 
-/// Runs a shell script next to the program that it can call `$STEP`.
+/// Runs a shell script.
 ///
 /// # Errors
 /// This machine refuses the sandbox.
@@ -84,6 +93,39 @@ pub fn run(
     script: &str,
     variables: &[(String, String)],
 ) -> anyhow::Result<Finished> {
+    start(program, &["script", script], variables)
+}
+
+/// Makes a check of the program: see [`checks`](crate::checks). What is said is
+/// a [`Finding`] in JSON.
+///
+/// # Errors
+/// This machine refuses the sandbox.
+pub fn check(
+    program: &Path,
+    check: &str,
+    filled: &str,
+) -> anyhow::Result<Finished> {
+    start(program, &["check", check, filled], &[])
+}
+
+/// What a check has found.
+#[derive(Deserialize, Serialize)]
+pub struct Finding {
+    /// Whether it has passed.
+    pub verdict: Verdict,
+    /// What is wrong.
+    pub says: String,
+    /// What the programs have said of errors.
+    pub heard: String,
+}
+
+fn start(
+    program: &Path,
+    what: &[&str],
+    variables: &[(String, String)],
+) -> anyhow::Result<Finished> {
+    be_told_of_the_end();
     let (out, err) = (memory_file()?, memory_file()?);
     let owner = match geteuid().is_root() {
         true => (OUTSIDE, OUTSIDE),
@@ -99,7 +141,8 @@ pub fn run(
     let places = places.into_iter().flatten();
     let mut child = Command::new("/proc/self/exe")
         .args(["in-sandbox".as_ref(), program.as_os_str()])
-        .args(["--", script])
+        .arg("--")
+        .args(what)
         .env_clear()
         .envs(places)
         .env(
@@ -181,13 +224,14 @@ impl Guard<'_> {
     /// Waits for the end, and says so if it had to be brought about.
     fn wait(&mut self) -> anyhow::Result<(ExitStatus, Option<String>)> {
         let start = Instant::now();
-        let factor = std::env::var("LAB_TIME_FACTOR").ok();
-        let factor = factor.and_then(|it| it.parse().ok()).unwrap_or(1);
+        let factor = time_factor();
         let mut ended = None;
         loop {
             if let Some(status) = self.0.try_wait()? {
                 return Ok((status, ended));
             }
+            // Whatever was made is removed on the way out.
+            ensure!(!is_interrupted(), "interrupted");
             if ended.is_none() && start.elapsed() > LIMIT * factor {
                 let count = family(self.pid()).len() - 1;
                 ended = Some(match count as u64 > PROCESSES / 2 {
@@ -209,6 +253,34 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// How many times as long all may take as on this machine: emulation is slow.
+pub fn time_factor() -> u32 {
+    let factor = std::env::var("LAB_TIME_FACTOR").ok();
+    factor.and_then(|it| it.parse().ok()).unwrap_or(1)
+}
+
+/// Somebody wants us to end.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn on_interrupt(_: libc::c_int) {
+    INTERRUPTED.store(true, Ordering::SeqCst);
+}
+
+/// Whether somebody wants us to end.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// From now on a Ctrl-C is only noted: there are cgroups to be removed first.
+fn be_told_of_the_end() {
+    let handler = SigHandler::Handler(on_interrupt);
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: the handler sets a flag, and does nothing else.
+        let _ = unsafe { sigaction(signal, &action) };
     }
 }
 
@@ -244,10 +316,10 @@ const REFUSED: i32 = 99;
 /// Begins the report on what was left behind.
 const TROUBLE: &str = "\n-- trouble: ";
 
-/// The other side: becomes a sandbox, and runs the script in it. Returns the
-/// exit code.
-pub fn enter(program: &Path, script: &str) -> i32 {
-    match make(program, script) {
+/// The other side: becomes a sandbox, and does in it what it was started for.
+/// Returns the exit code.
+pub fn enter(program: &Path, what: &[String]) -> i32 {
+    match make(program, what) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("this machine refuses a sandbox: {error:#}");
@@ -256,7 +328,7 @@ pub fn enter(program: &Path, script: &str) -> i32 {
     }
 }
 
-fn make(program: &Path, script: &str) -> anyhow::Result<i32> {
+fn make(program: &Path, what: &[String]) -> anyhow::Result<i32> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // Process groups and terminals cross all namespaces: kill(0) would end the
     // checker, and /dev/tty read what is typed.
@@ -310,7 +382,7 @@ fn make(program: &Path, script: &str) -> anyhow::Result<i32> {
     // SAFETY: this program has one thread.
     match unsafe { fork() }.context("fork()")? {
         ForkResult::Child => {
-            let code = be_init(program, program_file, script);
+            let code = be_init(program, program_file, what);
             let code = code.unwrap_or_else(|error| {
                 eprintln!("this machine refuses a sandbox: {error:#}");
                 REFUSED
@@ -354,7 +426,7 @@ fn hide() -> anyhow::Result<()> {
 fn be_init(
     program: &Path,
     mut source: File,
-    script: &str,
+    what: &[String],
 ) -> anyhow::Result<i32> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     propagation(MsFlags::MS_PRIVATE)?;
@@ -366,8 +438,15 @@ fn be_init(
     }
     let name = program.file_name().context("it has no name")?;
     let copy = PathBuf::from("/tmp").join(name);
+    let executable = fs::Permissions::from_mode(0o755);
     std::io::copy(&mut source, &mut File::create(&copy)?)?;
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    fs::set_permissions(&copy, executable.clone())?;
+    let agent = Path::new("/tmp/agent");
+    if what.first().is_some_and(|it| it == "check") {
+        let mut own = File::open("/proc/self/exe")?;
+        std::io::copy(&mut own, &mut File::create(agent)?)?;
+        fs::set_permissions(agent, executable)?;
+    }
     propagation(MsFlags::MS_SHARED)?;
     sethostname("outside").context("sethostname()")?;
     for (resource, limit) in LIMITS {
@@ -376,16 +455,17 @@ fn be_init(
 
     let mounts = || fs::read_to_string("/proc/self/mountinfo");
     let before = mounts()?;
-    let shell = Command::new("sh")
-        .args(["-c", script])
-        .current_dir("/tmp")
-        .env("STEP", &copy)
-        .env("HOME", "/tmp")
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("TMPDIR")
-        .spawn()
-        .context("starting a shell")?;
-    let shell = Pid::from_raw(shell.id().cast_signed());
+    // Who is not dumpable can't be traced, and shows no descriptor, to the root
+    // of this sandbox: so nobody speaks in the place of a check. See ptrace(2).
+    prctl::set_dumpable(false)?;
+    let shell = match what {
+        [kind, script] if kind == "script" => start_shell(&copy, script)?,
+        [kind, check, filled] if kind == "check" => {
+            let bench = Bench::new(copy, agent.to_owned(), filled.clone());
+            start_check(check, &bench)?
+        }
+        _ => bail!("it is not said what to do"),
+    };
     // Orphans become our children.
     let any = Pid::from_raw(-1);
     let code = loop {
@@ -416,6 +496,50 @@ fn be_init(
         "the script has used the exit code {REFUSED}"
     );
     Ok(code)
+}
+
+fn start_shell(program: &Path, script: &str) -> anyhow::Result<Pid> {
+    let shell = Command::new("sh")
+        .args(["-c", script])
+        .current_dir("/tmp")
+        .env("STEP", program)
+        .env("HOME", "/tmp")
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("TMPDIR")
+        .spawn()
+        .context("starting a shell")?;
+    Ok(Pid::from_raw(shell.id().cast_signed()))
+}
+
+/// Makes the check in a process of its own: the first one has orphans to reap.
+fn start_check(name: &str, bench: &Bench) -> anyhow::Result<Pid> {
+    let check = checks::find(name)?;
+    // SAFETY: this program has one thread.
+    match unsafe { fork() }.context("fork()")? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let result = chdir("/tmp").map_err(Into::into);
+            let result = result.and_then(|()| check(bench));
+            let (verdict, says) = match &result {
+                Ok(()) => (Verdict::Passed, String::new()),
+                Err(error) if error.is::<NotHere>() => {
+                    (Verdict::NotRun, format!("{error:#}"))
+                }
+                Err(error) => (Verdict::Failed, format!("{error:#}")),
+            };
+            let heard = bench.heard();
+            let finding = Finding {
+                verdict,
+                says,
+                heard,
+            };
+            let text = serde_json::to_string(&finding).unwrap_or_default();
+            print!("{text}");
+            let written = std::io::stdout().flush().is_ok();
+            // SAFETY: _exit(2) has no preconditions.
+            unsafe { libc::_exit(i32::from(!written)) }
+        }
+    }
 }
 
 /// Waits for `child`, and returns which one it was and its status: as a number,

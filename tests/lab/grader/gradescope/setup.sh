@@ -15,6 +15,12 @@ curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
 # A submission runs as another user, who shall not read the solution.
 chmod 700 /autograder/source
 cd /autograder/source/repository
+# What can't be tried here runs in a virtual machine: a machine has cgroups of one
+# version, and lab 4 is about both. Where namespaces are forbidden, all runs there.
+apt-get install -y -qq --no-install-recommends \
+    qemu-system-x86 busybox-static kmod cpio dpkg-dev
+tests/vm/prepare
+
 # Everything is compiled now, so that grading takes seconds and no network.
 cargo build --quiet --package grader
 directory=$(mktemp -d)
@@ -24,10 +30,3 @@ for step in 1 2 3 4 5 6; do
     cargo lab grade "$directory/$step" || true
 done
 rm -rf "$directory"
-
-# Where namespaces are forbidden, the checks run in a virtual machine.
-if ! unshare --user --mount --pid --fork true 2>/dev/null; then
-    apt-get install -y -qq --no-install-recommends \
-        qemu-system-x86 busybox-static kmod cpio dpkg-dev
-    tests/vm/prepare 6.12
-fi

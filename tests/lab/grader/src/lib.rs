@@ -3,12 +3,12 @@
 //! What students have too is in [`lab`]. What copies, edits and builds a
 //! workspace is also used by the mutants.
 
+pub mod anywhere;
 mod confine;
-mod edit;
 pub mod grade;
-mod holes;
+pub mod grade_all;
 pub mod new_directory;
-mod plan;
 pub mod proof;
 pub mod start;
+mod submissions;
 pub mod workshop;

@@ -3,7 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use grader::{grade, proof, start};
+use grader::{
+    anywhere, grade,
+    grade_all::{self, GradeAll},
+    proof, start,
+};
 
 /// The steps as labs: starters with holes, checks, grades
 #[derive(Parser)]
@@ -37,14 +41,30 @@ enum Command {
         /// Which lab it is [default: the last step that is there]
         #[arg(long)]
         step: Option<usize>,
-        /// Derive names, limits and contents of files from this
-        #[arg(long, value_name = "ID", default_value = "")]
-        student: String,
         /// Write the grade to a file, as Gradescope reads it
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Prove that the labs grade rightly: starters, solutions, each hole alone
+    /// Grade a folder of submissions, several at a time; another run goes on
+    /// where this one was ended
+    GradeAll {
+        /// Each directory in it, and each archive `NAME.tar.gz`, is a submission
+        folder: PathBuf,
+        /// Which lab it is [default: the last step that is in each]
+        #[arg(long)]
+        step: Option<usize>,
+        /// The table of the grades; what is in it already is not graded again
+        #[arg(long, value_name = "FILE")]
+        csv: PathBuf,
+        /// Write each grade to a file here, as Gradescope reads it
+        #[arg(long, value_name = "DIR")]
+        json: Option<PathBuf>,
+        /// How many at a time [default: as there is memory for, 3 GiB each]
+        #[arg(long, value_name = "NUMBER")]
+        jobs: Option<usize>,
+    },
+    /// Prove that the labs grade rightly: starters, solutions, each hole alone,
+    /// submissions whose grade is known
     Prove {
         /// Only these labs
         steps: Vec<usize>,
@@ -73,11 +93,23 @@ fn act(command: Command) -> anyhow::Result<bool> {
         Command::Grade {
             directory,
             step,
-            student,
             json,
-        } => grade::main(&directory, step, &student, json.as_deref()),
+        } => grade::main(&directory, step, json.as_deref()),
+        Command::GradeAll {
+            folder,
+            step,
+            csv,
+            json,
+            jobs,
+        } => grade_all::main(&GradeAll {
+            folder,
+            step,
+            csv,
+            json,
+            jobs,
+        }),
         Command::Prove { steps } => proof::main(&steps),
-        Command::RunPlan { plan } => grade::run_plan(&plan).map(|()| true),
+        Command::RunPlan { plan } => anywhere::run_plan(&plan).map(|()| true),
         Command::OfStudents(command) => command.act(),
     }
 }

@@ -2,19 +2,24 @@
 
 use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, bail, ensure};
 use ground::STEPS;
 use lab::{
     build::{cargo, checkout, target_of},
     description::{Lab, Sources},
     files::read,
-    sandbox,
+    holes::{all_removed, fill, mixed, starter},
+    judge::Score,
+    plan::{Job, Plan},
+    sandbox, sealed,
 };
 
 use crate::{
-    grade::{Memory, grade},
-    holes::{all_removed, fill, starter},
+    anywhere,
+    grade::{Grade, grade},
     start::make,
+    submissions,
+    workshop::Workshop,
 };
 
 /// For each lab: the starter compiles, scores nothing, and has nothing of the
@@ -33,8 +38,12 @@ pub fn main(steps: &[usize]) -> anyhow::Result<bool> {
     };
     println!("lab  starter  holes  points");
     for step in steps {
-        match prove(*step) {
-            Ok(row) => println!("{row}"),
+        let proven = prove(*step).and_then(|row| {
+            println!("{row}");
+            prove_submissions(*step)
+        });
+        match proven {
+            Ok(as_it_should_be) => good &= as_it_should_be,
             Err(error) => {
                 good = false;
                 println!("lab {step}: {error:#}");
@@ -65,58 +74,126 @@ fn prove(step: usize) -> anyhow::Result<String> {
     let says = String::from_utf8_lossy(&check.stderr);
     ensure!(check.status.success(), "the starter: {says}");
 
-    let memory = Memory::default();
-    let grade = |sources: &Sources| -> anyhow::Result<_> {
-        for (file, text) in sources {
-            fs::write(student.join(file), text)?;
-        }
-        let grade = grade(&student, Lab::load(step)?, "student", &memory)?;
-        ensure!(grade.is_complete(), "not all checks can be run here");
-        Ok(grade)
-    };
     let starter = lab.sources(&student)?;
     lab.find_holes(&starter)?;
-    let of_starter = grade(&starter)?.score();
-    ensure!(of_starter == 0, "the starter scores {of_starter}");
+    let filled = fill(&lab, &starter, &solution, |_| true)?;
+    ensure!(
+        sealed::open(&student)? == filled,
+        "what is sealed is not the solution"
+    );
+    let changed = sealed::changed_files(&student)?;
+    ensure!(changed.is_empty(), "{changed:?} were changed by a build");
 
-    for hole in &lab.holes {
-        let own = lab.checks.iter().filter(|it| it.hole == hole.name);
-        let points: u32 = own.map(|check| check.points).sum();
-        ensure!(points > 0, "the hole {} is worth nothing", hole.name);
-        let one = fill(&lab, &starter, &solution, |it| it.name == hole.name)?;
-        let found = grade(&one)?;
+    let workshop = Workshop::open()?;
+    let of_starter = grade(&student, Lab::load(step)?, &workshop)?;
+    let points = of_starter.score().total();
+    ensure!(points == 0, "the starter scores {points}");
+    let not_here = each_hole_alone(&lab, &starter, &solution, &workshop)?;
+    for (file, text) in &filled {
+        fs::write(student.join(file), text)?;
+    }
+    let of_solution = grade(&student, Lab::load(step)?, &workshop)?;
+    all_right(&of_solution)?;
+    ensure!(
+        of_solution.remarks.is_empty(),
+        "the solution: {}",
+        of_solution.remarks.join("\n")
+    );
+    drop(workshop);
+    let row = format!(
+        "{step:>3}  {points:>7}  {:>5}  {:>6}{}",
+        lab.holes.len(),
+        lab.points(),
+        match not_here.is_empty() {
+            true => String::new(),
+            false => format!("  not here: {}", not_here.join(", ")),
+        }
+    );
+    Ok(row)
+}
+
+/// Grades the submissions whose grade is known, and shows a table. True if all
+/// is as it should be.
+fn prove_submissions(step: usize) -> anyhow::Result<bool> {
+    let lab = Lab::load(step)?;
+    let solution = lab.sources(checkout())?;
+    let workshop = Workshop::open()?;
+    let mut good = true;
+    for row in submissions::grade_all(&lab, &solution, &workshop)? {
+        println!("{:>7}/{}  {}", row.points, lab.points(), row.name);
+        if let Some(wrong) = &row.wrong {
+            good = false;
+            print!("    BUT: {}", wrong.trim_end().replace('\n', "\n    "));
+            println!();
+        } else if std::env::var_os("LAB_SAYS").is_some() {
+            print!("{}", row.says);
+        }
+    }
+    Ok(good)
+}
+
+/// Each hole filled alone earns its points, and empty it costs them: by one
+/// program that has both in it. Returns the holes that can't be tried here.
+fn each_hole_alone(
+    lab: &Lab,
+    starter: &Sources,
+    solution: &Sources,
+    workshop: &Workshop,
+) -> anyhow::Result<Vec<String>> {
+    let mixed = mixed(lab, starter, solution)?;
+    for (file, text) in &mixed.sources {
+        workshop.write(file, text)?;
+    }
+    let program = workshop.build_students(&lab.step)?.program;
+    let job = |filled: String| Job {
+        program: program.clone(),
+        filled,
+        checks: lab.checks.clone(),
+    };
+    let mut jobs = vec![job(mixed.all_but(""))];
+    jobs.extend(lab.holes.iter().map(|it| job(mixed.all_but(&it.name))));
+    let mut found = anywhere::run(Plan { jobs })?.into_iter();
+    let outcomes = found.next().context("several jobs were run")?;
+    let complete = Score {
+        lab,
+        outcomes: &outcomes,
+    };
+    let mut not_here = Vec::new();
+    for (hole, outcomes) in lab.holes.iter().zip(found) {
+        let name = &hole.name;
+        ensure!(lab.points_of(name) > 0, "{name} is worth nothing");
+        let with_a_hole = Score {
+            lab,
+            outcomes: &outcomes,
+        };
+        match complete.is_right(name) {
+            Some(true) => {}
+            Some(false) => bail!("{}", complete.text_of(name)),
+            None => {
+                not_here.push(name.clone());
+                continue;
+            }
+        }
+        let empty = with_a_hole.earned(name);
+        ensure!(empty == 0, "the empty hole {name} earns {empty} points");
+        let says = with_a_hole.diagnosis(name);
         ensure!(
-            found.score() == points && found.score_of(&hole.name) == points,
-            "the hole {} alone scores {}, not {points}: {}",
-            hole.name,
-            found.score(),
-            found
-                .outcomes
-                .iter()
-                .map(|it| it.says.as_str())
-                .collect::<String>(),
+            says.contains("is still empty"),
+            "the hole {name} is empty, but a student reads: {says}"
         );
     }
+    Ok(not_here)
+}
 
-    let of_solution = grade(&solution)?;
-    let failed: Vec<String> = of_solution
-        .lab
-        .checks
-        .iter()
-        .zip(&of_solution.outcomes)
-        .filter(|(check, outcome)| outcome.points(check) == 0)
-        .map(|(check, outcome)| format!("{}: {}", check.name, outcome.says))
-        .collect();
-    ensure!(
-        failed.is_empty(),
-        "the solution fails:\n{}",
-        failed.join("\n")
-    );
-    Ok(format!(
-        "{step:>3}  {of_starter:>7}  {:>5}  {:>6}",
-        lab.holes.len(),
-        lab.points()
-    ))
+/// All that could be tried is right.
+fn all_right(grade: &Grade) -> anyhow::Result<()> {
+    let score = grade.score();
+    let expected = grade.lab.points() - score.not_run();
+    if score.total() != expected {
+        let holes = grade.lab.holes.iter().map(|it| score.text_of(&it.name));
+        bail!("the solution fails:\n{}", holes.collect::<String>());
+    }
+    Ok(())
 }
 
 /// Looks, from where a student's program runs, for the solution: the sources,

@@ -10,18 +10,25 @@ use anyhow::{Context, ensure};
 use ground::STEPS;
 use lab::{
     build::checkout,
-    description::Lab,
+    description::{Lab, description},
     files::{mirror, read},
+    holes::{fill, starter},
+    sealed,
 };
 
-use crate::{
-    holes::{description_for_students, starter},
-    new_directory::in_new_directory,
-    workshop::copy_packages,
-};
+use crate::{new_directory::in_new_directory, workshop::copy_packages};
 
 /// Where the pages of the book are, here and in a student's workspace.
 const BOOK: &str = "book/src";
+
+/// What students have in the place of the hidden checks.
+const NOT_HIDDEN: &str = "\
+//! What is checked by the grader alone is not here.
+
+use super::Check;
+
+pub(super) const CHECKS: &[(&str, Check)] = &[];
+";
 
 /// What a workspace has beside the steps and `common`.
 const FOR_STUDENTS: [&str; 2] = ["tests/ground", "tests/lab"];
@@ -62,6 +69,8 @@ pub(crate) fn make(number: usize, to: &Path) -> anyhow::Result<()> {
     copy_packages(clean, to, &packages)?;
 
     let description = description_for_students(number)?;
+    // The hidden checks stay here.
+    fs::write(to.join("tests/lab/src/checks/hidden.rs"), NOT_HIDDEN)?;
     let labs = to.join("tests/lab/labs");
     fs::create_dir_all(&labs)?;
     fs::write(labs.join(format!("step{number:02}.toml")), description)?;
@@ -75,7 +84,46 @@ pub(crate) fn make(number: usize, to: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(kept.parent().unwrap_or(to))?;
         fs::write(kept, text)?;
     }
-    Ok(())
+    // Between the fences, since students don't know which lines these are.
+    let filled = fill(&lab, &starter, &lab.sources(top)?, |_| true)?;
+    sealed::seal(to, &filled)?;
+    sealed::note_files(to, &format!("{}/src", lab.step))
+}
+
+/// The description of a lab as students get it: without hidden checks, and
+/// without the lines that a hole has taken out.
+fn description_for_students(number: usize) -> anyhow::Result<String> {
+    let text = fs::read_to_string(description(number))?;
+    let parts = text.split("\n[[").enumerate();
+    let kept = parts.filter(|(_, part)| !part.contains("\nhidden = true"));
+    let kept: Vec<String> = kept
+        .map(|(index, part)| match index {
+            0 => part.to_owned(),
+            _ => format!("\n[[{}", without_lines(part)),
+        })
+        .collect();
+    let hidden: u32 = Lab::load(number)?
+        .checks
+        .iter()
+        .filter(|check| check.hidden)
+        .map(|check| check.points)
+        .sum();
+    let (step, rest) = kept[0].split_once('\n').context("it has no lines")?;
+    let first = format!("{step}\nhidden = {hidden}\n{rest}");
+    Ok(format!("{first}{}", kept[1..].concat()))
+}
+
+/// A part of a description without its `, lines = […]`. A line of Rust may have
+/// brackets in it, so the list ends where that of the places goes on.
+fn without_lines(part: &str) -> String {
+    let mut pieces = part.split(", lines = [");
+    let mut kept = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = piece.find("] }").or_else(|| piece.find("], binds"));
+        let rest = end.map_or("", |at| &piece[at + 1..]);
+        kept += rest;
+    }
+    kept
 }
 
 /// Cargo's settings, with what `cargo lab` is for a student.
@@ -96,9 +144,7 @@ fn readme(lab: &Lab) -> String {
         lab.step
     );
     for hole in &lab.holes {
-        let checks = lab.checks.iter().filter(|it| it.hole == hole.name);
-        let points: u32 =
-            checks.filter(|it| !it.hidden).map(|it| it.points).sum();
+        let points = lab.points_of(&hole.name);
         text += &format!("- `{}`, {points} points\n", hole.name);
     }
     text += &format!(

@@ -12,11 +12,11 @@ use anyhow::{Context, ensure};
 use ground::STEPS;
 use lab::{
     build::{
-        Build, LIMIT, ToText, cargo, checkout, target_of, without_surrounding,
+        Build, Built, LIMIT, ToText, cargo, checkout, compiler_messages,
+        rendered, target_of, without_surrounding,
     },
     files::{mirror, read, write_if_other},
 };
-use serde_json::Value;
 
 use crate::confine::{self, Readable};
 
@@ -34,8 +34,32 @@ pub struct Workshop {
 impl Workshop {
     /// Makes the copy, or brings it up to date; waits until nobody uses it.
     pub fn open() -> anyhow::Result<Workshop> {
-        let place = target_of(checkout()).join("lab");
-        fs::create_dir_all(&place)
+        Workshop::open_at(&target_of(checkout()).join("lab"))
+    }
+
+    /// Another one, for work side by side.
+    ///
+    /// # Errors
+    /// As [`Workshop::open`].
+    pub fn open_number(number: usize) -> anyhow::Result<Workshop> {
+        let lab = target_of(checkout()).join("lab");
+        let place = lab.join(format!("beside-{number}"));
+        let (from, to) = (lab.join("target"), place.join("target"));
+        if from.is_dir() && !to.exists() {
+            // The libraries need not be compiled once more.
+            fs::create_dir_all(&place)?;
+            let copied = std::process::Command::new("cp")
+                .args(["-a", "--reflink=auto"])
+                .args([&from, &to])
+                .status()
+                .context("running cp")?;
+            ensure!(copied.success(), "cp has failed");
+        }
+        Workshop::open_at(&place)
+    }
+
+    fn open_at(place: &Path) -> anyhow::Result<Workshop> {
+        fs::create_dir_all(place)
             .with_context(|| format!("mkdir({place:?})"))?;
         let lock = File::create(place.join("lock"))?;
         lock.lock().context("flock(lock)")?;
@@ -67,7 +91,7 @@ impl Workshop {
     /// # Errors
     /// What the compiler says.
     pub fn build(&self, package: &str) -> anyhow::Result<PathBuf> {
-        self.order(package).run()
+        Ok(self.order(package).run()?.program)
     }
 
     /// Builds a program whose sources are a student's: nothing gets into it, or
@@ -76,7 +100,7 @@ impl Workshop {
     ///
     /// # Errors
     /// What the compiler says; it has read something else.
-    pub fn build_students(&self, package: &str) -> anyhow::Result<PathBuf> {
+    pub fn build_students(&self, package: &str) -> anyhow::Result<Built> {
         let last = STEPS.iter().position(|step| *step == package);
         let last = last.with_context(|| format!("{package} is no step"))?;
         let mut own = vec!["common"];
@@ -104,20 +128,11 @@ impl Workshop {
     }
 }
 
-/// What the compiler says, in full.
-fn rendered(messages: &str, stderr: &str) -> String {
-    let mut text = String::new();
-    for message in compiler_messages(messages) {
-        text += message["rendered"].as_str().unwrap_or_default();
-    }
-    text + stderr
-}
-
 /// Where the compiler has found errors, and their codes. Its words may have
 /// anything in them that it could read.
 fn places(messages: &str, _: &str) -> String {
     let mut text = String::new();
-    for message in compiler_messages(messages) {
+    for message in compiler_messages(messages, "error") {
         let code = message["code"]["code"].as_str().unwrap_or("error");
         let spans = message["spans"].as_array().into_iter().flatten();
         for span in spans.filter(|it| it["is_primary"] == true) {
@@ -127,15 +142,6 @@ fn places(messages: &str, _: &str) -> String {
         }
     }
     text + "`cargo lab check` shows what the compiler says"
-}
-
-/// The errors among Cargo's messages.
-fn compiler_messages(messages: &str) -> impl Iterator<Item = Value> {
-    let messages = messages.lines().filter_map(|line| {
-        let mut message: Value = serde_json::from_str(line).ok()?;
-        Some(message["message"].take())
-    });
-    messages.filter(|message| message["level"] == "error")
 }
 
 /// What may be read to build from the directories `own` of the workspace;
@@ -164,7 +170,7 @@ fn build_from(
     order: &Build<'_>,
     own: &[&str],
     readable: Option<Readable>,
-) -> anyhow::Result<PathBuf> {
+) -> anyhow::Result<Built> {
     let top = order.directory;
     // The linker reads again what it has written there.
     let temporary = order.target.join("tmp");
@@ -188,7 +194,7 @@ fn build_from(
         // SAFETY: two calls of the kernel, and nothing is allocated.
         unsafe { command.pre_exec(confine) };
     }
-    let program = order.run_by(command, "json", to_text)?;
+    let built = order.run_by(command, to_text)?;
 
     // The kernel may have no Landlock; and what is in the program shall be
     // the student's even where all may be read, as in `/usr`.
@@ -196,7 +202,7 @@ fn build_from(
         .iter()
         .map(|package| top.join(package).canonicalize())
         .collect::<io::Result<_>>()?;
-    for file in sources_of(&program)? {
+    for file in sources_of(&built.program)? {
         let real = top.join(&file).canonicalize();
         let known = real.is_ok_and(|real| {
             own.iter().any(|package| real.starts_with(package))
@@ -208,7 +214,7 @@ fn build_from(
             order.package
         );
     }
-    Ok(program)
+    Ok(built)
 }
 
 /// The files of the workspace, and others, that a program was compiled from: all
@@ -283,7 +289,7 @@ fn trim_lock(directory: &Path) -> anyhow::Result<()> {
 }
 
 /// The workspace's manifest with these members. What a hole leaves unused is no
-/// reason for a warning.
+/// reason for a warning; an error that nobody looks at is.
 fn manifest(text: &str, packages: &[&str]) -> anyhow::Result<String> {
     let mut text = text.to_owned();
     for key in ["default-members = [", "members = ["] {
@@ -298,7 +304,8 @@ fn manifest(text: &str, packages: &[&str]) -> anyhow::Result<String> {
         }
     }
     let lints = "[workspace.lints.rust]\n";
-    let unused = "unused = { level = \"allow\", priority = -1 }\n";
+    let unused = "unused = { level = \"allow\", priority = -1 }\n\
+                  unused_must_use = \"warn\"\n";
     Ok(text.replace(lints, &format!("{lints}{unused}")))
 }
 
@@ -356,7 +363,7 @@ mod tests {
             }
         }
 
-        fn build(&self, main: &str, seconds: u64) -> anyhow::Result<PathBuf> {
+        fn build(&self, main: &str, seconds: u64) -> anyhow::Result<Built> {
             self.write("src/main.rs", main);
             let limit = Duration::from_secs(seconds);
             self.order(&self.target(), limit).run()
@@ -368,7 +375,7 @@ mod tests {
             &self,
             main: &str,
             confined: bool,
-        ) -> anyhow::Result<PathBuf> {
+        ) -> anyhow::Result<Built> {
             self.write("src/main.rs", main);
             let target = self.target();
             let order = self.order(&target, Duration::from_secs(60));
@@ -386,7 +393,7 @@ mod tests {
         let endless = "#![allow(long_running_const_eval)]\n\
                        const ENDLESS: () = loop {};\n\
                        fn main() { ENDLESS }\n";
-        let error = package.build(endless, 5).expect_err("it has no end");
+        let error = package.build(endless, 5).err().expect("it has no end");
         assert!(error.is::<TookTooLong>(), "{error:#}");
         // The compiler is no child of ours, so we can't wait for its end. It must
         // come at once: soon the compiler would say something, and die of that.
@@ -410,7 +417,8 @@ mod tests {
             )
         };
         package.build(&filled(1), 60).unwrap();
-        let error = package.build(&filled(4096), 60).expect_err("too large");
+        let error = package.build(&filled(4096), 60);
+        let error = error.err().expect("too large");
         assert!(!error.is::<TookTooLong>(), "{error:#}");
     }
 
@@ -452,7 +460,7 @@ mod tests {
                 let program =
                     program.replace("SECRET", &secret.to_string_lossy());
                 let built = package.build_students(&program, confined);
-                let error = built.expect_err(&program);
+                let error = built.err().expect(&program);
                 let says = format!("{error:#}");
                 assert!(!says.contains("4711"), "{program}: {says}");
             }
@@ -483,7 +491,7 @@ mod tests {
             package.build(&program, 60).expect(&program);
             fs::remove_dir_all(package.target()).unwrap();
             let built = package.build_students(&program, true);
-            built.expect_err(&program);
+            assert!(built.is_err(), "{program}");
         }
     }
 
@@ -496,7 +504,7 @@ mod tests {
             package.build_students(program, confined).unwrap();
             let wrong = "\n\nfn main() { other::hello(); }";
             let error = package.build_students(wrong, confined);
-            let error = format!("{:#}", error.expect_err("no such module"));
+            let error = format!("{:#}", error.err().expect("no such module"));
             assert!(error.contains("E0433"), "{error}");
             assert!(error.contains(":3"), "{error}");
         }

@@ -6,12 +6,18 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
+    time::{Duration, Instant},
 };
 
-use lab::sandbox;
+use ground::cgroups;
+use lab::{limits::memberships, sandbox};
 use nix::{
-    sys::prctl,
-    unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid},
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+    },
+    unistd::{Gid, Pid, Uid, geteuid, setgroups, setresgid, setresuid},
 };
 
 /// Who that is here.
@@ -20,10 +26,10 @@ const NOBODY: u32 = 65534;
 /// Not the standard harness: a sandbox starts this program once more.
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    if let [verb, program, _, script] = &arguments[..]
+    if let [verb, program, _, what @ ..] = &arguments[..]
         && verb == "in-sandbox"
     {
-        let code = sandbox::enter(Path::new(program), script);
+        let code = sandbox::enter(Path::new(program), what);
         // As in the program `lab`: nothing is left to be cleaned up.
         #[allow(clippy::exit)]
         std::process::exit(code)
@@ -35,8 +41,16 @@ fn main() -> ExitCode {
     // Not in the directory of temporary files, which is covered.
     let name = format!("/run/lab-sandbox-test.{}", std::process::id());
     let place = Place(name.into());
+    nobody_speaks_in_the_place_of_a_check();
+    println!("ok: nobody speaks in the place of a check");
+    what_a_killed_check_has_left_is_swept();
+    println!("ok: what a killed check has left is swept");
     what_the_grader_owns_is_not_changed(&place.0);
     println!("ok: what the grader owns is not changed");
+    let root = Uid::from_raw(0);
+    setresuid(root, root, root).expect("it was in reserve");
+    an_interrupted_check_leaves_no_cgroup();
+    println!("ok: an interrupted check leaves no cgroup");
     ExitCode::SUCCESS
 }
 
@@ -74,6 +88,76 @@ fn what_the_grader_owns_is_not_changed(place: &Path) {
     let text = fs::read_to_string(&result).expect("it is nobody's");
     assert_eq!(text, "the result of another\n");
     assert!(!Path::new(&in_memory).exists(), "{in_memory} is left");
+}
+
+/// Number 1 of the sandbox makes the check, or is its parent: its descriptors
+/// are where the outcome is written.
+fn nobody_speaks_in_the_place_of_a_check() {
+    let script = r#"
+        [ "$(id -u)" = 0 ] && echo "is root"
+        ls /proc/1/fd/ 2>/dev/null
+        (echo forged >/proc/1/fd/1) 2>/dev/null
+        cat /proc/1/environ 2>/dev/null
+        echo end
+    "#;
+    let finished = sandbox::run(Path::new("/bin/true"), script, &[])
+        .expect("this machine has user namespaces");
+    assert_eq!(finished.stdout, "is root\nend\n");
+}
+
+/// The directories in which the cgroups of checks are made.
+fn parents() -> Vec<PathBuf> {
+    let all = memberships().expect("there are cgroups");
+    let parents = all.into_iter().map(|(version, own)| match version {
+        2 if own.join("cgroup.type").exists() => {
+            own.parent().expect("it is not the topmost").to_owned()
+        }
+        _ => own,
+    });
+    parents.collect()
+}
+
+/// Cgroups of checks that `maker` has made.
+fn cgroups_of(maker: u32) -> Vec<PathBuf> {
+    let begins = format!("lab.{maker}.");
+    let is_its = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&begins)
+    };
+    let parents = parents();
+    let children = parents.iter().flat_map(|it| cgroups::children(it));
+    children.filter(is_its).collect()
+}
+
+fn what_a_killed_check_has_left_is_swept() {
+    // Above all numbers that a process can have.
+    let nobody = 1 << 30;
+    for parent in parents() {
+        let left = parent.join(format!("lab.{nobody}.0/below"));
+        fs::create_dir_all(left).expect("we are root");
+    }
+    assert!(!cgroups_of(nobody).is_empty());
+    sandbox::run(Path::new("/bin/true"), "true", &[])
+        .expect("this machine has user namespaces");
+    assert!(cgroups_of(nobody).is_empty());
+}
+
+fn an_interrupted_check_leaves_no_cgroup() {
+    let own = std::process::id();
+    let interrupt = thread::spawn(move || {
+        let start = Instant::now();
+        while cgroups_of(own).is_empty() && start.elapsed().as_secs() < 5 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let seen = !cgroups_of(own).is_empty();
+        kill(Pid::this(), Signal::SIGINT).expect("it is us");
+        seen
+    });
+    let interrupted = sandbox::run(Path::new("/bin/true"), "sleep 60", &[]);
+    assert!(interrupt.join().expect("no panic"), "there was no cgroup");
+    assert!(interrupted.is_err());
+    assert!(sandbox::is_interrupted());
+    assert!(cgroups_of(own).is_empty());
 }
 
 fn become_nobody() {

@@ -1,6 +1,6 @@
 //! Finds in Rust sources what is to be edited by what it says, so that nothing in
 //! them need be marked: the body of a function by its name. Lines are found by
-//! their text: see [`lab::lines`].
+//! their text: see [`lines`](crate::lines).
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use ra_ap_rustc_lexer::{FrontmatterAllowed, TokenKind, tokenize};
 ///
 /// # Errors
 /// There is no such function, or more than one.
-pub(crate) fn body(source: &str, name: &str) -> anyhow::Result<Range<usize>> {
+pub fn body(source: &str, name: &str) -> anyhow::Result<Range<usize>> {
     let code = blank_out(source);
     let mut found = Vec::new();
     for (at, word) in code.match_indices(&format!("fn {name}")) {
@@ -49,7 +49,7 @@ fn braces(code: &str, from: usize) -> anyhow::Result<Range<usize>> {
 
 /// The source with blanks in place of comments, strings and other literals: what
 /// is left of it is code, at the same place.
-pub(crate) fn blank_out(source: &str) -> String {
+pub fn blank_out(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     for token in tokenize(source, FrontmatterAllowed::No) {
         let text = &source[code.len()..][..token.len as usize];
@@ -71,7 +71,7 @@ pub(crate) fn blank_out(source: &str) -> String {
 }
 
 /// The blanks at the beginning of the line in which `at` is.
-pub(crate) fn indentation(source: &str, at: usize) -> &str {
+pub fn indentation(source: &str, at: usize) -> &str {
     let start = source[..at].rfind('\n').map_or(0, |found| found + 1);
     let line = &source[start..];
     &line[..line.len() - line.trim_start_matches(' ').len()]

@@ -1,0 +1,467 @@
+//! Submissions whose grade is known: right ones that do it in another way, and
+//! wrong ones, each with the holes that it must lose. They are in
+//! `tests/lab/grader/submissions`.
+//!
+//! All of a lab are built as one program, in which a variable decides whose code
+//! runs in which hole: so a lab takes one build, however many there are. The
+//! mutants are submissions as well, and those are built one by one whose mistake
+//! is outside of the holes.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use lab::{
+    bench::random_name,
+    build::checkout,
+    check::{Outcome, Verdict},
+    description::{Check, Hole, Lab, Sources},
+    files::read,
+    holes::{add_alternatives, edited_outside, in_hole},
+    judge::Score,
+    lines::lines,
+    plan::{Job, Plan},
+};
+use serde::Deserialize;
+
+use crate::{anywhere, workshop::Workshop};
+
+/// A submission, as its file describes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
+    /// What is different about it, in a sentence.
+    why: String,
+    /// The holes that are wrong. Without any it is right.
+    #[serde(default)]
+    loses: Vec<String>,
+    /// What it has in its holes; in the others it has the solution.
+    holes: BTreeMap<String, String>,
+    /// What it adds to files.
+    #[serde(default)]
+    add: BTreeMap<String, String>,
+}
+
+/// A submission whose grade is known.
+struct Submission {
+    name: String,
+    /// The holes that are wrong; nothing is known of a mutant but that it loses.
+    loses: Option<Vec<String>>,
+    /// What it has in its holes.
+    holes: BTreeMap<String, String>,
+    add: BTreeMap<String, String>,
+}
+
+/// A mutant whose mistake is outside of the holes: its name, and its sources.
+type Outside = (String, Sources);
+
+/// What a submission has got.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) points: u32,
+    /// What a student would read.
+    pub(crate) says: String,
+    /// What should be otherwise.
+    pub(crate) wrong: Option<String>,
+}
+
+/// Grades all submissions of a lab, and its mutants.
+///
+/// # Errors
+/// One of them can't be read or built.
+pub(crate) fn grade_all(
+    lab: &Lab,
+    solution: &Sources,
+    workshop: &Workshop,
+) -> anyhow::Result<Vec<Row>> {
+    let mut all = described(lab)?;
+    let (inside, outside) = mutants(lab, solution)?;
+    all.extend(inside);
+    let mut rows = together(lab, solution, workshop, &all)?;
+    rows.extend(one_by_one(lab, workshop, outside)?);
+    Ok(rows)
+}
+
+fn described(lab: &Lab) -> anyhow::Result<Vec<Submission>> {
+    let directory = directory().join(&lab.step);
+    let mut all = Vec::new();
+    for path in files(&directory)? {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let found: Described = toml::from_str(&read(&path)?)
+            .with_context(|| format!("reading {path:?}"))?;
+        let kind = if found.loses.is_empty() {
+            "right"
+        } else {
+            "wrong"
+        };
+        ensure!(
+            name.starts_with(kind),
+            "{path:?} is {kind}: its name says so"
+        );
+        ensure!(found.why.ends_with('.'), "{path:?}: `why` is no sentence");
+        for hole in found.holes.keys().chain(&found.loses) {
+            let known = lab.holes.iter().any(|it| it.name == *hole);
+            ensure!(known, "{path:?} is about {hole:?}, which is no hole");
+        }
+        all.push(Submission {
+            name: name.into_owned(),
+            loses: Some(found.loses),
+            holes: found.holes,
+            add: found.add,
+        });
+    }
+    let count =
+        |kind: &str| all.iter().filter(|it| it.name.starts_with(kind)).count();
+    for kind in ["right", "wrong"] {
+        ensure!(count(kind) >= 4, "{}: too few that are {kind}", lab.step);
+    }
+    Ok(all)
+}
+
+fn directory() -> PathBuf {
+    checkout().join("tests/lab/grader/submissions")
+}
+
+fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)
+        .with_context(|| format!("opendir({directory:?})"))?;
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// The mutants of the step: those whose mistake is in holes, and what the
+/// sources of the others are.
+fn mutants(
+    lab: &Lab,
+    solution: &Sources,
+) -> anyhow::Result<(Vec<Submission>, Vec<Outside>)> {
+    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    let prefix = &lab.step[..6];
+    for path in files(&checkout().join("tests/mutants"))? {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let is_patch = path.extension().is_some_and(|it| it == "patch");
+        if !is_patch || !name.starts_with(prefix) {
+            continue;
+        }
+        let text = read(&path)?;
+        let hunks = hunks(&text);
+        let own = format!("{}/src/", lab.step);
+        // That can be seen on another machine only.
+        let elsewhere = |line: &str| {
+            line == "As: a plain user" || line == "Needs: cgroups of version 2"
+        };
+        if text.lines().any(elsewhere) {
+            continue;
+        }
+        // Of a submission nothing counts but the step.
+        if hunks.iter().any(|(file, ..)| !file.starts_with(&own)) {
+            continue;
+        }
+        let sources = apply(&hunks, solution)
+            .with_context(|| format!("the mutant {name}"))?;
+        let name = format!("mutant {name}");
+        match changed_holes(lab, solution, &sources)? {
+            Some(holes) => inside.push(Submission {
+                name,
+                loses: None,
+                holes,
+                add: BTreeMap::new(),
+            }),
+            None => outside.push((name, sources)),
+        }
+    }
+    Ok((inside, outside))
+}
+
+/// A file, what is there, and what comes in its place.
+type Hunk<'a> = (&'a str, Vec<&'a str>, Vec<&'a str>);
+
+fn hunks(patch: &str) -> Vec<Hunk<'_>> {
+    let mut hunks: Vec<Hunk<'_>> = Vec::new();
+    let mut file = "";
+    for line in patch.lines() {
+        if let Some(path) = line.strip_prefix("+++ b/") {
+            file = path;
+        } else if line.starts_with("--- a/") {
+            file = "";
+        } else if line.starts_with("@@") {
+            hunks.push((file, Vec::new(), Vec::new()));
+        } else if let Some((_, before, after)) = hunks.last_mut() {
+            let (mark, rest) = line.split_at(line.len().min(1));
+            if mark != "+" {
+                before.push(rest);
+            }
+            if mark != "-" {
+                after.push(rest);
+            }
+        }
+    }
+    hunks
+}
+
+fn apply(hunks: &[Hunk<'_>], solution: &Sources) -> anyhow::Result<Sources> {
+    let mut sources = solution.clone();
+    for (file, before, after) in hunks {
+        if !sources.contains_key(*file) {
+            let text = read(&checkout().join(file))?;
+            sources.insert((*file).to_owned(), text);
+        }
+        let text = sources.get_mut(*file).context("it was put there")?;
+        let place = lines(text, before)?;
+        text.replace_range(place, &(after.join("\n") + "\n"));
+    }
+    Ok(sources)
+}
+
+/// What is in the holes that are another text than in the solution; `None` if
+/// something else is, too.
+fn changed_holes(
+    lab: &Lab,
+    solution: &Sources,
+    sources: &Sources,
+) -> anyhow::Result<Option<BTreeMap<String, String>>> {
+    for file in sources.keys() {
+        let same = match solution.contains_key(file) {
+            true => edited_outside(lab, file, sources, solution),
+            false => return Ok(None),
+        };
+        // Of lines that are changed it can't be told any more where they are.
+        if !matches!(same, Ok(None)) {
+            return Ok(None);
+        }
+    }
+    let mut changed = BTreeMap::new();
+    for hole in &lab.holes {
+        let ours = in_hole(lab, hole, solution)?;
+        let own = in_hole(lab, hole, sources)?;
+        if own != ours {
+            changed.insert(hole.name.clone(), own);
+        }
+    }
+    Ok(Some(changed))
+}
+
+/// Grades submissions that differ in holes only, by one program.
+fn together(
+    lab: &Lab,
+    solution: &Sources,
+    workshop: &Workshop,
+    all: &[Submission],
+) -> anyhow::Result<Vec<Row>> {
+    let mut sources = solution.clone();
+    let tokens: Vec<String> = all.iter().map(|_| random_name()).collect();
+    // Of one submission there may be a hole that is right: each hole has a token
+    // of its own.
+    let token =
+        |index: usize, hole: &Hole| format!("{}.{}", tokens[index], hole.name);
+    for hole in &lab.holes {
+        let own: Vec<(String, &str)> = all
+            .iter()
+            .enumerate()
+            .filter_map(|(index, submission)| {
+                let text = submission.holes.get(&hole.name)?;
+                Some((token(index, hole), text.as_str()))
+            })
+            .collect();
+        let own: Vec<(&str, &str)> =
+            own.iter().map(|(it, text)| (it.as_str(), *text)).collect();
+        for place in &hole.places {
+            add_alternatives(lab, hole, place, &mut sources, &own)?;
+        }
+    }
+    for submission in all {
+        for (file, text) in &submission.add {
+            let file = format!("{}/{file}", lab.step);
+            let source = sources.get_mut(&file);
+            let source = source.with_context(|| format!("no {file}"))?;
+            *source += text;
+        }
+    }
+    let program = build(lab, workshop, &sources)?;
+
+    // As `lab::judge`: the whole program, and each of its holes alone. Where a
+    // hole has the solution, alone it is right.
+    let (mut jobs, mut whose) = (Vec::new(), Vec::new());
+    for (index, submission) in all.iter().enumerate() {
+        let is_own = |it: &&Hole| submission.holes.contains_key(&it.name);
+        let own: Vec<&Hole> = lab.holes.iter().filter(is_own).collect();
+        let mut add = |holes: &[&Hole]| {
+            let filled = holes.iter().map(|it| token(index, it));
+            let names: Vec<&str> =
+                holes.iter().map(|it| it.name.as_str()).collect();
+            let checks = lab.checks.iter();
+            let checks = checks.filter(|it| names.contains(&it.hole.as_str()));
+            let checks: Vec<Check> = checks.cloned().collect();
+            whose.push((index, checks.clone()));
+            jobs.push(Job {
+                program: program.clone(),
+                filled: filled.collect::<Vec<_>>().join(","),
+                checks,
+            });
+        };
+        add(&own);
+        if own.len() > 1 {
+            own.iter().for_each(|it| add(&[*it]));
+        }
+    }
+    let found = anywhere::run(Plan { jobs })?;
+    let right = || Outcome::new(Verdict::Passed, "");
+    let mut rows = Vec::new();
+    for (index, submission) in all.iter().enumerate() {
+        let mut outcomes: Vec<Outcome> =
+            lab.checks.iter().map(|_| right()).collect();
+        for hole in submission.holes.keys() {
+            let tries = whose.iter().zip(&found).filter(|((it, checks), _)| {
+                *it == index && checks.iter().any(|it| it.hole == *hole)
+            });
+            let tries = tries.map(|((_, checks), outcomes)| {
+                let pairs = checks.iter().zip(outcomes);
+                pairs.filter(|(check, _)| check.hole == *hole).collect()
+            });
+            let tries: Vec<Vec<(&Check, &Outcome)>> = tries.collect();
+            let is_right = |all: &&Vec<(&Check, &Outcome)>| {
+                all.iter().all(|(_, it)| it.verdict != Verdict::Failed)
+            };
+            let best = tries.iter().find(is_right).or(tries.last());
+            for (check, outcome) in best.into_iter().flatten() {
+                let at = lab.checks.iter().position(|it| it.name == check.name);
+                outcomes[at.context("it is of this lab")?] = (*outcome).clone();
+            }
+        }
+        rows.push(row(lab, submission, &outcomes));
+    }
+    Ok(rows)
+}
+
+fn build(
+    lab: &Lab,
+    workshop: &Workshop,
+    sources: &Sources,
+) -> anyhow::Result<PathBuf> {
+    for (file, text) in sources {
+        workshop.write(file, text)?;
+    }
+    let built = workshop.build_students(&lab.step);
+    for file in sources.keys() {
+        workshop.write(file, &workshop.original(file)?)?;
+    }
+    Ok(built?.program)
+}
+
+/// What a submission has got, and whether it should have got that.
+fn row(lab: &Lab, submission: &Submission, outcomes: &[Outcome]) -> Row {
+    let score = Score { lab, outcomes };
+    let mut wrong = String::new();
+    for hole in submission.holes.keys() {
+        let loses = match &submission.loses {
+            Some(loses) => loses.contains(hole),
+            None => true,
+        };
+        match score.is_right(hole) {
+            Some(true) if loses => {
+                wrong += &format!("{hole} is wrong, and earns its points\n");
+            }
+            Some(false) if !loses => wrong += &score.text_of(hole),
+            _ => {}
+        }
+    }
+    Row {
+        name: submission.name.clone(),
+        points: score.total(),
+        says: submission
+            .holes
+            .keys()
+            .map(|it| score.diagnosis(it))
+            .collect(),
+        wrong: (!wrong.is_empty()).then_some(wrong),
+    }
+}
+
+/// Grades mutants whose mistake is outside of the holes: it has to show all the
+/// same, where it can.
+fn one_by_one(
+    lab: &Lab,
+    workshop: &Workshop,
+    mutants: Vec<Outside>,
+) -> anyhow::Result<Vec<Row>> {
+    let unseen: BTreeMap<String, String> =
+        toml::from_str(&read(&directory().join("unseen.toml"))?)?;
+    let mut rows = Vec::new();
+    for (name, sources) in mutants {
+        let program =
+            build(lab, workshop, &sources).with_context(|| name.clone())?;
+        let job = Job {
+            program,
+            filled: String::new(),
+            checks: lab.checks.clone(),
+        };
+        let outcomes = anywhere::run(Plan { jobs: vec![job] })?.remove(0);
+        let score = Score {
+            lab,
+            outcomes: &outcomes,
+        };
+        let lost = score.total() < lab.points() - score.not_run();
+        let reason = unseen.get(name.trim_start_matches("mutant "));
+        let wrong = match (lost, reason) {
+            (false, None) => Some("it is wrong, and loses nothing".to_owned()),
+            (true, Some(_)) => Some("it is seen, and listed as unseen".into()),
+            _ => None,
+        };
+        rows.push(Row {
+            name,
+            points: score.total(),
+            says: match reason {
+                Some(reason) => format!("    not to be seen: {reason}\n"),
+                None => lab
+                    .holes
+                    .iter()
+                    .map(|it| score.diagnosis(&it.name))
+                    .collect(),
+            },
+            wrong,
+        });
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_is_read_as_replacements() {
+        let patch = "Why: x.\n\n--- a/step/src/lib.rs\n+++ b/step/src/lib.rs\n\
+                     @@ -1,2 +1,2 @@\n one\n-two\n+three\n";
+        let expected =
+            ("step/src/lib.rs", vec!["one", "two"], vec!["one", "three"]);
+        assert_eq!(hunks(patch), [expected]);
+    }
+
+    #[test]
+    fn submissions_fit_the_labs() {
+        for number in 1..=ground::STEPS.len() {
+            let lab = Lab::load(number).expect("a lab");
+            described(&lab).expect("its submissions");
+            let solution = lab.sources(checkout()).expect("the solution");
+            mutants(&lab, &solution).expect("its mutants");
+        }
+    }
+
+    /// What nobody lists is forgotten.
+    #[test]
+    fn only_mutants_are_listed_as_unseen() {
+        let path = directory().join("unseen.toml");
+        let text = read(&path).expect("a list");
+        let unseen: BTreeMap<String, String> =
+            toml::from_str(&text).expect("TOML");
+        for name in unseen.keys() {
+            let patch = format!("tests/mutants/{name}.patch");
+            assert!(checkout().join(patch).exists(), "{name}");
+        }
+    }
+}

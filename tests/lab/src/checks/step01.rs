@@ -1,0 +1,75 @@
+//! Lab 1: a name of its own.
+
+use anyhow::ensure;
+use nix::unistd::gethostname;
+
+use super::Check;
+use crate::bench::{Bench, Container, random_name};
+
+pub(super) const CHECKS: &[(&str, Check)] = &[
+    ("has_the_name", has_the_name),
+    ("keeps_the_host", keeps_the_host),
+    ("has_a_namespace", has_a_namespace),
+    ("takes_64_bytes", takes_64_bytes),
+    ("refuses_names", refuses_names),
+];
+
+pub(super) fn start(bench: &Bench, name: &str) -> anyhow::Result<Container> {
+    let agent = bench.agent.to_string_lossy();
+    bench.start(&["--hostname", name], &agent)
+}
+
+fn has_the_name(bench: &Bench) -> anyhow::Result<()> {
+    let name = random_name();
+    let mut container = start(bench, &name)?;
+    let found = container.must(&["hostname"])?;
+    ensure!(
+        found == name,
+        "asked for the name {name}, the container is called {found}"
+    );
+    Ok(())
+}
+
+fn keeps_the_host(bench: &Bench) -> anyhow::Result<()> {
+    let before = gethostname()?;
+    let mut container = start(bench, &random_name())?;
+    let inside = random_name();
+    container.must(&["sethostname", &inside])?;
+    ensure!(
+        container.must(&["hostname"])? == inside,
+        "the container can't be renamed from inside"
+    );
+    ensure!(
+        gethostname()? == before,
+        "the host was renamed from inside: the container has no UTS namespace \
+         of its own"
+    );
+    Ok(())
+}
+
+fn has_a_namespace(bench: &Bench) -> anyhow::Result<()> {
+    start(bench, "box")?.has_own("uts", "CLONE_NEWUTS")
+}
+
+fn takes_64_bytes(bench: &Bench) -> anyhow::Result<()> {
+    // 64 bytes, of which some are two to a character.
+    for tail in ["0".repeat(47), format!("{}é", "-".repeat(45))] {
+        let name = format!("{}{tail}", random_name());
+        let mut container = start(bench, &name)?;
+        let found = container.must(&["hostname"])?;
+        ensure!(
+            found == name,
+            "a name of {} bytes becomes {found:?}",
+            name.len()
+        );
+    }
+    Ok(())
+}
+
+fn refuses_names(bench: &Bench) -> anyhow::Result<()> {
+    let long = "é".repeat(33);
+    for name in ["", "a b", "a\tb", "a\u{3000}b", "\u{7f}", &long] {
+        bench.refuses(&["--hostname", name])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,327 @@
+//! Lab 4: limits on what it can use.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+use ground::cgroups;
+use nix::sys::stat::{Mode, umask};
+
+use super::{Check, NotHere};
+use crate::bench::{Bench, Container, cover, random_in};
+
+pub(super) const CHECKS: &[(&str, Check)] = &[
+    ("makes_a_cgroup", makes_a_cgroup),
+    ("runs_with_what_can_be_set", runs_with_what_can_be_set),
+    ("forgets_no_limit", forgets_no_limit),
+    ("limits_processes", limits_processes),
+    ("enforces_all_limits", enforces_all_limits),
+    ("sets_limits_of_version_1", sets_limits_of_version_1),
+    ("sets_limits_of_version_2", sets_limits_of_version_2),
+    ("kills_the_hog", kills_the_hog),
+    ("joins_on_version_1", joins_on_version_1),
+    ("is_born_on_version_2", is_born_on_version_2),
+    ("leaves_no_cgroup", leaves_no_cgroup),
+];
+
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// What is asked for, in the words of the command line and of the kernel.
+struct Limits {
+    mib: u64,
+    hundredths: u64,
+    pids: u64,
+}
+
+impl Limits {
+    /// Numbers that nobody knows before.
+    fn random() -> Limits {
+        Limits {
+            mib: random_in(40..90),
+            hundredths: random_in(11..90),
+            pids: random_in(12..40),
+        }
+    }
+
+    fn start(&self, bench: &Bench) -> anyhow::Result<Container> {
+        let memory = format!("{}m", self.mib);
+        let cpus = format!("0.{:02}", self.hundredths);
+        let pids = self.pids.to_string();
+        let options =
+            ["--memory", &memory, "--cpus", &cpus, "--pids-limit", &pids];
+        bench.start_in(&bench.image()?, &options)
+    }
+
+    fn bytes(&self) -> String {
+        (self.mib << 20).to_string()
+    }
+
+    fn quota(&self) -> String {
+        (self.hundredths * 1000).to_string()
+    }
+}
+
+/// The cgroup of a process that counts what `controller` is about, and the
+/// version of its tree.
+fn cgroup_of(pid: i32, controller: &str) -> anyhow::Result<(u32, PathBuf)> {
+    let all = cgroups::of_process(&pid.to_string())?;
+    let cgroup = cgroups::with(&all, controller);
+    let cgroup = cgroup.with_context(|| format!("no {controller} here"))?;
+    let mounts = cgroups::mounts()?;
+    let directory = cgroup.directories(&mounts).next();
+    let directory = directory.context("its cgroups are not mounted here")?;
+    Ok((cgroup.version, directory))
+}
+
+/// The container's own cgroup for `controller`.
+fn own_cgroup(
+    container: &Container,
+    controller: &str,
+) -> anyhow::Result<PathBuf> {
+    let (_, own) = cgroup_of(container.pid, controller)?;
+    let (_, outside) = cgroup_of(container.outside(), controller)?;
+    ensure!(
+        own != outside,
+        "the command is in the {controller} cgroup of its parent, and not in \
+         one of its own"
+    );
+    Ok(own)
+}
+
+fn version() -> anyhow::Result<u32> {
+    Ok(cgroup_of(std::process::id().cast_signed(), "memory")?.0)
+}
+
+/// Leaves a check to a machine that has cgroups of `wanted`.
+fn only_on(wanted: u32) -> anyhow::Result<()> {
+    let version = version()?;
+    if version == wanted {
+        return Ok(());
+    }
+    Err(NotHere(format!(
+        "this machine has cgroups of version {version}, and this is about \
+         version {wanted}"
+    ))
+    .into())
+}
+
+/// Looks at one file of a cgroup, if the kernel has it.
+fn expect(directory: &Path, file: &str, expected: &str) -> anyhow::Result<()> {
+    let path = directory.join(file);
+    if !path.exists() {
+        return Ok(());
+    }
+    let found = fs::read_to_string(&path)?;
+    let found = found.trim();
+    ensure!(found == expected, "{file} is {found}, and not {expected}");
+    Ok(())
+}
+
+fn makes_a_cgroup(bench: &Bench) -> anyhow::Result<()> {
+    let before = umask(Mode::from_bits_truncate(0o077));
+    let started = bench.start_in(&bench.image()?, &[]);
+    umask(before);
+    let container = started?;
+    for controller in CONTROLLERS {
+        let own = own_cgroup(&container, controller)?;
+        let mode = fs::metadata(&own)?.permissions().mode() & 0o7777;
+        ensure!(
+            mode == 0o755,
+            "the cgroup has the mode {mode:o}, and not 755: mkdir(2) takes \
+             away what the caller's umask says"
+        );
+    }
+    let mask = container.status("Umask")?;
+    ensure!(
+        mask == "0077",
+        "the caller's umask, 0077, has become {mask} in the container"
+    );
+    Ok(())
+}
+
+fn runs_with_what_can_be_set(bench: &Bench) -> anyhow::Result<()> {
+    let image = bench.image()?;
+    let mut container = bench.start_in(&image, &[])?;
+    let found = container.must(&["read", &image.mark])?;
+    ensure!(found == image.content, "the image is not its root");
+    Ok(())
+}
+
+fn forgets_no_limit(bench: &Bench) -> anyhow::Result<()> {
+    enforces_all_limits(bench)?;
+    // Where the processes can't be limited, that is an error if it was asked for,
+    // and else a warning.
+    let mounts = cgroups::mounts()?;
+    let mut trees = mounts.iter();
+    let tree = trees.find(|it| it.version == 2 || it.has("pids"));
+    let tree = tree.context("no cgroups are mounted")?.mount_point.clone();
+    let image = bench.image()?;
+    let cover = |command: &mut Command| {
+        // A path has no NUL in it.
+        let _ = cover(command, &tree);
+    };
+    let options = ["--rootfs", image.path(), "--pids-limit", "33"];
+    bench.refuses_by(&options, &image.agent, cover).context(
+        "a limit that was asked for and can't be set has to be an error",
+    )?;
+    bench
+        .start_by(&options[..2], &image.agent, cover)
+        .context("a default that can't be set has to be a warning")?
+        .finish(0)?;
+    // The defaults hold where nothing was asked for.
+    let container = bench.start_in(&bench.image()?, &["--pids-limit", "33"])?;
+    for (controller, files, expected) in [
+        (
+            "memory",
+            ["memory.limit_in_bytes", "memory.max"],
+            "67108864",
+        ),
+        ("pids", ["pids.max", "pids.max"], "33"),
+    ] {
+        let own = own_cgroup(&container, controller)?;
+        for file in files {
+            expect(&own, file, expected)?;
+        }
+    }
+    Ok(())
+}
+
+fn enforces_all_limits(bench: &Bench) -> anyhow::Result<()> {
+    let limits = Limits::random();
+    let container = limits.start(bench)?;
+    for controller in CONTROLLERS {
+        let own = own_cgroup(&container, controller)?;
+        match controller {
+            "memory" => {
+                expect(&own, "memory.limit_in_bytes", &limits.bytes())?;
+                expect(&own, "memory.max", &limits.bytes())?;
+            }
+            "cpu" => {
+                expect(&own, "cpu.cfs_quota_us", &limits.quota())?;
+                let quota = format!("{} 100000", limits.quota());
+                expect(&own, "cpu.max", &quota)?;
+            }
+            _ => expect(&own, "pids.max", &limits.pids.to_string())?,
+        }
+    }
+    Ok(())
+}
+
+fn limits_processes(bench: &Bench) -> anyhow::Result<()> {
+    let limits = Limits::random();
+    let mut container = limits.start(bench)?;
+    let count = container.must(&["fork", "80"])?;
+    let count: u64 = count.parse()?;
+    let there = container.processes().len() as u64;
+    ensure!(
+        count + there == limits.pids,
+        "with --pids-limit {} and {there} processes, {count} more could be \
+         started",
+        limits.pids
+    );
+    Ok(())
+}
+
+fn sets_limits_of_version_1(bench: &Bench) -> anyhow::Result<()> {
+    only_on(1)?;
+    let limits = Limits::random();
+    let container = limits.start(bench)?;
+    let memory = own_cgroup(&container, "memory")?;
+    for file in [
+        "memory.limit_in_bytes",
+        "memory.memsw.limit_in_bytes",
+        "memory.kmem.tcp.limit_in_bytes",
+    ] {
+        expect(&memory, file, &limits.bytes())?;
+    }
+    if !memory.join("memory.memsw.limit_in_bytes").exists() {
+        expect(&memory, "memory.swappiness", "0")?;
+    }
+    let cpu = own_cgroup(&container, "cpu")?;
+    expect(&cpu, "cpu.cfs_quota_us", &limits.quota())?;
+    expect(&cpu, "cpu.cfs_period_us", "100000")?;
+    let pids = own_cgroup(&container, "pids")?;
+    expect(&pids, "pids.max", &limits.pids.to_string())
+}
+
+fn sets_limits_of_version_2(bench: &Bench) -> anyhow::Result<()> {
+    only_on(2)?;
+    let limits = Limits::random();
+    let container = limits.start(bench)?;
+    let own = own_cgroup(&container, "memory")?;
+    expect(&own, "memory.max", &limits.bytes())?;
+    expect(&own, "memory.swap.max", "0")?;
+    expect(&own, "cpu.max", &format!("{} 100000", limits.quota()))?;
+    expect(&own, "pids.max", &limits.pids.to_string())?;
+    hog(bench)
+}
+
+fn kills_the_hog(bench: &Bench) -> anyhow::Result<()> {
+    only_on(1)?;
+    hog(bench)
+}
+
+fn hog(bench: &Bench) -> anyhow::Result<()> {
+    let limits = Limits::random();
+    let mut container = limits.start(bench)?;
+    // Twice: the kernel kills the hog, and what has started it goes on.
+    for _ in 0..2 {
+        let more = (limits.mib + 40).to_string();
+        let end = container.must(&["eat", &more])?;
+        ensure!(
+            end == "SIGKILL",
+            "with --memory {}m a process could use {more} MiB: {end}",
+            limits.mib
+        );
+    }
+    Ok(())
+}
+
+/// Whether the command and the init are in the cgroup, and the parent is not.
+fn is_inside(bench: &Bench) -> anyhow::Result<()> {
+    let container = Limits::random().start(bench)?;
+    let init = container.init()?;
+    for controller in CONTROLLERS {
+        let own = own_cgroup(&container, controller)?;
+        let (_, of_init) = cgroup_of(init, controller)?;
+        ensure!(of_init == own, "the init is not in the {controller} cgroup");
+        let (_, outside) = cgroup_of(container.outside(), controller)?;
+        let (_, ours) =
+            cgroup_of(std::process::id().cast_signed(), controller)?;
+        ensure!(
+            outside == ours || !outside.starts_with(&own),
+            "the parent is in the {controller} cgroup, too: it has to stay \
+             outside"
+        );
+    }
+    Ok(())
+}
+
+fn joins_on_version_1(bench: &Bench) -> anyhow::Result<()> {
+    only_on(1)?;
+    is_inside(bench)
+}
+
+fn is_born_on_version_2(bench: &Bench) -> anyhow::Result<()> {
+    only_on(2)?;
+    is_inside(bench)
+}
+
+fn leaves_no_cgroup(bench: &Bench) -> anyhow::Result<()> {
+    let container = Limits::random().start(bench)?;
+    let mut made = Vec::new();
+    for controller in CONTROLLERS {
+        made.push(own_cgroup(&container, controller)?);
+    }
+    container.finish(0)?;
+    let left = made.iter().filter(|it| it.exists()).count();
+    ensure!(
+        left == 0,
+        "the program has ended, and {left} of its cgroups are still there"
+    );
+    Ok(())
+}
