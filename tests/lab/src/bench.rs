@@ -12,12 +12,12 @@ use std::{
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::{
-            ffi::OsStrExt, fs::MetadataExt, net::UnixStream,
-            process::CommandExt,
+            ffi::OsStrExt, fs::FileExt, net::UnixStream, process::CommandExt,
         },
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    rc::Rc,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -37,6 +37,7 @@ use nix::{
 use crate::{
     agent::{HELLO, REFUSED},
     build::{memory_file, text_of},
+    root::Files,
 };
 
 /// How long an answer may take, where nothing is in the way.
@@ -52,6 +53,9 @@ pub struct Bench {
     pub program: PathBuf,
     /// Our agent, in the sandbox.
     pub agent: PathBuf,
+    /// What it has to be, to the byte: the copy is the sandbox's, and a program
+    /// could write to it.
+    own: Rc<File>,
     /// The holes that are filled by the solution, for a mixed program.
     pub filled: String,
     /// What the programs have said of errors.
@@ -67,13 +71,24 @@ pub struct Ended {
 }
 
 impl Bench {
-    /// For this program and agent.
-    #[must_use]
-    pub fn new(program: PathBuf, agent: PathBuf, filled: String) -> Bench {
+    /// For the program of a sandbox.
+    pub(crate) fn new(files: Files, filled: String) -> Bench {
         Bench {
-            program,
-            agent,
+            program: files.program,
+            agent: files.agent,
+            own: Rc::new(files.own),
             filled,
+            heard: RefCell::default(),
+        }
+    }
+
+    /// The same for another program.
+    pub(crate) fn with(&self, program: &Path) -> Bench {
+        Bench {
+            program: program.to_owned(),
+            agent: self.agent.clone(),
+            own: Rc::clone(&self.own),
+            filled: self.filled.clone(),
             heard: RefCell::default(),
         }
     }
@@ -164,7 +179,7 @@ impl Bench {
         };
         container.namespaces =
             namespaces_of(container.child.id().cast_signed());
-        container.pid = container.wait_for_agent(&self.agent)?;
+        container.pid = container.wait_for_agent(&self.own)?;
         Ok(container)
     }
 
@@ -287,7 +302,7 @@ fn namespaces_of(pid: i32) -> Vec<(String, String)> {
 
 impl Container {
     /// Waits for its first word, and returns who has said it.
-    fn wait_for_agent(&mut self, agent: &Path) -> anyhow::Result<i32> {
+    fn wait_for_agent(&mut self, own: &File) -> anyhow::Result<i32> {
         let (pid, text) = self.hear_first()?;
         ensure!(
             text == HELLO,
@@ -295,7 +310,7 @@ impl Container {
         );
         let exe = format!("/proc/{pid}/exe");
         ensure!(
-            same_file(Path::new(&exe), agent),
+            same_content(Path::new(&exe), own)?,
             "what was started is not the command that was asked for, but {:?}",
             fs::read_link(&exe).unwrap_or_default()
         );
@@ -584,15 +599,27 @@ pub fn make_predictable(command: &mut Command) {
     unsafe { command.pre_exec(change) };
 }
 
-/// Whether these are one file, or the same to the byte.
-fn same_file(one: &Path, other: &Path) -> bool {
-    let (Ok(a), Ok(b)) = (fs::metadata(one), fs::metadata(other)) else {
-        return false;
+/// Whether there is the same in these, to the byte.
+fn same_content(path: &Path, other: &File) -> anyhow::Result<bool> {
+    let Ok(file) = File::open(path) else {
+        return Ok(false);
     };
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-        || a.len() == b.len()
-            && fs::read(one)
-                .is_ok_and(|text| fs::read(other).is_ok_and(|it| it == text))
+    let length = other.metadata()?.len();
+    if file.metadata()?.len() != length {
+        return Ok(false);
+    }
+    let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    let mut at = 0;
+    while at < length {
+        let count = usize::try_from(length - at)?.min(a.len());
+        file.read_exact_at(&mut a[..count], at)?;
+        other.read_exact_at(&mut b[..count], at)?;
+        if a[..count] != b[..count] {
+            return Ok(false);
+        }
+        at += count as u64;
+    }
+    Ok(true)
 }
 
 /// A number that nobody knows before.

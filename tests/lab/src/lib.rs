@@ -16,6 +16,7 @@ pub mod checks;
 pub mod description;
 pub mod edit;
 pub mod files;
+mod filter;
 pub mod holes;
 pub mod judge;
 pub mod limits;
@@ -23,6 +24,7 @@ pub mod lines;
 pub mod plan;
 mod read_only;
 mod reset;
+mod root;
 pub mod sandbox;
 pub mod sealed;
 

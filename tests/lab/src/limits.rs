@@ -1,6 +1,6 @@
 //! The cgroup that a check runs in, so that it can neither eat the machine nor
-//! leave a cgroup behind. Only root makes one; it then belongs to the check,
-//! which can set limits of its own below it.
+//! leave a cgroup behind. It belongs to the check, which can set limits of its
+//! own below it. Root makes one always, a plain user where he may.
 
 use std::{
     fs, io,
@@ -30,9 +30,7 @@ impl Cgroup {
             made: Vec::new(),
             entrances: Vec::new(),
         };
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{NAME}{}.{count}", std::process::id());
+        let name = new_name();
         for (version, own) in memberships()? {
             sweep(match version {
                 1 => &own,
@@ -51,6 +49,56 @@ impl Cgroup {
             cgroup.made.extend(made);
         }
         Ok(cgroup)
+    }
+
+    /// As [`create`](Cgroup::create), for a plain user, in each tree in which a
+    /// cgroup was delegated to him: who has the one that we are in can kill us.
+    /// Empty if there is none.
+    pub fn create_delegated() -> anyhow::Result<Cgroup> {
+        let mut cgroup = Cgroup {
+            made: Vec::new(),
+            entrances: Vec::new(),
+        };
+        let name = new_name();
+        let mounts = cgroups::mounts()?;
+        for own in cgroups::of_process("self")? {
+            let Some(directory) = own.directories(&mounts).next() else {
+                continue;
+            };
+            // A new one of those takes nobody in, and ends nobody.
+            if own.has("cpuset") {
+                continue;
+            }
+            let is_top = mounts.iter().any(|it| it.mount_point == directory);
+            let above = directory.parent().filter(|_| !is_top);
+            let places = above.into_iter().chain([directory.as_path()]);
+            let Some(parent) = places.into_iter().find(|it| writable(it))
+            else {
+                continue;
+            };
+            sweep(parent);
+            let path = parent.join(&name);
+            let made = match own.version {
+                1 => delegated_1(&path),
+                _ => delegated_2(parent, &path),
+            };
+            let made = made.with_context(|| {
+                format!("making a cgroup for the check in {parent:?}")
+            })?;
+            cgroup.entrances.extend(made.last().cloned());
+            cgroup.made.extend(made);
+        }
+        Ok(cgroup)
+    }
+
+    /// The topmost ones, with all that is in them.
+    pub fn directories(&self) -> impl Iterator<Item = &Path> {
+        let all = self.made.iter().map(PathBuf::as_path);
+        let is_inner = |path: &Path| {
+            let parent = path.parent();
+            self.made.iter().any(|it| Some(it.as_path()) == parent)
+        };
+        all.filter(move |path| !is_inner(path))
     }
 
     /// Moves the process `pid` in.
@@ -94,6 +142,12 @@ impl Drop for Cgroup {
 /// How the names of all cgroups of checks begin; the number of the process that
 /// has made one comes next.
 const NAME: &str = "lab.";
+
+fn new_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{NAME}{}.{count}", std::process::id())
+}
 
 /// Removes in `parent` what checks have left that were killed.
 fn sweep(parent: &Path) {
@@ -160,6 +214,33 @@ fn version_2(own: &Path, name: &str, owner: u32) -> io::Result<Vec<PathBuf>> {
     Ok(vec![path, leaf])
 }
 
+fn delegated_1(path: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::create_dir(path)?;
+    Ok(vec![path.to_owned()])
+}
+
+/// What can't be enabled here, the step will miss, and say so.
+fn delegated_2(parent: &Path, path: &Path) -> io::Result<Vec<PathBuf>> {
+    let leaf = path.join("outside");
+    fs::create_dir(path)?;
+    fs::create_dir(&leaf)?;
+    for directory in [parent, path] {
+        for controller in ["+memory", "+cpu", "+pids"] {
+            let file = directory.join("cgroup.subtree_control");
+            let _ = fs::write(file, controller);
+        }
+    }
+    let _ = fs::write(path.join("memory.max"), MEMORY.to_string());
+    Ok(vec![path.to_owned(), leaf])
+}
+
+/// Whether cgroups can be made in this one, and processes moved to them.
+fn writable(directory: &Path) -> bool {
+    let all = [directory, &directory.join("cgroup.procs")];
+    all.iter()
+        .all(|path| access(*path, AccessFlags::W_OK).is_ok())
+}
+
 /// Our own cgroup in each tree that has one of the three controllers, with the
 /// version of the tree.
 pub fn memberships() -> anyhow::Result<Vec<(u32, PathBuf)>> {
@@ -184,11 +265,6 @@ pub fn why_not() -> Option<String> {
     if geteuid().is_root() {
         return None;
     }
-    let writable = |directory: &Path| {
-        let all = [directory, &directory.join("cgroup.procs")];
-        all.iter()
-            .all(|path| access(*path, AccessFlags::W_OK).is_ok())
-    };
     let delegated = memberships().is_ok_and(|all| {
         all.iter().any(|(version, own)| {
             *version == 2

@@ -7,12 +7,19 @@
 #![allow(unsafe_code)]
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
+    env,
+    ffi::OsStr,
+    fmt,
     fs::{self, File},
-    io::Write,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    io::{ErrorKind, Read, Seek, Write},
+    os::{
+        fd::AsFd,
+        unix::{ffi::OsStrExt, process::CommandExt},
+    },
+    path::Path,
+    process::{Child, Command, ExitStatus},
     sync::atomic::{AtomicBool, Ordering},
     thread::sleep,
     time::{Duration, Instant},
@@ -22,6 +29,7 @@ use anyhow::{Context, bail, ensure};
 use ground::processes::{self, Stat};
 use nix::{
     errno::Errno,
+    fcntl::OFlag,
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::{
@@ -31,22 +39,23 @@ use nix::{
             SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise,
             sigaction,
         },
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
     unistd::{
-        ForkResult, Gid, Pid, Uid, chdir, fork, getegid, geteuid, setgroups,
-        sethostname, setresgid, setresuid, setsid,
+        ForkResult, Gid, Pid, Uid, chdir, dup2_stdin, fork, getegid, geteuid,
+        pipe2, setgroups, sethostname, setresgid, setresuid, setsid,
     },
 };
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
     bench::Bench,
-    build::{checkout, memory_file, target_of, text_of},
+    build::{memory_file, text_of},
     check::Verdict,
     checks::{self, NotHere},
+    filter,
     limits::Cgroup,
-    read_only::make_all_read_only,
+    root::{self, Files},
 };
 
 /// Who root of a sandbox is outside, when real root has made it: nobody. The
@@ -72,6 +81,12 @@ const PROCESSES: u64 = 250;
 /// What is kept of the output.
 const OUTPUT: u64 = 64 * 1024;
 
+/// Tells the other side which cgroups were made for it.
+const CGROUPS: &str = "LAB_CGROUPS";
+
+/// How many times as long all may take as on this machine.
+const TIME_FACTOR: &str = "LAB_TIME_FACTOR";
+
 /// What became of a script.
 pub struct Finished {
     /// What it said.
@@ -84,7 +99,7 @@ pub struct Finished {
     pub took_too_long: bool,
 }
 
-/// Runs a shell script.
+/// Runs a shell script next to the program that it can call `$STEP`.
 ///
 /// # Errors
 /// This machine refuses the sandbox.
@@ -96,8 +111,8 @@ pub fn run(
     start(program, &["script", script], variables)
 }
 
-/// Makes a check of the program: see [`checks`](crate::checks). What is said is
-/// a [`Finding`] in JSON.
+/// Makes a check of the program: see [`checks`]. What is said is a [`Finding`]
+/// in JSON.
 ///
 /// # Errors
 /// This machine refuses the sandbox.
@@ -126,52 +141,52 @@ fn start(
     variables: &[(String, String)],
 ) -> anyhow::Result<Finished> {
     be_told_of_the_end();
-    let (out, err) = (memory_file()?, memory_file()?);
-    let owner = match geteuid().is_root() {
-        true => (OUTSIDE, OUTSIDE),
-        false => (geteuid().as_raw(), getegid().as_raw()),
-    };
+    let (out, err, report) = (memory_file()?, memory_file()?, memory_file()?);
     let cgroup = match geteuid().is_root() {
-        true => Some(Cgroup::create(owner.0)?),
-        false => None,
+        true => Cgroup::create(OUTSIDE)?,
+        false => Cgroup::create_delegated()?,
     };
-    // It has to know what to hide.
-    let places = ["CARGO_TARGET_DIR", "TMPDIR"];
-    let places = places.map(|name| Some((name, std::env::var_os(name)?)));
-    let places = places.into_iter().flatten();
+    let cgroups: Vec<&OsStr> =
+        cgroup.directories().map(Path::as_os_str).collect();
+    // No name of a cgroup has a line break in it.
+    let cgroups = cgroups.join(OsStr::new("\n"));
     let mut child = Command::new("/proc/self/exe")
         .args(["in-sandbox".as_ref(), program.as_os_str()])
         .arg("--")
         .args(what)
         .env_clear()
-        .envs(places)
+        .env(CGROUPS, cgroups)
+        .env(TIME_FACTOR, time_factor().to_string())
         .env(
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         )
         .envs(variables.iter().cloned())
-        .stdin(Stdio::null())
+        // Where nothing of the script gets to: see `Report`.
+        .stdin(report.try_clone()?)
         .stdout(out.try_clone()?)
         .stderr(err.try_clone()?)
         .spawn()
         .context("starting a sandbox")?;
     let mut guard = Guard(&mut child);
-    let ended = guard.open_gate(owner, cgroup.as_ref())?;
-    let (status, ended) = match ended {
-        Some(_) => bail!("{}", text_of(err, OUTPUT)?.trim()),
-        None => guard.wait()?,
-    };
-    let stderr = text_of(err, OUTPUT)?;
-    if status.code() == Some(REFUSED) {
-        bail!("{}", stderr.trim());
+    let started = has_stopped(Pid::from_raw(guard.pid()))?;
+    if started {
+        cgroup.take(guard.pid())?;
+        resume(guard.pid())?;
     }
-    let (stderr, trouble) = match stderr.split_once(TROUBLE) {
-        Some((stderr, trouble)) => {
-            (stderr.to_owned(), Some(trouble.trim().to_owned()))
-        }
-        None => (stderr, None),
+    let (status, ended) = guard.wait()?;
+    let (stderr, report) = (text_of(err, OUTPUT)?, text_of(report, OUTPUT)?);
+    if let Some(why) = report.strip_prefix(REFUSED) {
+        bail!("this machine refuses a sandbox: {why}");
+    }
+    ensure!(started, "a sandbox has ended, {status}: {}", stderr.trim());
+    let trouble = match report.is_empty() {
+        true if status.success() => None,
+        // A script may end the cgroup that it is in, and us with it.
+        true => Some(format!("the sandbox has ended, {status}")),
+        false => Some(report),
     };
-    let cgroups = cgroup.map(|it| it.leftovers()).unwrap_or_default();
+    let cgroups = cgroup.leftovers();
     let cgroups = (!cgroups.is_empty())
         .then(|| format!("it has left {} behind", cgroups.join(", ")));
     Ok(Finished {
@@ -190,38 +205,7 @@ impl Guard<'_> {
         self.0.id().cast_signed()
     }
 
-    /// Waits until the process has its user namespace, and says who it is. The
-    /// exit status is that of one that has ended instead.
-    fn open_gate(
-        &mut self,
-        (uid, gid): (u32, u32),
-        cgroup: Option<&Cgroup>,
-    ) -> anyhow::Result<Option<()>> {
-        let pid = Pid::from_raw(self.pid());
-        let (_, status) = wait4(pid, libc::WUNTRACED)?;
-        if !libc::WIFSTOPPED(status) {
-            return Ok(Some(()));
-        }
-        let root = geteuid().is_root();
-        // A plain user may map one group, if nobody leaves one there.
-        let groups = if root { 2 } else { 1 };
-        for (file, text) in [
-            ("setgroups", if root { "allow" } else { "deny" }.to_owned()),
-            ("uid_map", format!("0 {uid} 1")),
-            ("gid_map", format!("0 {gid} {groups}")),
-        ] {
-            let path = format!("/proc/{pid}/{file}");
-            fs::write(&path, text)
-                .with_context(|| format!("write({path:?})"))?;
-        }
-        if let Some(cgroup) = cgroup {
-            cgroup.take(self.pid())?;
-        }
-        kill(pid, Signal::SIGCONT).context("kill(SIGCONT)")?;
-        Ok(None)
-    }
-
-    /// Waits for the end, and says so if it had to be brought about.
+    /// Waits for the end, and says why, if it had to be brought about.
     fn wait(&mut self) -> anyhow::Result<(ExitStatus, Option<String>)> {
         let start = Instant::now();
         let factor = time_factor();
@@ -258,7 +242,7 @@ impl Drop for Guard<'_> {
 
 /// How many times as long all may take as on this machine: emulation is slow.
 pub fn time_factor() -> u32 {
-    let factor = std::env::var("LAB_TIME_FACTOR").ok();
+    let factor = env::var(TIME_FACTOR).ok();
     factor.and_then(|it| it.parse().ok()).unwrap_or(1)
 }
 
@@ -310,176 +294,205 @@ fn family(pid: i32) -> Vec<i32> {
     family
 }
 
-/// The exit code that says: there is no sandbox.
-const REFUSED: i32 = 99;
+/// What went wrong with a sandbox: empty, if nothing did. What the script can
+/// write to is no place for it.
+struct Report(File);
 
-/// Begins the report on what was left behind.
-const TROUBLE: &str = "\n-- trouble: ";
+/// Begins a report that says: there is no sandbox.
+const REFUSED: &str = "refused: ";
+
+impl Report {
+    /// The one that `run` reads. It is where a program has its input, so that
+    /// whoever becomes the script has to have another one.
+    fn open() -> anyhow::Result<Report> {
+        let file = std::io::stdin().as_fd().try_clone_to_owned()?;
+        Ok(Report(file.into()))
+    }
+
+    fn add(&self, text: impl fmt::Display) -> anyhow::Result<()> {
+        // Who reads it waits for our end.
+        (&self.0).write_all(text.to_string().as_bytes())?;
+        Ok(())
+    }
+}
 
 /// The other side: becomes a sandbox, and does in it what it was started for.
 /// Returns the exit code.
 pub fn enter(program: &Path, what: &[String]) -> i32 {
-    match make(program, what) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("this machine refuses a sandbox: {error:#}");
-            REFUSED
-        }
-    }
+    let made = leave_descriptors().and_then(|()| Report::open());
+    let made = made.and_then(|report| {
+        let made = make(program, what, &report);
+        made.or_else(|error| report.add(format!("{REFUSED}{error:#}")))
+    });
+    i32::from(made.is_err())
 }
 
-fn make(program: &Path, what: &[String]) -> anyhow::Result<i32> {
+fn make(
+    program: &Path,
+    what: &[String],
+    report: &Report,
+) -> anyhow::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // Process groups and terminals cross all namespaces: kill(0) would end the
     // checker, and /dev/tty read what is typed.
     setsid().context("setsid()")?;
-    // Now: it may be where nobody but us can go.
+    leave_keyring()?;
+    // Now: it may be where the new root will be mounted.
     let program_file =
         File::open(program).with_context(|| format!("open({program:?})"))?;
-    if geteuid().is_root() {
-        setgroups(&[]).context("setgroups([])")?;
-    }
-    // What is mounted before the user namespace is made can't be taken away in
-    // there. Only root can do that; or root of another user namespace.
-    let hidden = match hide() {
-        Err(error) if error.downcast_ref() == Some(&Errno::EPERM) => false,
-        done => done.map(|()| true)?,
-    };
-    unshare(CloneFlags::CLONE_NEWUSER).context("unshare(CLONE_NEWUSER)")?;
+    // Until we are in our cgroup, and whatever we start as well.
     raise(Signal::SIGSTOP).context("raise(SIGSTOP)")?;
-    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    setresgid(gid, gid, gid).context("setresgid(0, 0, 0)")?;
-    setresuid(uid, uid, uid).context("setresuid(0, 0, 0)")?;
-    if !hidden {
-        hide()?;
-        // The change of ids has closed our own /proc/self. See prctl(2).
-        prctl::set_dumpable(true)?;
-        let flags = CloneFlags::CLONE_NEWUSER;
-        unshare(flags).context("unshare(CLONE_NEWUSER)")?;
-        for (file, text) in [
-            ("setgroups", "deny"),
-            ("uid_map", "0 0 1"),
-            ("gid_map", "0 0 1"),
-        ] {
-            let path = format!("/proc/self/{file}");
-            fs::write(&path, text)
-                .with_context(|| format!("write({path:?})"))?;
-        }
+
+    let is_root = geteuid().is_root();
+    match is_root {
+        true => setgroups(&[]).context("setgroups([])")?,
+        false => become_root()?,
     }
-    if fs::read("/proc/self/setgroups").is_ok_and(|text| text == b"allow\n") {
-        // One to be left: see the lab of step 6.
-        setgroups(&[Gid::from_raw(1)]).context("setgroups([1])")?;
-    }
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    unshare(
-        CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWNET,
-    )
-    .context("unshare(CLONE_NEWNS|CLONE_NEWPID|…)")?;
-    // SAFETY: this program has one thread.
-    match unsafe { fork() }.context("fork()")? {
-        ForkResult::Child => {
-            let code = be_init(program, program_file, what);
-            let code = code.unwrap_or_else(|error| {
-                eprintln!("this machine refuses a sandbox: {error:#}");
-                REFUSED
-            });
-            std::io::stderr().flush()?;
-            // SAFETY: _exit(2) has no preconditions.
-            unsafe { libc::_exit(code) }
-        }
-        ForkResult::Parent { child } => {
-            let (_, status) = wait4(child, 0)?;
-            match libc::WIFEXITED(status) {
-                true => Ok(libc::WEXITSTATUS(status)),
-                false => bail!("its first process has ended: {status:#x}"),
-            }
-        }
+    // Mounts that were made before the user namespace of the script can't be
+    // taken away in there.
+    let flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET;
+    unshare(flags).context("unshare(CLONE_NEWNS|CLONE_NEWPID|…)")?;
+    propagation(MsFlags::MS_PRIVATE)?;
+    let owner = if is_root { OUTSIDE } else { 0 };
+    let init = (program, program_file);
+    // Held until we end.
+    let (gate, held) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let (gate, held) = (File::from(gate), Cell::new(Some(held)));
+    let init = fork_to(report, || {
+        drop(held.take());
+        end_with(&gate)?;
+        be_init(init, owner, what, report)
+    })?;
+    let (_, status) = wait4(init, 0)?;
+    // A program may bring it about that the kernel kills this one.
+    match status {
+        0 => Ok(()),
+        _ => report.add(format!("its first process has ended: {status:#x}")),
     }
 }
 
-/// Makes read-only what is outside, and covers what has the solution in it, as a
-/// source or compiled: a program could show it, or start it in its own place. See
-/// mount_namespaces(7), on mounts that are locked.
-fn hide() -> anyhow::Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS).context("unshare(CLONE_NEWNS)")?;
-    propagation(MsFlags::MS_PRIVATE)?;
-    make_all_read_only()?;
-    // An open directory, and this is one, leads below what covers it.
-    chdir("/").context(r#"chdir("/")"#)?;
-    let top = checkout();
-    // And where other submissions may be.
-    let others = ["/home", "/root", "/autograder", "/dev/shm"].map(Path::new);
-    let ours = [&target_of(top), &std::env::temp_dir(), top];
-    for directory in ours.into_iter().chain(others) {
-        if directory.is_dir() {
-            mount_new("tmpfs", directory)?;
-        }
+/// Closes what the caller had open, and has not closed for its children: through
+/// a descriptor one gets to what no path leads to. See close_range(2).
+fn leave_descriptors() -> anyhow::Result<()> {
+    // SAFETY: nothing in this program has opened one of them.
+    let closed =
+        unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    Errno::result(closed).map(drop).context("close_range(3, …)")
+}
+
+/// A login keeps keys in there for disks and servers, and who possesses a key may
+/// use it, whoever it is. See session-keyring(7).
+fn leave_keyring() -> anyhow::Result<()> {
+    let none = std::ptr::null::<libc::c_char>();
+    let option = libc::KEYCTL_JOIN_SESSION_KEYRING;
+    // SAFETY: no pointer is given.
+    let joined = unsafe { libc::syscall(libc::SYS_keyctl, option, none) };
+    match Errno::result(joined) {
+        // There are none, or a sandbox around refuses them to all in it.
+        Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
+        joined => joined
+            .map(drop)
+            .context("keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)"),
+    }
+}
+
+/// Makes a plain user root of a user namespace.
+fn become_root() -> anyhow::Result<()> {
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    unshare(CloneFlags::CLONE_NEWUSER).context("unshare(CLONE_NEWUSER)")?;
+    let groups = ("deny", 1);
+    map("self", (uid, gid), groups)
+}
+
+/// Says who root of the user namespace of `process` is outside. Where it may set
+/// its groups there can be more than one.
+fn map(
+    process: &str,
+    (uid, gid): (u32, u32),
+    (setgroups, groups): (&str, u32),
+) -> anyhow::Result<()> {
+    for (file, text) in [
+        ("setgroups", setgroups.to_owned()),
+        ("uid_map", format!("0 {uid} 1")),
+        ("gid_map", format!("0 {gid} {groups}")),
+    ] {
+        let path = format!("/proc/{process}/{file}");
+        fs::write(&path, text).with_context(|| format!("write({path:?})"))?;
     }
     Ok(())
 }
 
-/// The first process of the sandbox.
-fn be_init(
-    program: &Path,
-    mut source: File,
-    what: &[String],
-) -> anyhow::Result<i32> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    propagation(MsFlags::MS_PRIVATE)?;
-    mount_new("proc", Path::new("/proc"))?;
-    for directory in ["/tmp", "/var/tmp", "/var/cache"] {
-        if Path::new(directory).is_dir() {
-            mount_new("tmpfs", Path::new(directory))?;
+/// Does `work` in a child, and reports it if that fails.
+fn fork_to(
+    report: &Report,
+    work: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Pid> {
+    // SAFETY: this program has one thread.
+    match unsafe { fork() }.context("fork()")? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let done = work()
+                .or_else(|error| report.add(format!("{REFUSED}{error:#}")));
+            // SAFETY: _exit(2) has no preconditions.
+            unsafe { libc::_exit(i32::from(done.is_err())) }
         }
     }
-    let name = program.file_name().context("it has no name")?;
-    let copy = PathBuf::from("/tmp").join(name);
-    let executable = fs::Permissions::from_mode(0o755);
-    std::io::copy(&mut source, &mut File::create(&copy)?)?;
-    fs::set_permissions(&copy, executable.clone())?;
-    let agent = Path::new("/tmp/agent");
-    if what.first().is_some_and(|it| it == "check") {
-        let mut own = File::open("/proc/self/exe")?;
-        std::io::copy(&mut own, &mut File::create(agent)?)?;
-        fs::set_permissions(agent, executable)?;
-    }
-    propagation(MsFlags::MS_SHARED)?;
-    sethostname("outside").context("sethostname()")?;
-    for (resource, limit) in LIMITS {
-        setrlimit(resource, limit, limit).context("setrlimit()")?;
-    }
+}
 
-    let mounts = || fs::read_to_string("/proc/self/mountinfo");
-    let before = mounts()?;
-    // Who is not dumpable can't be traced, and shows no descriptor, to the root
-    // of this sandbox: so nobody speaks in the place of a check. See ptrace(2).
-    prctl::set_dumpable(false)?;
-    let shell = match what {
-        [kind, script] if kind == "script" => start_shell(&copy, script)?,
-        [kind, check, filled] if kind == "check" => {
-            let bench = Bench::new(copy, agent.to_owned(), filled.clone());
-            start_check(check, &bench)?
-        }
-        _ => bail!("it is not said what to do"),
+/// From now on this process ends with its parent, who holds the other end of
+/// `gate`: it has ended before, if nobody does.
+fn end_with(mut gate: &File) -> anyhow::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    match gate.read(&mut [0]) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+        _ => bail!("whoever has started it has ended"),
+    }
+}
+
+/// The first process of the sandbox. It is outside of the user namespace of the
+/// script, so that nobody in there can trace it or see what it has open, not even
+/// where both are the same user. See ptrace(2), "Ptrace access mode checking".
+fn be_init(
+    program: (&Path, File),
+    owner: u32,
+    what: &[String],
+    report: &Report,
+) -> anyhow::Result<()> {
+    let cgroups = env::var_os(CGROUPS).unwrap_or_default();
+    let cgroups = cgroups.as_bytes().split(|byte| *byte == b'\n');
+    let cgroups: Vec<&Path> = cgroups
+        .map(|path| Path::new(OsStr::from_bytes(path)))
+        .collect();
+    let files = root::enter(program, owner, &cgroups)?;
+
+    let child = fork_to(report, || be_script(files, what))?;
+    if !has_stopped(child)? {
+        return Ok(());
+    }
+    // A plain user may map one group, if nobody leaves one there.
+    let groups = if owner == 0 {
+        ("deny", 1)
+    } else {
+        ("allow", 2)
     };
-    // Orphans become our children.
-    let any = Pid::from_raw(-1);
-    let code = loop {
-        match wait4(any, 0)? {
-            (pid, _) if pid != shell => {}
-            (_, status) if libc::WIFSIGNALED(status) => {
-                let signal = libc::WTERMSIG(status);
-                eprintln!("{TROUBLE}the script was killed by signal {signal}");
-                break 128 + signal;
-            }
-            (_, status) => break libc::WEXITSTATUS(status),
-        }
-    };
-    let after = mounts()?;
+    map(&child.to_string(), (owner, owner), groups)?;
+    resume(child.as_raw())?;
+    if !has_stopped(child)? {
+        return Ok(());
+    }
+    // These are the mounts of the script, even when it has ended.
+    let path = format!("/proc/{child}/mountinfo");
+    let mut mounts =
+        File::open(&path).with_context(|| format!("open({path:?})"))?;
+    let before = text_from_start(&mut mounts)?;
+    resume(child.as_raw())?;
+    if let Some(signal) = reap_until_end_of(child)? {
+        report.add(format!("the script was killed by signal {signal}"))?;
+    }
+    end_all()?;
+    let after = text_from_start(&mut mounts)?;
     let left: BTreeSet<&str> = after
         .lines()
         .filter(|line| !before.contains(line))
@@ -487,59 +500,136 @@ fn be_init(
         .collect();
     if let Some(first) = left.first() {
         let count = left.len();
-        eprintln!(
-            "{TROUBLE}left behind: mounted outside: {first} ({count} in all)"
-        );
+        report.add(format!(
+            "left behind: mounted outside: {first} ({count} in all)"
+        ))?;
     }
-    ensure!(
-        code != REFUSED,
-        "the script has used the exit code {REFUSED}"
-    );
-    Ok(code)
+    Ok(())
 }
 
-fn start_shell(program: &Path, script: &str) -> anyhow::Result<Pid> {
-    let shell = Command::new("sh")
-        .args(["-c", script])
-        .current_dir("/tmp")
-        .env("STEP", program)
-        .env("HOME", "/tmp")
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("TMPDIR")
-        .spawn()
-        .context("starting a shell")?;
-    Ok(Pid::from_raw(shell.id().cast_signed()))
-}
-
-/// Makes the check in a process of its own: the first one has orphans to reap.
-fn start_check(name: &str, bench: &Bench) -> anyhow::Result<Pid> {
-    let check = checks::find(name)?;
-    // SAFETY: this program has one thread.
-    match unsafe { fork() }.context("fork()")? {
-        ForkResult::Parent { child } => Ok(child),
-        ForkResult::Child => {
-            let result = chdir("/tmp").map_err(Into::into);
-            let result = result.and_then(|()| check(bench));
-            let (verdict, says) = match &result {
-                Ok(()) => (Verdict::Passed, String::new()),
-                Err(error) if error.is::<NotHere>() => {
-                    (Verdict::NotRun, format!("{error:#}"))
-                }
-                Err(error) => (Verdict::Failed, format!("{error:#}")),
-            };
-            let heard = bench.heard();
-            let finding = Finding {
-                verdict,
-                says,
-                heard,
-            };
-            let text = serde_json::to_string(&finding).unwrap_or_default();
-            print!("{text}");
-            let written = std::io::stdout().flush().is_ok();
-            // SAFETY: _exit(2) has no preconditions.
-            unsafe { libc::_exit(i32::from(!written)) }
+/// Waits for the end of `child`, and for all orphans: they become our children.
+/// Returns the signal that it died of.
+fn reap_until_end_of(child: Pid) -> anyhow::Result<Option<libc::c_int>> {
+    let any = Pid::from_raw(-1);
+    loop {
+        let (pid, status) = wait4(any, 0)?;
+        if pid == child {
+            let signal = libc::WTERMSIG(status);
+            return Ok(libc::WIFSIGNALED(status).then_some(signal));
         }
     }
+}
+
+/// Ends all other processes of the sandbox: what they leave is all that they will
+/// ever leave.
+fn end_all() -> anyhow::Result<()> {
+    let any = Pid::from_raw(-1);
+    match kill(any, Signal::SIGKILL) {
+        Err(Errno::ESRCH) => {}
+        done => done.context("kill(-1, SIGKILL)")?,
+    }
+    loop {
+        match wait4(any, 0) {
+            Err(error) if error.downcast_ref() == Some(&Errno::ECHILD) => {
+                return Ok(());
+            }
+            waited => drop(waited?),
+        }
+    }
+}
+
+/// The process that becomes the script, or makes a check. It stops twice: until
+/// its ids are mapped, and when all of its mounts are there.
+fn be_script(files: Files, what: &[String]) -> anyhow::Result<()> {
+    let flags = CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWNET;
+    unshare(flags).context("unshare(CLONE_NEWUSER|CLONE_NEWNS|…)")?;
+    raise(Signal::SIGSTOP).context("raise(SIGSTOP)")?;
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    setresgid(gid, gid, gid).context("setresgid(0, 0, 0)")?;
+    setresuid(uid, uid, uid).context("setresuid(0, 0, 0)")?;
+    if fs::read("/proc/self/setgroups").is_ok_and(|text| text == b"allow\n") {
+        // One to be left: see the lab of step 6.
+        setgroups(&[Gid::from_raw(1)]).context("setgroups([1])")?;
+    }
+    propagation(MsFlags::MS_SHARED)?;
+    sethostname("outside").context("sethostname()")?;
+    raise(Signal::SIGSTOP).context("raise(SIGSTOP)")?;
+
+    for (resource, limit) in LIMITS {
+        setrlimit(resource, limit, limit).context("setrlimit()")?;
+    }
+    filter::install()?;
+    // The report is no input of anybody in there.
+    dup2_stdin(File::open("/dev/null")?).context("dup2(0)")?;
+    chdir("/tmp").context(r#"chdir("/tmp")"#)?;
+    match what {
+        [kind, script] if kind == "script" => become_shell(&files, script),
+        [kind, check, filled] if kind == "check" => {
+            make_check(files, check, filled)
+        }
+        _ => bail!("it is not said what to do"),
+    }
+}
+
+fn become_shell(files: &Files, script: &str) -> anyhow::Result<()> {
+    let error = Command::new("sh")
+        .args(["-c", script])
+        .env("STEP", &files.program)
+        .env("HOME", "/tmp")
+        .env_remove(CGROUPS)
+        .env_remove(TIME_FACTOR)
+        .exec();
+    Err(error).context("starting a shell")
+}
+
+/// Makes the check in this process, and says what it has found.
+fn make_check(files: Files, name: &str, filled: &str) -> anyhow::Result<()> {
+    // Who is not dumpable can't be traced, and shows no descriptor, to the root
+    // of this sandbox: so nobody speaks in the place of a check. See ptrace(2).
+    prctl::set_dumpable(false)?;
+    let check = checks::find(name)?;
+    let bench = Bench::new(files, filled.to_owned());
+    let result = check(&bench);
+    let (verdict, says) = match &result {
+        Ok(()) => (Verdict::Passed, String::new()),
+        Err(error) if error.is::<NotHere>() => {
+            (Verdict::NotRun, format!("{error:#}"))
+        }
+        Err(error) => (Verdict::Failed, format!("{error:#}")),
+    };
+    let heard = bench.heard();
+    let finding = Finding {
+        verdict,
+        says,
+        heard,
+    };
+    print!("{}", serde_json::to_string(&finding)?);
+    std::io::stdout().flush()?;
+    Ok(())
+}
+
+/// Waits until `child` has stopped itself. False if it has ended; its status is
+/// still to be waited for. See waitid(2), `WNOWAIT`.
+fn has_stopped(child: Pid) -> anyhow::Result<bool> {
+    let flags =
+        WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    let status = waitid(Id::Pid(child), flags).context("waitid()")?;
+    Ok(matches!(status, WaitStatus::Stopped(..)))
+}
+
+fn resume(pid: i32) -> anyhow::Result<()> {
+    kill(Pid::from_raw(pid), Signal::SIGCONT).context("kill(SIGCONT)")
+}
+
+fn text_from_start(file: &mut File) -> anyhow::Result<String> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Waits for `child`, and returns which one it was and its status: as a number,
@@ -556,15 +646,4 @@ fn propagation(how: MsFlags) -> anyhow::Result<()> {
     let flags = MsFlags::MS_REC | how;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
         .context(r#"mount(NULL, "/", MS_REC)"#)
-}
-
-fn mount_new(kind: &str, target: &Path) -> anyhow::Result<()> {
-    mount(
-        Some(kind),
-        target,
-        Some(kind),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-        None::<&str>,
-    )
-    .with_context(|| format!("mount({kind:?}, {target:?})"))
 }

@@ -97,12 +97,7 @@ fn killed_with_its_parent(
     bench: &Bench,
     program: &std::path::Path,
 ) -> anyhow::Result<()> {
-    let own = Bench::new(
-        program.to_owned(),
-        bench.agent.clone(),
-        bench.filled.clone(),
-    );
-    let mut container = start(&own)?;
+    let mut container = start(&bench.with(program))?;
     let processes = container.processes();
     container.kill_program()?;
     let gone = || {
@@ -333,6 +328,9 @@ fn no_exec_gives_them_back(bench: &Bench) -> anyhow::Result<()> {
     expect(&container, "CapBnd", KEPT)
 }
 
+/// How many filters a process has. Since Linux 5.9.
+const FILTERS: &str = "Seccomp_filters";
+
 fn calls_are_filtered(bench: &Bench) -> anyhow::Result<()> {
     let mut container = start(bench)?;
     let mode = container.status("Seccomp")?;
@@ -340,6 +338,15 @@ fn calls_are_filtered(bench: &Bench) -> anyhow::Result<()> {
         mode == "2",
         "Seccomp of the command is {mode}, and not 2, SECCOMP_MODE_FILTER"
     );
+    // The sandbox has a filter, too, and everybody in it inherits that.
+    let own = std::process::id().cast_signed();
+    if let Ok(ours) = status_of(own, FILTERS) {
+        ensure!(
+            container.status(FILTERS)?.parse::<u32>()? > ours.parse()?,
+            "the command has no filter but what it has inherited: \
+             SECCOMP_SET_MODE_FILTER"
+        );
+    }
     let answer = container.ask(&["unshare"])?;
     ensure!(
         !answer.is_empty(),
