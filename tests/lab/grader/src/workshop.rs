@@ -306,6 +306,14 @@ fn manifest(text: &str, packages: &[&str]) -> anyhow::Result<String> {
     let lints = "[workspace.lints.rust]\n";
     let unused = "unused = { level = \"allow\", priority = -1 }\n\
                   unused_must_use = \"warn\"\n";
+    // Packages that are built in a way of their own are not here: Cargo warns of
+    // each.
+    if let Some(header) = text.find("\n[profile.dev.package]\n") {
+        let start = text[..header].rfind("\n\n").unwrap_or(header);
+        let length = text[header..].find("\n\n");
+        let end = length.map_or(text.len(), |it| header + it);
+        text.replace_range(start..end, "");
+    }
     Ok(text.replace(lints, &format!("{lints}{unused}")))
 }
 
