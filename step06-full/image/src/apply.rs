@@ -10,14 +10,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::{self, File},
-    io::{self, BufReader, Read},
+    io::{BufReader, Read},
     mem,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{PermissionsExt, lchown},
-    },
-    path::{Component, Path, PathBuf},
-    time::{Duration, UNIX_EPOCH},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -29,6 +26,10 @@ use crate::{
     digest::Hashing,
     in_container::{self, Owners, Speaker},
 };
+
+mod files;
+
+use files::{Directory, inside, is_directory, owner, remove, unpack};
 
 /// What a layer may be unpacked to.
 #[derive(Clone, Copy, Debug)]
@@ -50,9 +51,6 @@ impl Default for Limits {
 
 /// How many files that are left out are named.
 const LEFT_OUT_MAX: usize = 20;
-
-/// Ids inside a container are below this.
-const IDS: u32 = 65536;
 
 /// What begins the name of a file that only says which other one is deleted, and
 /// the name of the one that says that all others are. They are those of AUFS, a
@@ -123,12 +121,6 @@ struct Layer {
     ours: BTreeSet<PathBuf>,
     /// Directories are finished last: what is put into one changes it.
     directories: BTreeMap<PathBuf, Directory>,
-}
-
-struct Directory {
-    mode: u32,
-    owner: (u32, u32),
-    modified: Duration,
 }
 
 impl Layer {
@@ -276,82 +268,4 @@ impl Layer {
         }
         Ok(())
     }
-}
-
-impl Directory {
-    fn finish(&self, path: &Path, owners: Owners) -> io::Result<()> {
-        let (uid, gid) = self.owner;
-        if owners == Owners::All {
-            lchown(path, Some(uid), Some(gid))?;
-        }
-        let mode = fs::Permissions::from_mode(self.mode);
-        fs::set_permissions(path, mode)?;
-        // A time that there is not is that of nobody.
-        let modified = UNIX_EPOCH.checked_add(self.modified);
-        File::open(path)?.set_modified(modified.unwrap_or(UNIX_EPOCH))
-    }
-}
-
-/// Unpacks what is not a directory. What is in the way goes, and is not written
-/// to: it could be a link.
-fn unpack(entry: &mut Entry<impl Read>, path: &Path) -> anyhow::Result<()> {
-    let is_itself = entry.header().entry_type() == EntryType::Link
-        && entry.link_name()?.is_some_and(|target| {
-            inside(&target).is_ok_and(|target| target == path)
-        });
-    ensure!(!is_itself, "it is a hard link to itself");
-    remove(path)?;
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    // Wherever links lead, it is in the image: nothing else is here.
-    match (entry.header().entry_type(), entry.link_name()?) {
-        (EntryType::Link, Some(target)) => {
-            Ok(fs::hard_link(inside(&target)?, path)?)
-        }
-        _ => {
-            entry.unpack(path)?;
-            Ok(())
-        }
-    }
-}
-
-/// Whose the file is to be.
-fn owner(entry: &Entry<impl Read>) -> anyhow::Result<(u32, u32)> {
-    let id = |id: u64| {
-        let known = u32::try_from(id).ok().filter(|id| *id < IDS);
-        known.with_context(|| {
-            let last = IDS - 1;
-            format!("it belongs to {id}: a container has the ids 0 to {last}")
-        })
-    };
-    let header = entry.header();
-    Ok((id(header.uid()?)?, id(header.gid()?)?))
-}
-
-/// `path` as an absolute one.
-fn inside(path: &Path) -> anyhow::Result<PathBuf> {
-    let mut inside = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => inside.push(name),
-            Component::ParentDir => bail!("{path:?} leads upwards"),
-            _ => {}
-        }
-    }
-    Ok(inside)
-}
-
-/// Whether it is a directory itself, and not a link to one.
-fn is_directory(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|it| it.is_dir())
-}
-
-fn remove(path: &Path) -> anyhow::Result<()> {
-    let removed = match path.symlink_metadata() {
-        Ok(it) if it.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(_) => Ok(()),
-    };
-    removed.with_context(|| format!("removing {path:?}"))
 }
