@@ -41,10 +41,10 @@ impl Account {
     }
 
     fn parse(text: &str, passwd: &str, group: &str) -> anyhow::Result<Account> {
-        let (name, wanted) = match text.split_once(':') {
-            Some((name, wanted)) => (name, Some(wanted)),
-            None => (text, None),
-        };
+        let (name, wanted) = text.split_once(':').unwrap_or((text, ""));
+        // As Docker: nobody is root, and no group is the user's own.
+        let name = if name.is_empty() { "0" } else { name };
+        let wanted = Some(wanted).filter(|it| !it.is_empty());
         let user = User::all(passwd)
             .find(|it| it.name == name || it.uid.to_string() == name);
         let uid = match &user {
@@ -191,7 +191,10 @@ mod tests {
         assert_eq!(find("4711:users"), some(4711, 100, &[], "/"));
         // A name comes before a number.
         assert_eq!(find("7"), some(8, 9, &[], "/seven"));
-        for text in ["bob", "ann:bob", "-1", "4294967296", "ann:"] {
+        assert_eq!(find(""), some(0, 0, &[], "/root"));
+        assert_eq!(find(":33"), some(0, 33, &[], "/root"));
+        assert_eq!(find("ann:"), find("ann"));
+        for text in ["bob", "ann:bob", "-1", "4294967296"] {
             assert_eq!(find(text), None, "{text}");
         }
     }

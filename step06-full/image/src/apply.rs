@@ -10,14 +10,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::{self, File},
-    io::{BufReader, Read},
+    io::Read,
     mem,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, ensure};
 use nix::sys::stat::{Mode, umask};
 use tar::{Archive, Entry, EntryType};
 
@@ -27,8 +27,10 @@ use crate::{
     in_container::{self, Owners, Speaker},
 };
 
+mod compression;
 mod files;
 
+use compression::unpacked;
 use files::{Directory, inside, is_directory, owner, remove, unpack};
 
 /// What a layer may be unpacked to.
@@ -92,20 +94,6 @@ pub(crate) fn layer(
             "the archive's digest should be {diff_id}, and is {is}"
         );
         layer.finish_directories()
-    })
-}
-
-/// The archive without its compression, which the end of the media type tells.
-fn unpacked(blob: File, media_type: &str) -> anyhow::Result<Box<dyn Read>> {
-    let blob = BufReader::new(blob);
-    Ok(match media_type.rsplit(['+', '.']).next() {
-        Some("gzip") => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),
-        Some("zstd") => Box::new(
-            ruzstd::decoding::StreamingDecoder::new(blob)
-                .map_err(|error| anyhow!("{error}"))?,
-        ),
-        Some("tar") => Box::new(blob),
-        _ => bail!("{media_type:?} is no kind of layer that is known here"),
     })
 }
 

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
     path::Path,
 };
@@ -373,4 +374,42 @@ fn a_directory_of_somebody_is_not_closed() {
     assert!(error.contains("mode 1777"), "{error}");
     let mode = fs::metadata(&shared).expect("is there").mode() & 0o7777;
     assert_eq!(mode, 0o1777, "it is as it was");
+}
+
+/// Compressed in one piece, or in several: what tools write that read a layer in
+/// parts.
+#[test]
+fn a_layer_may_be_compressed_in_pieces() {
+    let tar = archive(&[file("a", &"x".repeat(3000)), file("b", "y")]);
+    let (one, other) = tar.split_at(1000);
+    let gzip = |bytes: &[u8]| {
+        let fast = flate2::Compression::fast();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), fast);
+        gzip.write_all(bytes).expect("to memory");
+        gzip.finish().expect("to memory")
+    };
+    let zstd = |bytes: &[u8]| {
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        ruzstd::encoding::compress_to_vec(bytes, level)
+    };
+    // A frame that says how long it is, and is to be skipped.
+    let skipped = [&[0x5e, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+    for (kind, pieces) in [
+        ("gzip", vec![gzip(&tar)]),
+        ("gzip", vec![gzip(one), gzip(other)]),
+        ("zstd", vec![zstd(&tar)]),
+        (
+            "zstd",
+            vec![zstd(one), skipped.clone(), zstd(other), skipped],
+        ),
+    ] {
+        let mut image = Image::new(std::slice::from_ref(&tar));
+        let kind = format!("application/vnd.oci.image.layer.v1.tar+{kind}");
+        let layer = image.add(&pieces.concat(), &kind);
+        image.manifest["layers"] = json!([layer]);
+        image.seal();
+        image.pull().expect(&kind);
+        let file = image.layers()[0].join("a");
+        assert_eq!(fs::read(file).expect("is there").len(), 3000, "{kind}");
+    }
 }

@@ -60,10 +60,13 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Archive> {
 
 impl Archive {
     fn list(&mut self) -> anyhow::Result<()> {
-        let mut tar = tar::Archive::new(open_file(&self.path)?);
+        let mut file = open_file(&self.path)?;
+        expect_uncompressed(&mut file)?;
+        let mut tar = tar::Archive::new(file);
         for entry in tar.entries_with_seek()? {
             let entry = entry?;
-            let path = entry.path()?.into_owned();
+            // Some begin with "./".
+            let path = resolve(Path::new(""), &entry.path()?);
             let place = (entry.raw_file_position(), entry.size());
             // Docker of old had a link where two images have the same layer.
             if let Some(target) = entry.link_name()? {
@@ -145,6 +148,23 @@ impl Archive {
         Ok(serde_json::to_vec(&manifest)?)
     }
 }
+
+/// It is read from here and there, which a compressed one can't be.
+fn expect_uncompressed(file: &mut File) -> anyhow::Result<()> {
+    let mut magic = [0; 4];
+    // Whatever is shorter is no archive, and that is said later.
+    let _ = file.read(&mut magic)?;
+    file.rewind()?;
+    ensure!(
+        !magic.starts_with(GZIP) && !magic.starts_with(ZSTD),
+        "it is compressed: unpack it first, by gunzip(1) or unzstd(1)"
+    );
+    Ok(())
+}
+
+/// What compressed files begin with.
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// Where a link in the archive leads, if it leads to something in it.
 fn resolve(link: &Path, target: &Path) -> PathBuf {
