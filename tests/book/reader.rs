@@ -135,6 +135,12 @@ impl Programs {
                 let to = self.directory.path().join(step.name);
                 fs::copy(programs::path(step.name), to).expect("it is built");
             }
+            // What stands above the steps is built only by who asks for it.
+            let from = programs::directory().join("box");
+            if from.exists() {
+                let to = self.directory.path().join("box");
+                fs::copy(from, to).expect("the disk is not full");
+            }
         });
         self.directory.path()
     }

@@ -25,9 +25,12 @@ pub(crate) struct Kit {
 impl Kit {
     /// Builds the tests and the programs, and copies what is needed.
     pub(crate) fn build(test: String) -> anyhow::Result<Kit> {
-        let built = build(&["build", "--bins", "--examples"])?
-            .into_iter()
-            .chain(build(&["test", "--no-run", "--test", &test])?);
+        let mut built = build(&["build", "--bins", "--examples"])?;
+        built.extend(build(&["test", "--no-run", "--test", &test])?);
+        // The sessions about images are typed where there is one.
+        if test == "book" {
+            built.extend(build(&["build", "-p", "box"])?);
+        }
         let directory =
             tempfile::Builder::new().prefix("suite-matrix-").tempdir()?;
         let target = env::current_exe()?;
