@@ -6,13 +6,14 @@
 
 use std::{
     convert::Infallible,
+    fmt,
     fs::File,
     io::{BufRead, BufReader, Seek, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use common::{
     NewProcess, errors,
     process::{self, signals},
@@ -42,6 +43,19 @@ impl Speaker {
         let _ = writeln!(self.0, "{kind}{}", errors::escaped(text));
     }
 }
+
+/// The work has not come to its end, for a reason that has nothing to do with it:
+/// Ctrl-C, for example.
+#[derive(Debug)]
+pub(crate) struct Killed;
+
+impl fmt::Display for Killed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it was interrupted")
+    }
+}
+
+impl std::error::Error for Killed {}
 
 /// What can be done with the ids of files.
 #[derive(Clone, Copy, PartialEq)]
@@ -140,6 +154,8 @@ fn run(
         }
     }
     failure.map_or(Ok(()), Err)?;
-    ensure!(code == ExitCode::SUCCESS, "it was killed");
-    Ok(())
+    match code == ExitCode::SUCCESS {
+        true => Ok(()),
+        false => Err(Killed.into()),
+    }
 }

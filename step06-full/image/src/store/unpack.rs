@@ -9,7 +9,10 @@ use anyhow::Context;
 use nix::unistd::syncfs;
 
 use super::{Listener, Lock, News, Store, layer_lock, pull::Layer};
-use crate::{apply, in_container};
+use crate::{
+    apply,
+    in_container::{self, Killed},
+};
 
 impl Store {
     /// Unpacks the layers that are missing, from below.
@@ -57,9 +60,12 @@ impl Store {
             self.limits,
             &mut note,
         );
-        if unpacked.is_err() {
-            // What is wrong with it may be ours: the next try fetches it anew.
-            let _ = fs::remove_file(&blob);
+        if let Err(error) = &unpacked {
+            if !error.is::<Killed>() {
+                // What is wrong with it may be ours: the next try fetches it
+                // anew.
+                let _ = fs::remove_file(&blob);
+            }
             self.remove_dir(&new)?;
         }
         unpacked?;
