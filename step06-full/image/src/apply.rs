@@ -51,6 +51,15 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// How long an archive is at most that keeps them: each file has a head, and
+    /// is filled up to a whole number of blocks; a long name takes more of both.
+    fn archive(&self) -> u64 {
+        let files = u64::try_from(self.files).unwrap_or(u64::MAX);
+        self.bytes.saturating_add(files.saturating_mul(8 * 1024))
+    }
+}
+
 /// How many files that are left out are named.
 const LEFT_OUT_MAX: usize = 20;
 
@@ -77,7 +86,9 @@ pub(crate) fn layer(
 ) -> anyhow::Result<()> {
     in_container::on_layers(below, new, note, |speaker, owners| {
         umask(Mode::from_bits_truncate(0o022));
-        let mut archive = Hashing::new(unpacked(blob, media_type)?);
+        // Behind its end may be more, without an end.
+        let archive = unpacked(blob, media_type)?.take(limits.archive());
+        let mut archive = Hashing::new(archive);
         let mut layer = Layer {
             owners,
             limits,

@@ -31,8 +31,7 @@ impl Store {
         let pull = |listener: Listener| {
             let mut source = source::open(reference, insecure)?;
             let (bytes, manifest) = manifest(&mut *source)?;
-            let config = self.config(&mut *source, &manifest.config)?;
-            let config_bytes = config;
+            let config_bytes = self.config(&mut *source, &manifest.config)?;
             let config = Config::parse(&config_bytes)?;
             let layers = layers(&manifest, &config)?;
             for layer in &layers {
