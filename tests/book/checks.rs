@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = claims![
     each_link_leads_somewhere,
     each_picture_is_shown,
     each_chapter_of_a_step_has_the_same_shape,
+    each_quiz_has_one_right_answer_a_question,
     each_page_with_sessions_says_where_they_are_typed,
     no_sentence_waits_for_code,
     the_spelling_is_british,
@@ -361,6 +362,58 @@ fn each_chapter_of_a_step_has_the_same_shape() {
     assert_none(&wrong, "the shape of chapters");
 }
 
+/// The pages beside the steps and their parts that have a quiz.
+const MORE_WITH_QUIZ: [&str; 3] =
+    ["step06-full.md", "step06-full/landlock.md", "images.md"];
+
+/// Three questions, each with its verdicts, and tests that there are.
+fn each_quiz_has_one_right_answer_a_question() {
+    let mut suite = Vec::new();
+    find_files(&workspace().join("tests/suite"), &mut suite);
+    let read = |path: &PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let suite: String = suite.iter().map(read).collect();
+    let mut wrong = Vec::new();
+    for chapter in chapters::all() {
+        let name = &chapter.name;
+        let has_shape = ALL.iter().any(|it| *name == format!("{}.md", it.name))
+            || PAGES_OF_PARTS
+                .iter()
+                .any(|it| *name == format!("step06-full/{it}.md"));
+        let Some((_, quiz)) = chapter.text.split_once("<div class=\"quiz\">")
+        else {
+            if has_shape || MORE_WITH_QUIZ.contains(&name.as_str()) {
+                wrong.push(format!("{name}: no quiz"));
+            }
+            continue;
+        };
+        let quiz = quiz.split("</div>").next().unwrap_or_default();
+        for number in 1..=3 {
+            let start = format!("**{number}.** ");
+            let question = quiz.split(&start).nth(1).unwrap_or_default();
+            let next = format!("**{}.** ", number + 1);
+            let question = question.split(&next).next().unwrap_or_default();
+            let answers = question.matches("<summary>").count();
+            let right = question.matches("</summary>\n\n**Right.** ").count();
+            let false_ones = question.matches("</summary>\n\n**No.** ").count();
+            if right != 1 || false_ones < 2 || answers != right + false_ones {
+                wrong.push(format!(
+                    "{name}: question {number}: {right} right of {answers}"
+                ));
+            }
+        }
+        // The name of a test is a sentence, so it has some underscores.
+        let cited = quiz.split('`').skip(1).step_by(2);
+        let cited = cited.filter(|it| it.matches('_').count() > 2);
+        let cited = cited.filter(|it| it.chars().all(|it| !it.is_uppercase()));
+        for test in cited {
+            if !suite.contains(&format!("fn {test}(")) {
+                wrong.push(format!("{name}: no test {test}"));
+            }
+        }
+    }
+    assert_none(&wrong, "quizzes");
+}
+
 /// The head of a page says it, with the minutes that it takes. The pages that
 /// set up a machine begin before there is a workspace.
 fn each_page_with_sessions_says_where_they_are_typed() {
@@ -473,7 +526,9 @@ fn prose(chapter: &Chapter) -> String {
             }
             continue;
         }
-        for piece in spans(text).into_iter().step_by(2) {
+        // What is code in HTML is code.
+        let text = text.replace("<code>", "`").replace("</code>", "`");
+        for piece in spans(&text).into_iter().step_by(2) {
             let mut skipping = None;
             let mut before = ' ';
             for character in piece.chars() {
@@ -491,7 +546,7 @@ fn prose(chapter: &Chapter) -> String {
             prose.push(' ');
         }
         prose.push('\n');
-        for reference in manual::references(text) {
+        for reference in manual::references(&text) {
             prose += &format!("{}\n", reference.name);
         }
     }
