@@ -24,7 +24,9 @@ impl Reference<'_> {
 /// A line of prose with its man page references as links. Headings, code and
 /// what is a link already stay as they are.
 pub(crate) fn link(line: &str) -> String {
-    if line.starts_with('#') {
+    // A heading is a link already, and what stands in a line of HTML is no
+    // Markdown.
+    if line.starts_with('#') || line.starts_with("<summary>") {
         return line.to_owned();
     }
     let mut linked = String::new();
@@ -117,6 +119,8 @@ mod tests {
             "See [mount(2)](https://man7.org/linux/man-pages/man2/mount.2.html), \
              `mount(2)`, [mount(2)](x.md), f(x) and f(9)."
         );
+        let summary = "<summary>mount(2) does it.</summary>";
+        assert_eq!(link(summary), summary);
         assert_eq!(references("PR_SET_PDEATHSIG(2const)")[0].section, "2const");
     }
 }
