@@ -158,8 +158,41 @@ if (backgrounds.size < THEMES.length) {
     complain(here, `only ${[...backgrounds].join(", ")}`);
 }
 
+// The copy button of a session copies what is typed, and nothing else.
+for (const name of chosen) {
+    here = `${name}, copying`;
+    await page.goto(`${origin}/${name}`);
+    const sessions = page.locator("main figure.session:visible");
+    if (!(await sessions.count())) continue;
+    await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+    const session = sessions.first();
+    await session.hover();
+    await session.locator(".clip-button").click();
+    await session.locator(".clip-button.tooltipped").waitFor();
+    const copied = await page.evaluate(() => navigator.clipboard.readText());
+    const typed = await session.locator(".command").allTextContents();
+    if (copied !== typed.map((it) => `${it}\n`).join("")) {
+        complain(here, `copies ${JSON.stringify(copied)}`);
+    }
+}
+
+// On paper no fold is shut.
+await page.emulateMedia({ media: "print" });
+for (const name of chosen) {
+    here = `${name} on paper`;
+    await page.goto(`${origin}/${name}`);
+    const hidden = await page.evaluate(() =>
+        [...document.querySelectorAll("main details:not([open])")].filter(
+            (it) => !it.lastElementChild.checkVisibility(),
+        ).length,
+    );
+    if (hidden > 0) complain(here, `${hidden} folds are shut`);
+}
+await page.emulateMedia({ media: null });
+
 // The search.
 here = "search";
+await page.goto(`${origin}/${chosen[0]}`);
 await page.keyboard.press("s");
 await page.locator("#mdbook-searchbar").pressSequentially("pivot_root");
 try {
