@@ -6,6 +6,7 @@
 
 pub mod cgroups;
 pub mod files;
+mod home;
 pub mod machine;
 pub(crate) mod mountinfo;
 mod name;
@@ -14,4 +15,5 @@ pub mod paths;
 pub mod rootless;
 pub mod subid;
 
+pub use home::base_directory;
 pub use name::{PROJECT, program_name};

@@ -21,7 +21,6 @@ mod sources;
 mod tools;
 
 use std::{
-    env,
     ffi::OsStr,
     fs::{self, File},
     io::ErrorKind,
@@ -38,7 +37,7 @@ use nix::{errno::Errno, fcntl::OFlag, sys::stat::SFlag, unistd::geteuid};
 use crate::{
     errors::{Advice, PREPARING, errno, pages},
     host::{
-        PROJECT,
+        PROJECT, base_directory,
         files::{file_type, path_of},
         machine,
         paths::{self, open_past_links},
@@ -163,17 +162,11 @@ fn cache() -> anyhow::Result<PathBuf> {
     if geteuid().is_root() {
         return Ok(PathBuf::from("/var/cache"));
     }
-    let absolute = |name| {
-        let path = PathBuf::from(env::var_os(name)?);
-        path.is_absolute().then_some(path)
-    };
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| Some(absolute("HOME")?.join(".cache")))
-        .context(
-            "no place for the default root file system: neither \
-             XDG_CACHE_HOME nor HOME is an absolute path; set one, or name a \
-             root file system with --rootfs",
-        )
+    base_directory("XDG_CACHE_HOME", ".cache").context(
+        "no place for the default root file system: neither XDG_CACHE_HOME \
+         nor HOME is an absolute path; set one, or name a root file system \
+         with --rootfs",
+    )
 }
 
 /// Checks that `dir` is a directory, and that no link of another user leads to

@@ -23,9 +23,8 @@ use crate::sys;
 /// kernel's sources. It is the same on every machine.
 const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
-/// Bits of the capability sets in `/proc/PID/status`. See capabilities(7).
-const CAP_SETGID: u32 = 6;
-const CAP_SETUID: u32 = 7;
+/// The capability that no container keeps, and the rest of root's power hangs
+/// on. See capabilities(7).
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Whether this process is in the first user namespace, that of the host. It
@@ -81,7 +80,7 @@ pub fn check_ids() -> anyhow::Result<()> {
 }
 
 /// Whether one of the ranges in a table of ids holds `id`, as seen from inside.
-fn has_id(table: &str, id: u32) -> bool {
+pub(crate) fn has_id(table: &str, id: u32) -> bool {
     table.lines().any(|line| {
         let numbers = line.split_whitespace().map(str::parse::<u64>);
         let numbers: Vec<u64> = numbers.flatten().collect();
@@ -272,7 +271,8 @@ pub(crate) fn root_lacks_power() -> bool {
 
 /// Root, but without the right to give ids to a user namespace.
 pub(crate) fn root_cannot_give_ids() -> bool {
-    let may = has_capability(CAP_SETUID) && has_capability(CAP_SETGID);
+    let may =
+        has_capability(sys::CAP_SETUID) && has_capability(sys::CAP_SETGID);
     geteuid().is_root() && !may
 }
 

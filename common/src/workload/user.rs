@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use libc::{c_long, gid_t, uid_t};
 use nix::errno::Errno;
 
-use crate::host::passwd::User;
+use crate::host::{machine::has_id, passwd::User};
 
 /// How much of a file of the image is read: it has users, not a bomb.
 const SIZE_MAX: u64 = 1 << 20;
@@ -149,15 +149,8 @@ fn expect_mapped(map: &str, id: u32) -> anyhow::Result<()> {
     let path = format!("/proc/self/{map}");
     let text = fs::read_to_string(&path)
         .with_context(|| format!("open({path:?}, O_RDONLY)"))?;
-    let mut lines = text.lines().filter_map(|line| {
-        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
-        let (first, _, count) =
-            (numbers.next()?, numbers.next()?, numbers.next()?);
-        Some((first.ok()?, count.ok()?))
-    });
-    let id = u64::from(id);
     ensure!(
-        lines.any(|(first, count)| (first..first + count).contains(&id)),
+        has_id(&text, id),
         "this container has no id {id}: see user_namespaces(7), and subuid(5) \
          about who gets more than one"
     );

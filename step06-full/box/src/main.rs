@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 #[derive(clap::Args)]
 struct Args {
     #[command(flatten)]
-    start: start::From,
+    start: start::StartOptions,
     /// Host name inside the container
     #[arg(short = 'h', long, default_value = "box")]
     #[arg(value_parser = step01_uts::parse_hostname)]

@@ -15,7 +15,7 @@ use crate::{output, store};
 
 /// Which image, and what of it counts.
 #[derive(clap::Args)]
-pub(crate) struct From {
+pub(crate) struct StartOptions {
     /// Image: [HOST/]NAME[:TAG], dir:PATH, oci:PATH[:TAG], docker-archive:PATH,
     /// or - for one made of this machine's own tools [default: -]
     #[arg(
@@ -58,11 +58,11 @@ impl FromStr for Choice {
 
 /// The image, ready.
 pub(crate) struct Start<'a> {
-    options: &'a From,
+    options: &'a StartOptions,
     image: Option<Image>,
 }
 
-impl From {
+impl StartOptions {
     /// Finds the image; fetches it, if it is not here.
     pub(crate) fn image(&self) -> anyhow::Result<Start<'_>> {
         let image = match &self.image {

@@ -16,14 +16,13 @@
 //! set-uid programs in it are real.
 
 use std::{
-    env,
     fs::{self, DirBuilder, File},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, ensure};
-use common::host::{PROJECT, paths::way_to};
+use common::host::{PROJECT, base_directory, paths::way_to};
 use nix::unistd::geteuid;
 
 use crate::{Digest, Reference, apply::Limits, manifest::Container};
@@ -198,18 +197,11 @@ enum Lock {
     Exclusive,
 }
 
-/// See the XDG Base Directory Specification.
 fn data_home() -> anyhow::Result<PathBuf> {
-    let absolute = |name| {
-        let path = PathBuf::from(env::var_os(name)?);
-        path.is_absolute().then_some(path)
-    };
-    absolute("XDG_DATA_HOME")
-        .or_else(|| Some(absolute("HOME")?.join(".local/share")))
-        .context(
-            "no place for images: neither XDG_DATA_HOME nor HOME is an \
-             absolute path",
-        )
+    base_directory("XDG_DATA_HOME", ".local/share").context(
+        "no place for images: neither XDG_DATA_HOME nor HOME is an absolute \
+         path",
+    )
 }
 
 /// Makes a directory that is closed to others, with those above it.

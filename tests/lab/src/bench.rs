@@ -156,6 +156,26 @@ impl Bench {
         agent: &str,
         change: impl FnOnce(&mut Command),
     ) -> anyhow::Result<Container> {
+        let out = memory_file()?;
+        let mut container = self.launch(options, agent, |command| {
+            command.stdout(out);
+            change(command);
+        })?;
+        // What was there before the container can't be taken from us.
+        container.namespaces =
+            namespaces_of(container.child.id().cast_signed());
+        container.pid = container.wait_for_agent(&self.own)?;
+        Ok(container)
+    }
+
+    /// Starts the program with the agent as its command, which may be heard at
+    /// the container's channel; nothing is known of the container yet.
+    fn launch(
+        &self,
+        options: &[&str],
+        agent: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Container> {
         let (ours, theirs) = UnixStream::pair().context("socketpair()")?;
         setsockopt(&ours, sockopt::PassCred, &true)?;
         let mut command = self.command()?;
@@ -164,23 +184,16 @@ impl Bench {
             .args(options)
             .args(["--", agent, "agent"]);
         command.stdin(OwnedFd::from(theirs));
-        let out = memory_file()?;
-        command.stdout(out.try_clone()?);
         change(&mut command);
         let child = command.spawn().context("starting the program")?;
         // Our end of the other side has to be closed, too.
         drop(command);
-        let mut container = Container {
+        Ok(Container {
             channel: BufReader::new(ours),
             pid: 0,
             child,
-            // What was there before the container can't be taken from us.
             namespaces: Vec::new(),
-        };
-        container.namespaces =
-            namespaces_of(container.child.id().cast_signed());
-        container.pid = container.wait_for_agent(&self.own)?;
-        Ok(container)
+        })
     }
 
     /// Whether a container with these options is refused before there is one.
@@ -196,23 +209,10 @@ impl Bench {
         agent: &str,
         change: impl FnOnce(&mut Command),
     ) -> anyhow::Result<()> {
-        let (ours, theirs) = UnixStream::pair()?;
-        setsockopt(&ours, sockopt::PassCred, &true)?;
-        let mut command = self.command()?;
-        command
-            .arg("run")
-            .args(options)
-            .args(["--", agent, "agent"]);
-        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
-        change(&mut command);
-        let child = command.spawn().context("starting the program")?;
-        drop(command);
-        let mut container = Container {
-            channel: BufReader::new(ours),
-            pid: 0,
-            child,
-            namespaces: Vec::new(),
-        };
+        let mut container = self.launch(options, agent, |command| {
+            command.stdout(Stdio::null());
+            change(command);
+        })?;
         if let Ok((pid, _)) = container.hear_first() {
             container.pid = pid;
             bail!("{options:?} is taken: the command was started");

@@ -15,7 +15,7 @@ use crate::{
     build::{Build, LIMIT, checkout, target_of},
     description::{Check, Lab, Sources},
     files::{mirror, write_if_other},
-    holes::{edited_outside, is_empty},
+    holes::{edits_outside, is_empty},
     judge::{Score, Tools, judge},
     limits,
     plan::{Job, Plan},
@@ -294,18 +294,8 @@ pub fn main() -> anyhow::Result<bool> {
 fn edits(lab: &Lab, students: &Sources) -> anyhow::Result<Vec<String>> {
     let top = checkout();
     let starter = lab.sources(&top.join(".lab/starter"))?;
-    let mut edits = Vec::new();
-    for file in students.keys() {
-        match edited_outside(lab, file, students, &starter) {
-            Ok(None) => {}
-            Ok(Some((first, last))) => edits.push(format!(
-                "{file}, lines {first} to {last}: edited outside of the holes"
-            )),
-            Err(error) => edits.push(format!(
-                "your holes can't be graded one by one any more: {error:#}"
-            )),
-        }
-    }
+    let refused = "your holes can't be graded one by one any more";
+    let mut edits = edits_outside(lab, students, &starter, refused);
     for file in sealed::changed_files(top)? {
         edits.push(format!(
             "{file} is not as it was; the grader has it as it was"

@@ -138,6 +138,30 @@ pub fn add_alternatives(
     Ok(())
 }
 
+/// What a student has edited that is no hole, in words; `refused` are those for a
+/// file in which the holes can't be found.
+pub fn edits_outside(
+    lab: &Lab,
+    students: &Sources,
+    starter: &Sources,
+    refused: &str,
+) -> Vec<String> {
+    let edit = |file: &String| {
+        let edited = edited_outside(lab, file, students, starter);
+        edited.map_or_else(
+            |error| Some(format!("{refused}: {error:#}")),
+            |lines| {
+                let (first, last) = lines?;
+                Some(format!(
+                    "{file}, lines {first} to {last}: edited outside of the \
+                     holes"
+                ))
+            },
+        )
+    };
+    students.keys().filter_map(edit).collect()
+}
+
 /// Which lines of a student's file are another text than the starter has there,
 /// outside of the holes: the first and the last of them.
 ///

@@ -14,7 +14,7 @@ use lab::{
     description::{Lab, Sources},
     edit::blank_out,
     files::{mirror, read},
-    holes::{edited_outside, is_empty, starter},
+    holes::{edits_outside, is_empty, starter},
     judge::{Score, Tools, judge},
     plan::{Job, Plan},
 };
@@ -203,19 +203,8 @@ fn edits(
     solution: &Sources,
 ) -> anyhow::Result<Vec<String>> {
     let starter = starter(lab, solution)?;
-    let mut edits = Vec::new();
-    for file in students.keys() {
-        match edited_outside(lab, file, students, &starter) {
-            Ok(None) => {}
-            Ok(Some((first, last))) => edits.push(format!(
-                "{file}, lines {first} to {last}: edited outside of the holes"
-            )),
-            Err(error) => edits.push(format!(
-                "the holes can't be graded one by one: {error:#}"
-            )),
-        }
-    }
-    Ok(edits)
+    let refused = "the holes can't be graded one by one";
+    Ok(edits_outside(lab, students, &starter, refused))
 }
 
 /// What a submission is judged with.
