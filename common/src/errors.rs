@@ -97,12 +97,19 @@ pub fn print(message: Message) {
         Message::Warning(error) => {
             say(&[format!("warning: {}", one_line(error))]);
         }
-        Message::Failure(error) => {
-            let mut lines = vec![one_line(error)];
-            lines.extend(advice(error).iter().flat_map(Advice::lines));
-            say(&lines);
-        }
+        Message::Failure(error) => say(&lines(error)),
     }
+}
+
+fn lines(error: &anyhow::Error) -> Vec<String> {
+    let mut lines = vec![one_line(error)];
+    lines.extend(advice(error).iter().flat_map(Advice::lines));
+    lines
+}
+
+/// What [`failure`] tells the reader, for somebody else to print.
+pub fn text(error: &anyhow::Error) -> String {
+    text_of(&lines(error))
 }
 
 /// Has this process, and those that it will fork, tell `listener` instead of the
@@ -147,13 +154,17 @@ pub fn escaped(text: &str) -> String {
 /// Prints `lines` behind the program's name, in one write, so that two
 /// processes that share a terminal do not mix their lines.
 fn say(lines: &[String]) {
+    // A failure to print has nowhere left to go.
+    let _ = io::stderr().write_all(text_of(lines).as_bytes());
+}
+
+fn text_of(lines: &[String]) -> String {
     let mut text = escaped(program_name()) + ": ";
     for line in lines {
         text += &escaped(line);
         text.push('\n');
     }
-    // A failure to print has nowhere left to go.
-    let _ = io::stderr().write_all(text.as_bytes());
+    text
 }
 
 /// One link of an error's chain. The standard library prints an errno as a

@@ -1,8 +1,8 @@
 //! What is asked of the machine: its cgroups and mounts, its users and their
 //! ranges of ids, what is particular about it, and the way to a file.
 //!
-//! Everything here looks, and changes nothing. Only [`rootless`] does: it makes
-//! this process one that the machine lets do more.
+//! Everything here looks, and changes nothing. Only [`rootless`] does, which
+//! makes this process one that the machine lets do more, and [`trees`].
 
 pub mod cgroups;
 pub mod files;
@@ -14,6 +14,7 @@ pub mod passwd;
 pub mod paths;
 pub mod rootless;
 pub mod subid;
+pub mod trees;
 
 pub use home::base_directory;
 pub use name::{PROJECT, program_name};

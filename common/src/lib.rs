@@ -29,4 +29,4 @@ mod workload;
 pub use host::rootless;
 pub use process::{Child, NewProcess};
 pub use program::Program;
-pub use workload::{ImageSays, Workload};
+pub use workload::{ImageSays, STARTED, Workload};

@@ -1,11 +1,11 @@
 //! The scoreboard: what is isolated in this step, decided by trying.
 //!
-//! The probe starts the step's own container, with an [`Agent`] in place of a
+//! The probe starts the step's own container, with an `Agent` in place of a
 //! command. Row by row the agent tries something from the inside, and the
 //! probe, which has stayed outside, looks whether it reached the host. The
 //! verdict comes from what happened, never from the flags that were passed.
 //!
-//! Whatever can be hit belongs to the probe ([`Host`]): its own process, its
+//! Whatever can be hit belongs to the probe (`Host`): its own process, its
 //! temporary directory, its port, its shared memory.
 
 use std::{

@@ -19,10 +19,13 @@ mod terminal;
 
 pub use child::Child;
 pub(crate) use child::end_as_the_command;
-pub use descriptors::close_own_descriptors;
-pub(crate) use fork::vfork;
-pub use fork::{exit, fork};
-pub use gate::{EndsWith, Gate, News, die_with_parent, tell};
+pub use descriptors::{
+    close_inherited_descriptors, close_own_descriptors, lead_to_null,
+};
+pub(crate) use fork::{VFORK, vfork};
+pub use fork::{exit, fork, fork_both, sibling};
+pub(crate) use gate::end_if_unheard;
+pub use gate::{EndsWith, Gate, News, die_with_parent, end_with, tell};
 pub use init::exit_as;
 pub use new_process::NewProcess;
 pub use signals::{pass_on, pass_on_to_group};

@@ -39,12 +39,16 @@ type Run<A> = fn(&A, &Workload) -> anyhow::Result<ExitCode>;
 /// isolated in it.
 pub struct Program<A> {
     run: Run<A>,
-    commands: Vec<(Command, Action<ExitCode>)>,
+    commands: Vec<(Command, CommandAction)>,
     options: Vec<(Augment, Action<()>)>,
 }
 
 /// What is done with what stands on the command line.
 type Action<T> = Box<dyn Fn(&ArgMatches) -> anyhow::Result<T>>;
+
+/// The same for a subcommand, which may want to know the whole command line.
+type CommandAction =
+    Box<dyn Fn(&ArgMatches, &dyn Fn() -> Command) -> anyhow::Result<ExitCode>>;
 
 /// Adds options to a command.
 type Augment = fn(Command) -> Command;
@@ -80,8 +84,24 @@ impl<A: Args> Program<A> {
         action: fn(&D) -> anyhow::Result<ExitCode>,
     ) -> Program<A> {
         let command = D::augment_args(Command::new(name));
-        let action: Action<ExitCode> =
-            Box::new(move |matches| action(&D::from_arg_matches(matches)?));
+        let action: CommandAction =
+            Box::new(move |matches, _| action(&D::from_arg_matches(matches)?));
+        self.commands.push((command, action));
+        self
+    }
+
+    /// Adds a subcommand that is about the command line itself, such as one that
+    /// writes its manual page.
+    #[must_use]
+    pub fn subcommand_about<D: Args + 'static>(
+        mut self,
+        name: &'static str,
+        action: fn(&D, Command) -> anyhow::Result<ExitCode>,
+    ) -> Program<A> {
+        let command = D::augment_args(Command::new(name));
+        let action: CommandAction = Box::new(move |matches, line| {
+            action(&D::from_arg_matches(matches)?, line())
+        });
         self.commands.push((command, action));
         self
     }
@@ -147,7 +167,7 @@ impl<A: Args> Program<A> {
                 let mut commands = self.commands.iter();
                 let found = commands.find(|(it, _)| it.get_name() == name);
                 let (_, action) = found.expect("clap knows only our commands");
-                action(matches)
+                action(matches, &|| self.command_line())
             }
             None => unreachable!("clap requires a subcommand"),
         }
@@ -214,6 +234,14 @@ impl<A: Args> Program<A> {
             A::augment_args(Command::new("run").disable_help_flag(true));
         // Behind an image no option is ours any more.
         let is_behind_another = command.get_positionals().next().is_some();
+        // A tool that does more about one of these has an option of its own.
+        let is_new = |it: &Arg| {
+            command
+                .get_arguments()
+                .all(|own| own.get_id() != it.get_id())
+        };
+        let habits = as_with_docker().into_iter().filter(is_new);
+        let habits: Vec<Arg> = habits.collect();
         command
             .arg(
                 Arg::new("env")
@@ -232,7 +260,7 @@ impl<A: Args> Program<A> {
                     .value_parser(value_parser!(PathBuf))
                     .help("Working directory of the command"),
             )
-            .args(as_with_docker())
+            .args(habits)
             .arg(
                 Arg::new("explain")
                     .long("explain")
@@ -241,7 +269,7 @@ impl<A: Args> Program<A> {
                     .require_equals(true)
                     .default_missing_value("text")
                     .value_parser(["text", "json"])
-                    .help("Show each system call as it is made"),
+                    .help("Show the system calls as they are made"),
             )
             .arg(
                 Arg::new("help")

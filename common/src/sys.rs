@@ -18,22 +18,29 @@
 //! printed, unless the call has failed.
 #![allow(unsafe_code)]
 
-use std::{fmt, io};
+use std::{cell::Cell, fmt, io};
 
 use libc::{c_int, c_long};
 use nix::errno::Errno;
 
 mod argument;
+mod bpf;
 mod capabilities;
 mod descriptors;
 pub mod explain;
 mod files;
+mod inet;
 mod inherited;
+mod interfaces;
 pub mod memfd;
 mod memory;
+mod messages;
 mod mounts;
+mod namespaces;
+mod pidfd;
 mod place;
 mod processes;
+mod scheduling;
 mod security;
 pub mod signals;
 mod sockets;
@@ -41,13 +48,20 @@ mod terminals;
 pub mod xattr;
 
 pub use argument::{NULL, Null, OrNull, quoted};
+pub use bpf::*;
 pub use capabilities::*;
 pub use descriptors::*;
 pub use files::*;
+pub use inet::*;
 pub use inherited::*;
+pub use interfaces::*;
 pub use memory::*;
+pub use messages::*;
 pub use mounts::*;
+pub use namespaces::*;
+pub use pidfd::*;
 pub use processes::*;
+pub use scheduling::*;
 pub use security::*;
 pub use sockets::*;
 pub use terminals::*;
@@ -106,12 +120,37 @@ macro_rules! call {
 }
 use call;
 
+/// Asks by a `call` of which some failures are answers: `ENOENT` may be no more
+/// than "there is none". Such an errno is returned as it is, and the error of the
+/// call never gets its text: to find out where the descriptors in it lead takes
+/// a hundred times as long as a call.
+pub fn ask<T>(
+    answers: &'static [Errno],
+    call: impl FnOnce() -> Result<T>,
+) -> Result<std::result::Result<T, Errno>> {
+    let before = ANSWERS.replace(answers);
+    let made = call();
+    ANSWERS.set(before);
+    match made {
+        Err(error) if answers.contains(&error.errno) => Ok(Err(error.errno)),
+        made => made.map(Ok),
+    }
+}
+
+thread_local! {
+    /// The failures that are answers, in the call that is being made.
+    static ANSWERS: Cell<&'static [Errno]> = const { Cell::new(&[]) };
+}
+
 /// The end of each function here: what has failed gets the text of its `call`;
 /// and where somebody wants to see each call, this one is shown.
 #[track_caller]
 fn finish<T>(made: nix::Result<T>, call: impl FnOnce() -> String) -> Result<T> {
     if !explain::is_wanted() {
-        return made.map_err(|errno| Error::new(call(), errno));
+        return made.map_err(|errno| match ANSWERS.get().contains(&errno) {
+            true => Error::new("", errno),
+            false => Error::new(call(), errno),
+        });
     }
     let call = call();
     explain::show(&call, made.as_ref().err().copied());
@@ -126,9 +165,28 @@ fn int(result: c_long) -> c_int {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use nix::fcntl::OFlag;
 
     use super::*;
+
+    #[test]
+    fn an_answer_has_no_text_and_an_error_has() {
+        let file = std::fs::File::open("/").expect("open(2)");
+        let stat = |path| {
+            ask(&[Errno::ENOENT], || openat(&file, path, OFlag::O_RDONLY, 0))
+        };
+        assert_eq!(
+            stat("no/such").expect("it is an answer").err(),
+            Some(Errno::ENOENT)
+        );
+        let error = stat("proc/version/x").expect_err("it is none");
+        let call = r#"</>, "proc/version/x", O_RDONLY|O_CLOEXEC)"#;
+        assert!(error.to_string().ends_with(call), "{error}");
+
+        // And not beyond the call.
+        let error = openat(&file, "no/such", OFlag::O_RDONLY, 0);
+        assert_ne!(error.expect_err("there is none").to_string(), "");
+    }
 
     #[test]
     fn a_call_that_succeeds_prints_nothing() {

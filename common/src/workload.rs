@@ -17,7 +17,7 @@ use anyhow::{Context, ensure};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, ResolveFlag},
-    unistd::{AccessFlags, Pid, access},
+    unistd::{AccessFlags, Pid, Uid, access},
 };
 
 use crate::{
@@ -28,10 +28,15 @@ use crate::{
 };
 
 mod command;
+mod elsewhere;
 mod user;
+mod waiting;
+
+pub use waiting::STARTED;
 
 use command::Command;
 use user::Account;
+use waiting::Waiting;
 
 /// Where commands are looked for when nothing else is said.
 const DEFAULT_PATH: &str =
@@ -57,6 +62,8 @@ pub struct Workload {
     function: Option<Function>,
     /// The program that starts the command.
     launcher: Option<Rc<OwnedFd>>,
+    /// Who is told of the command's start.
+    waiting: Waiting,
 }
 
 /// What an image says about the commands that run in it.
@@ -86,7 +93,7 @@ type Call = dyn Fn(&[CString]) -> anyhow::Result<Infallible>;
 
 impl Workload {
     /// A command with the environment that we have, and `extra` in it.
-    pub(crate) fn new(
+    pub fn new(
         command: Vec<OsString>,
         extra: Vec<(OsString, OsString)>,
         workdir: Option<PathBuf>,
@@ -102,7 +109,23 @@ impl Workload {
             user: None,
             function: None,
             launcher: None,
+            waiting: Waiting::default(),
         }
+    }
+
+    /// The command and its arguments; empty for a function.
+    pub fn command(&self) -> &[OsString] {
+        &self.command
+    }
+
+    /// The settings of its environment that somebody has asked for, in order.
+    pub fn settings(&self) -> &[(OsString, OsString)] {
+        &self.environment[self.environment.len() - self.asked_for..]
+    }
+
+    /// The directory that it begins in, and whom it runs as, if that was said.
+    pub fn place(&self) -> (Option<&Path>, Option<&str>) {
+        (self.workdir.as_deref(), self.user.as_deref())
     }
 
     /// A shell, since no command was given: its prompt says where one is.
@@ -197,6 +220,21 @@ impl Workload {
         Workload { user, ..self }
     }
 
+    /// Whom it runs as, if not as root. To be called in the container.
+    ///
+    /// # Errors
+    /// There is nobody of that name.
+    pub fn user_id(&self) -> anyhow::Result<Option<Uid>> {
+        Ok(self.account()?.map(|it| it.uid()))
+    }
+
+    fn account(&self) -> anyhow::Result<Option<Account>> {
+        let find = |user: &str| {
+            Account::find(user).with_context(|| format!("becoming {user:?}"))
+        };
+        self.user.as_deref().map(find).transpose()
+    }
+
     /// The same workload, started by `launcher`: a program that executes the
     /// file that is its first argument, with the arguments behind it. If it
     /// can't, it writes the negative errno, four bytes, to descriptor 3.
@@ -216,16 +254,29 @@ impl Workload {
     /// # Errors
     /// As [`Workload::exec`].
     pub fn spawn(&self) -> anyhow::Result<Pid> {
-        self.leave_the_host()?;
+        let started = self.start();
+        self.waiting.tell(&started);
+        started
+    }
+
+    /// Starts the command as a child of this process, and returns its number.
+    /// Nobody who waits for that has been told of it.
+    fn start(&self) -> anyhow::Result<Pid> {
+        self.leave_the_host(&[])?;
         if let Some(function) = &self.function {
             // It needs memory of its own: it does not exec, it stays.
             return process::fork(|| self.call(function));
         }
         let command = self.prepare()?;
-        command.announce();
         let child = match &self.launcher {
-            None => process::vfork(|| command.exec())?,
-            Some(launcher) => command.launch(launcher)?,
+            None => {
+                command.announce(&[process::VFORK]);
+                process::vfork(|| command.exec())?
+            }
+            Some(launcher) => {
+                command.announce(&[process::VFORK, Command::LAUNCH]);
+                command.launch(launcher)?
+            }
         };
         child.map_err(|errno| self.cannot_run(&command.file, errno))
     }
@@ -237,12 +288,12 @@ impl Workload {
     /// [`CannotRun`] when there is no such command (127), or when it can't be
     /// executed (126).
     pub fn exec(&self) -> anyhow::Result<Infallible> {
-        self.leave_the_host()?;
+        self.leave_the_host(&[])?;
         if let Some(function) = &self.function {
             return self.call(function);
         }
         let command = self.prepare()?;
-        command.announce();
+        command.announce(&[]);
         Err(self.cannot_run(&command.file, command.exec()))
     }
 
@@ -258,10 +309,12 @@ impl Workload {
     /// directory of the host, it is a way out of any root. To mark it
     /// close-on-exec is not enough: this is before the exec (CVE-2024-21626 of
     /// runc).
-    fn leave_the_host(&self) -> anyhow::Result<()> {
+    fn leave_the_host(&self, more: &[RawFd]) -> anyhow::Result<()> {
         let function = self.function.as_ref();
         let mut kept = function.map_or(vec![], |it| it.kept.clone());
+        kept.extend(more);
         kept.extend(self.launcher.iter().map(|it| it.as_raw_fd()));
+        kept.extend(self.waiting.number());
         process::close_own_descriptors(&kept)?;
         self.workdir
             .as_deref()
@@ -275,10 +328,7 @@ impl Workload {
             .find()
             .map_err(|(path, errno)| self.cannot_run(&path, errno))?;
         let arguments = self.command.iter().map(c_string).collect();
-        let user = self.user.as_deref().map(|user| {
-            Account::find(user).with_context(|| format!("becoming {user:?}"))
-        });
-        let user = user.transpose()?;
+        let user = self.account()?;
         let environment = match &user {
             Some(user) => self.at_home(&user.home).environment(),
             None => self.environment(),

@@ -24,12 +24,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// Makes the cgroup.
     pub(crate) fn create(path: PathBuf) -> anyhow::Result<Directory> {
-        // Whatever the caller's umask is: the container may look at its own
-        // cgroup, and its root is somebody else outside.
-        let callers = umask(Mode::from_bits_truncate(0o022));
-        let made = sys::mkdir(&path, 0o777);
-        umask(callers);
-        made?;
+        make(&path)?;
         let creator = process::id();
         Ok(Directory { path, creator })
     }
@@ -62,10 +57,30 @@ impl Drop for Directory {
     }
 }
 
-/// Removes a cgroup whose processes have ended; `EBUSY` means that the kernel
-/// is not done yet with one of them. One that can't be removed is left, with a
-/// warning.
+/// Makes a cgroup.
+///
+/// # Errors
+/// `EEXIST` if it is there already.
+pub fn make(path: &Path) -> sys::Result<()> {
+    // Whatever the caller's umask is: the container may look at its own cgroup,
+    // and its root is somebody else outside.
+    let callers = umask(Mode::from_bits_truncate(0o022));
+    let made = sys::mkdir(path, 0o777);
+    umask(callers);
+    made
+}
+
+/// Removes a cgroup whose processes have ended. One that can't be removed is
+/// left, with a warning.
 pub fn remove(path: &Path) {
+    if let Err(error) = try_remove(path) {
+        errors::warning(&error);
+    }
+}
+
+/// Removes a cgroup whose processes have ended; `EBUSY` means that the kernel
+/// is not done yet with one of them.
+pub fn try_remove(path: &Path) -> anyhow::Result<()> {
     let mut removed = sys::rmdir(path);
     for _ in 0..100 {
         match &removed {
@@ -76,12 +91,12 @@ pub fn remove(path: &Path) {
             _ => break,
         }
     }
-    if let Err(error) = removed {
+    removed.map_err(|error| {
         let busy = error.errno == Errno::EBUSY;
         let error = anyhow::Error::from(error);
-        errors::warning(&match busy {
+        match busy {
             true => error.context("processes are left in the cgroup"),
             false => error,
-        });
-    }
+        }
+    })
 }

@@ -39,11 +39,12 @@ mod waived;
 mod leftovers;
 
 use directory::Directory;
-pub use directory::remove;
+pub use directory::{make, remove, try_remove};
 use leftovers::Name;
 use limits::Limit;
 pub use limits::Limits;
 use placement::Leaf;
+pub use placement::enable;
 
 /// The container's cgroup: a directory in each tree that enforces one of its
 /// limits. It is removed when this value is dropped, by the process that
@@ -139,6 +140,13 @@ impl Cgroup {
         Ok(())
     }
 
+    /// What a process needs to get in, for each tree: as it was opened by the
+    /// parent, for whoever is to join later. An entrance of version 2 is the
+    /// directory to be born in; of version 1, the file to write a `0` to.
+    pub fn entrances(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.parts.iter().map(|part| part.entrance.as_fd())
+    }
+
     /// Gives the cgroup to whoever gets these directories, and is to [`remove`]
     /// them: it stays when this process ends.
     ///
@@ -193,7 +201,7 @@ impl Part {
                 let path = &self.directory.path;
                 let parent = path.parent().unwrap_or(path);
                 let controller = limit.controller();
-                placement::enable(controller, &self.hierarchy, parent)?;
+                enable(controller, &self.hierarchy, parent)?;
                 v2::set(&self.directory, limit)
             }
             Version::V1 => v1::set(&self.directory, limit),

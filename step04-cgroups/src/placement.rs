@@ -58,7 +58,11 @@ fn may_use(cgroup: &Path) -> sys::Result<()> {
 /// cgroup can enable only what its parent has enabled for it.
 ///
 /// It stays that way afterwards: another run may rely on it by then.
-pub(crate) fn enable(
+///
+/// # Errors
+/// There is no such controller, it was not delegated to us, or processes are in
+/// the way.
+pub fn enable(
     controller: &str,
     hierarchy: &Hierarchy,
     cgroup: &Path,

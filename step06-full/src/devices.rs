@@ -63,7 +63,7 @@ const TTY: Gid = Gid::from_raw(5);
 
 /// Links by which programs reach their own descriptors. See bash(1),
 /// REDIRECTION.
-const LINKS: [(&str, &str); 5] = [
+pub const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd", "fd"),
     ("/proc/self/fd/0", "stdin"),
     ("/proc/self/fd/1", "stdout"),

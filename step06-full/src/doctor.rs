@@ -1,6 +1,6 @@
 //! The doctor: which steps will run here, and what to change for the others.
 //!
-//! It tries each [`Ability`] that the steps need, by the steps' own functions,
+//! It tries each `Ability` that the steps need, by the steps' own functions,
 //! in a child that ends with it: nothing of it is left, also if it is interrupted.
 //! So it can't say anything else than `run`. What fails, and what `run` would only
 //! warn of, is explained by the same table as the errors of `run`

@@ -68,7 +68,7 @@ pub fn reset_oom_score(child: Pid) -> sys::Result<()> {
 
 /// `run < /` would give the container the host's root directory: everything
 /// lies below `/proc/self/fd/0`.
-fn refuse_directories() -> anyhow::Result<()> {
+pub fn refuse_directories() -> anyhow::Result<()> {
     let names = ["standard input", "standard output", "standard error"];
     for (stream, name) in sys::standard_streams().into_iter().zip(names) {
         if file_type(&sys::fstat(stream)?) == SFlag::S_IFDIR {
@@ -86,7 +86,7 @@ fn refuse_directories() -> anyhow::Result<()> {
 /// looked at ([`Workload::spawn`]). See close_range(2), since Linux 5.11.
 ///
 /// [`Workload::spawn`]: common::Workload::spawn
-fn close_descriptors_at_exec() -> sys::Result<()> {
+pub fn close_descriptors_at_exec() -> sys::Result<()> {
     sys::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
@@ -142,7 +142,7 @@ const NSIG: i32 = 64;
 ///
 /// execve(2) does that with handlers, but a signal that is *ignored* stays so:
 /// under nohup(1) a container would be deaf to SIGHUP.
-fn reset_signals() -> sys::Result<()> {
+pub fn reset_signals() -> sys::Result<()> {
     for signal in 1..=NSIG {
         match sys::rt_sigaction_default(signal) {
             // SIGKILL and SIGSTOP can't be ignored in the first place.
@@ -155,7 +155,7 @@ fn reset_signals() -> sys::Result<()> {
 
 /// Exchanges the session keyring, in which a login keeps its keys for
 /// encrypted disks or Kerberos, for an empty one. See session-keyring(7).
-fn join_new_session_keyring() -> sys::Result<()> {
+pub fn join_new_session_keyring() -> sys::Result<()> {
     match sys::keyctl_join_session_keyring() {
         // A kernel built without keys has none to pass on.
         Err(error) if error.errno == Errno::ENOSYS => Ok(()),
@@ -169,7 +169,7 @@ fn join_new_session_keyring() -> sys::Result<()> {
 /// `/proc/1/cmdline` everybody inside reads what its memory holds where the
 /// arguments were: `--env PASSWORD=...`, paths of the host. Its environment needs
 /// no such care: it is shown only to who may trace the process. See proc(5).
-fn hide_command_line() {
+pub fn hide_command_line() {
     let name = common::host::program_name().as_bytes();
     // One behind the other, each with a NUL at its end. See execve(2).
     let size = env::args_os().map(|argument| argument.len() + 1).sum();

@@ -135,7 +135,7 @@ fn thermal_throttles() -> anyhow::Result<Vec<PathBuf>> {
     // Only Intel's processors have them. The first is there at each boot; only a
     // kernel before 6.5, built for that, can unplug it later.
     let first = cpus.join("cpu0/thermal_throttle");
-    if !skip_missing(sys::stat(first).map(drop))? {
+    if !skip_missing(|| sys::stat(first).map(drop))? {
         return Ok(found);
     }
     let reading = || format!("reading {cpus:?}");
@@ -170,7 +170,7 @@ fn expect(path: &str, file_system: FsType) -> anyhow::Result<()> {
 fn mask(cover: &str, path: impl AsRef<Path>) -> anyhow::Result<()> {
     let path = path.as_ref();
     expect_of_the_kernel(path)?;
-    skip_missing(bind(cover, path))?;
+    skip_missing(|| bind(cover, path))?;
     Ok(())
 }
 
@@ -182,7 +182,7 @@ fn make_read_only(path: &str) -> anyhow::Result<()> {
     expect_of_the_kernel(Path::new(path))?;
     // Read-only is a property of a mount, so there must be one exactly here.
     // This bind ignores every other flag; they need a second call.
-    if !skip_missing(bind(path, path))? {
+    if !skip_missing(|| bind(path, path))? {
         return Ok(());
     }
     // A remount replaces all flags, so the ones that proc has are repeated.
@@ -193,12 +193,10 @@ fn make_read_only(path: &str) -> anyhow::Result<()> {
     Ok(sys::mount(NULL, path, NULL, flags, NULL)?)
 }
 
-/// Whether there was such a file: kernels differ in what they have.
-fn skip_missing(called: sys::Result<()>) -> sys::Result<bool> {
-    match called {
-        Err(error) if error.errno == Errno::ENOENT => Ok(false),
-        result => result.map(|()| true),
-    }
+/// Makes a call about a file, and returns whether there is one: kernels differ in
+/// what they have.
+fn skip_missing(call: impl FnOnce() -> sys::Result<()>) -> sys::Result<bool> {
+    Ok(sys::ask(&[Errno::ENOENT], call)?.is_ok())
 }
 
 #[cfg(test)]

@@ -57,6 +57,22 @@ const SCOPE_SIGNAL: u64 = 1 << 1;
 /// Must run after the root was entered, and with `no_new_privs` set. There is no
 /// way back. Without Landlock it does nothing. See landlock_restrict_self(2).
 pub fn confine() -> anyhow::Result<()> {
+    confine_with(SCOPE_SIGNAL)
+}
+
+/// The same for who enters a container that runs, and is to send signals there:
+/// to Landlock, who was confined elsewhere is outside. No signal leaves the PID
+/// namespace all the same.
+///
+/// What ptrace(2) may do stays refused, and so does what asks for the same right,
+/// such as reading `/proc/PID/environ` of those that were there before.
+pub fn confine_newcomer() -> anyhow::Result<()> {
+    confine_with(0)
+}
+
+/// Confines this process and all its descendants to what lies below `/`. What
+/// `scope` has in it is refused to them outside of it, too.
+fn confine_with(scope: u64) -> anyhow::Result<()> {
     let confine = || {
         let Some(version) = version()? else {
             return Ok(());
@@ -65,7 +81,7 @@ pub fn confine() -> anyhow::Result<()> {
         let ruleset = sys::landlock_create_ruleset(&landlock_ruleset_attr {
             handled_access_fs: files,
             handled_access_net: 0,
-            scoped: if version >= 6 { SCOPE_SIGNAL } else { 0 },
+            scoped: if version >= 6 { scope } else { 0 },
         })?;
         for directory in ["/", "/dev/mqueue"] {
             let directory = open_directory(directory.as_ref())?;

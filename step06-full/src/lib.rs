@@ -17,12 +17,14 @@
 //!   system calls;
 //! - [`stub`]: the program that executes the command.
 //!
-//! [`mount_api`] handles mounts as descriptors instead of paths, and the
-//! [`doctor`] tries all of it.
+//! [`mount_api`] handles mounts as descriptors instead of paths, the
+//! [`doctor`] tries all of it; [`enter`] is for who comes later, and
+//! [`terminal`] for who wants one of the container's own.
 
 pub mod cgroup_files;
 pub mod devices;
 pub mod doctor;
+pub mod enter;
 pub mod inheritance;
 pub mod kernel_files;
 pub mod landlock;
@@ -33,5 +35,6 @@ pub mod network;
 pub mod privileges;
 pub mod seccomp;
 pub mod stub;
+pub mod terminal;
 pub mod user;
 pub mod volumes;

@@ -32,14 +32,21 @@ use nix::{fcntl::AT_FDCWD, mount::MsFlags};
 /// namespace, lie below.
 #[track_caller]
 pub fn copy(path: &Path, flags: libc::c_int) -> sys::Result<OwnedFd> {
-    let clone = libc::OPEN_TREE_CLONE | flags.cast_unsigned();
-    let mount = sys::open_tree(AT_FDCWD, path, clone)?;
+    let mount = copy_as_it_is(path, flags)?;
     let private = mount_attr {
         propagation: libc::MS_PRIVATE,
         ..sys::NO_ATTR
     };
     set(&mount, libc::AT_RECURSIVE, &private)?;
     Ok(mount)
+}
+
+/// The same, in the peer group of its original if that has one. See
+/// mount_namespaces(7).
+#[track_caller]
+pub fn copy_as_it_is(path: &Path, flags: libc::c_int) -> sys::Result<OwnedFd> {
+    let clone = libc::OPEN_TREE_CLONE | flags.cast_unsigned();
+    sys::open_tree(AT_FDCWD, path, clone)
 }
 
 /// Attaches a mount from [`copy`] at the open file or directory `target`.
@@ -109,17 +116,30 @@ fn adding(attr_set: u64) -> mount_attr {
 /// practice, for all but real root.
 #[track_caller]
 pub fn map_ids(mount: impl AsFd, userns: impl AsFd) -> sys::Result<()> {
+    map_ids_of(mount, userns, libc::AT_RECURSIVE)
+}
+
+/// The same; with `flags` 0 of the one mount, with `libc::AT_RECURSIVE` also of
+/// those below it.
+#[track_caller]
+pub fn map_ids_of(
+    mount: impl AsFd,
+    userns: impl AsFd,
+    flags: libc::c_int,
+) -> sys::Result<()> {
     let attr = mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         userns_fd: userns.as_fd().as_raw_fd().cast_unsigned().into(),
         ..sys::NO_ATTR
     };
-    set(mount, libc::AT_RECURSIVE, &attr)
+    set(mount, flags, &attr)
 }
 
-/// Changes the mount that is open as `mount`.
+/// Changes the mount that is open as `mount` in whatever way `attr` says; with
+/// `flags` 0 the one mount, with `libc::AT_RECURSIVE` also those below it. See
+/// mount_setattr(2).
 #[track_caller]
-fn set(
+pub fn set(
     mount: impl AsFd,
     flags: libc::c_int,
     attr: &mount_attr,

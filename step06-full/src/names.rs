@@ -42,22 +42,41 @@ pub fn mount_files(
          127.0.1.1\t{hostname}\n"
     );
     let mount_files = || {
-        sys::chdir(root)?;
-        let root = open_directory(Path::new("."))?;
-        cover(&root, "hostname", &format!("{hostname}\n"), read_only)?;
-        cover(&root, "hosts", &hosts, read_only)
+        mount_text(root, "hostname", &format!("{hostname}\n"), read_only)?;
+        mount_text(root, "hosts", &hosts, read_only)
     };
     mount_files().context("telling the container its name")
 }
 
-/// Binds a file with this `text` over `/etc/NAME` of `root`, which is the
-/// current directory.
-fn cover(
-    root: &OwnedFd,
+/// Binds a file with this `text` over `/etc/NAME`.
+///
+/// Must run when the container's `/dev` is mounted below `root`.
+pub fn mount_text(
+    root: &Path,
     name: &str,
     text: &str,
     read_only: bool,
 ) -> anyhow::Result<()> {
+    sys::chdir(root)?;
+    // In /dev, which is in memory. The mount keeps the file when the name there
+    // is gone.
+    let file = Path::new("dev").join(name);
+    fs::write(&file, text).with_context(|| format!("writing {file:?}"))?;
+    let mount = mount_api::copy(&file, 0)?;
+    if read_only {
+        mount_api::add_attributes(&mount, 0, libc::MOUNT_ATTR_RDONLY)?;
+    }
+    mount_over(root, name, &mount)?;
+    Ok(sys::unlink(&file)?)
+}
+
+/// Attaches `mount`, a file, over `/etc/NAME`.
+pub fn mount_over(
+    root: &Path,
+    name: &str,
+    mount: &OwnedFd,
+) -> anyhow::Result<()> {
+    let root = &open_directory(root)?;
     let path = Path::new("etc").join(name);
     let mut target = find(root, &path)?;
     if target.is_none() && make_file(root, name)? {
@@ -67,17 +86,7 @@ fn cover(
     if file_type(&sys::fstat(&target)?) == SFlag::S_IFDIR {
         return Ok(());
     }
-
-    // In /dev, which is in memory. The mount keeps the file when the name there
-    // is gone.
-    let file = Path::new("dev").join(name);
-    fs::write(&file, text).with_context(|| format!("writing {file:?}"))?;
-    let mount = mount_api::copy(&file, 0)?;
-    if read_only {
-        mount_api::add_attributes(&mount, 0, libc::MOUNT_ATTR_RDONLY)?;
-    }
-    mount_api::attach(mount, target)?;
-    Ok(sys::unlink(&file)?)
+    Ok(mount_api::attach(mount, target)?)
 }
 
 /// Makes an empty file in `/etc`, unless there is something of that name, such
@@ -87,32 +96,23 @@ fn make_file(root: &OwnedFd, name: &str) -> sys::Result<bool> {
     let Some(etc) = find(root, etc)? else {
         return Ok(false);
     };
-    match sys::mknodat(etc, name, 0o644) {
-        Err(error)
-            if matches!(
-                error.errno,
-                Errno::EEXIST | Errno::ENOTDIR | Errno::EACCES
-            ) =>
-        {
-            Ok(false)
-        }
-        made => made.map(|()| true),
-    }
+    let refused = &[Errno::EEXIST, Errno::ENOTDIR, Errno::EACCES];
+    let made = sys::ask(refused, || sys::mknodat(etc, name, 0o644))?;
+    Ok(made.is_ok())
 }
 
 /// Opens `path` as the container will see it, if anything is there that the
 /// container could see: what is in the image itself, not on another mount such
 /// as a volume or `/proc`.
 fn find(root: &OwnedFd, path: &Path) -> sys::Result<Option<OwnedFd>> {
-    match open_in_root(root, path, ResolveFlag::RESOLVE_NO_XDEV) {
-        Err(error) => match error.errno {
-            Errno::ENOENT
-            | Errno::ENOTDIR
-            | Errno::ELOOP
-            | Errno::EXDEV
-            | Errno::EACCES => Ok(None),
-            _ => Err(error),
-        },
-        opened => opened.map(Some),
-    }
+    let nothing_there = &[
+        Errno::ENOENT,
+        Errno::ENOTDIR,
+        Errno::ELOOP,
+        Errno::EXDEV,
+        Errno::EACCES,
+    ];
+    let no_mount = ResolveFlag::RESOLVE_NO_XDEV;
+    let opened = sys::ask(nothing_there, || open_in_root(root, path, no_mount));
+    Ok(opened?.ok())
 }

@@ -80,7 +80,7 @@ fn reduce(kept: &[u32]) -> sys::Result<()> {
 ///
 /// The loop runs over numbers, up to the last one that the kernel knows: a
 /// capability that a newer one has added is dropped as well.
-fn bound(kept: &[u32]) -> sys::Result<()> {
+pub fn bound(kept: &[u32]) -> sys::Result<()> {
     for capability in (0..64).filter(|number| !kept.contains(number)) {
         match sys::prctl(sys::PR_CAPBSET_DROP, capability) {
             // The last one was the kernel's last. (It is also in

@@ -19,6 +19,7 @@
 //! reader's terminal, no 32-bit programs, and a handful of calls that hardly any
 //! program needs (`STRICTER_THAN_DOCKER`).
 
+mod program;
 mod refused;
 
 use std::{
@@ -31,6 +32,7 @@ use anyhow::Context;
 use common::sys;
 use libc::{seccomp_data, sock_filter};
 
+pub use self::program::{Label, Program};
 use self::refused::{NO_SUCH_CALL, REFUSED, STRICTER_THAN_DOCKER};
 
 /// The kinds of socket that a container may have: local, IPv4, IPv6, and the
@@ -98,7 +100,13 @@ const ARCHITECTURE: u32 = 0xC000_00B7;
 /// must be the last step before the init: from here on mount(2), unshare(2)
 /// and sethostname(2) are refused to ourselves, too. See seccomp(2).
 pub fn install(filter: &[sock_filter]) -> anyhow::Result<()> {
-    sys::seccomp_set_mode_filter(filter)
+    install_with(0, filter)
+}
+
+/// Installs `filter`, for this process and all its descendants. The `flags` are
+/// those of seccomp(2), such as `libc::SECCOMP_FILTER_FLAG_LOG`.
+pub fn install_with(flags: u32, filter: &[sock_filter]) -> anyhow::Result<()> {
+    sys::seccomp_set_mode_filter(flags, filter)
         .context("installing the filter of system calls")
 }
 
@@ -180,83 +188,6 @@ fn answers(program: &mut Program) -> Vec<(u32, Label)> {
 /// `TIOCSTI | 1 << 32` for another request, and the kernel would not.
 fn argument(index: usize) -> usize {
     offset_of!(seccomp_data, args) + index * size_of::<u64>()
-}
-
-/// A program for the kernel's BPF machine, written from its end to its
-/// beginning: jumps lead forward only, so their targets are there already.
-///
-/// The machine has one register, takes one word of the call's description
-/// (`struct seccomp_data`) into it, compares it with a constant, and answers.
-#[derive(Default)]
-struct Program(Vec<sock_filter>);
-
-/// An instruction in a program, as its distance from the end.
-type Label = usize;
-
-impl Program {
-    /// Ends the program with this answer.
-    fn answer(&mut self, value: u32) -> Label {
-        self.push(libc::BPF_RET | libc::BPF_K, value, 0, 0)
-    }
-
-    /// Takes the word at `offset`, then goes on with the instruction that was
-    /// written last, `next`.
-    fn load(&mut self, offset: usize, next: Label) -> Label {
-        assert_eq!(next, self.0.len() - 1);
-        let code = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-        let offset = u32::try_from(offset).expect("within 64 bytes");
-        self.push(code, offset, 0, 0)
-    }
-
-    /// Goes to `yes` if the word compares so with `value`, otherwise to `no`.
-    fn branch(
-        &mut self,
-        comparison: u32,
-        value: u32,
-        yes: Label,
-        no: Label,
-    ) -> Label {
-        let skip = |label: Label| {
-            let instructions = self.0.len() - label - 1;
-            u8::try_from(instructions).expect("fewer than 256 instructions")
-        };
-        let (yes, no) = (skip(yes), skip(no));
-        let code = libc::BPF_JMP | comparison | libc::BPF_K;
-        self.push(code, value, yes, no)
-    }
-
-    /// Goes to `yes` if the word is one of `values`, otherwise to `no`.
-    fn is_one_of(&mut self, values: &[u32], yes: Label, no: Label) -> Label {
-        values
-            .iter()
-            .fold(no, |no, value| self.branch(libc::BPF_JEQ, *value, yes, no))
-    }
-
-    /// Goes to the answer that holds for the word: halves the table with one
-    /// comparison, and its halves in turn. For sixty answers that is six
-    /// comparisons; to go through the list would be thirty on average.
-    fn search(&mut self, answers: &[(u32, Label)]) -> Label {
-        if let [(_, answer)] = answers {
-            return *answer;
-        }
-        let (lower, upper) = answers.split_at(answers.len() / 2);
-        let (middle, _) = upper[0];
-        let upper = self.search(upper);
-        let lower = self.search(lower);
-        self.branch(libc::BPF_JGE, middle, upper, lower)
-    }
-
-    fn push(&mut self, code: u32, k: u32, jt: u8, jf: u8) -> Label {
-        let code = u16::try_from(code).expect("codes have 16 bits");
-        self.0.push(sock_filter { code, jt, jf, k });
-        self.0.len() - 1
-    }
-
-    /// The program in the order in which it runs.
-    fn finish(mut self) -> Vec<sock_filter> {
-        self.0.reverse();
-        self.0
-    }
 }
 
 #[cfg(test)]

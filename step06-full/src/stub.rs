@@ -13,7 +13,12 @@
 //! fcntl(2), "File Sealing", and execveat(2).
 #![allow(unsafe_code)]
 
-use std::{arch::global_asm, mem::offset_of, os::fd::OwnedFd, slice};
+use std::{
+    arch::global_asm,
+    mem::offset_of,
+    os::fd::{OwnedFd, RawFd},
+    slice,
+};
 
 use anyhow::Context;
 use common::{
@@ -28,6 +33,7 @@ macro_rules! stub {
     ($($line:literal,)*) => {
         global_asm!(
             $($line,)*
+            report = const REPORT,
             F_SETFD = const libc::F_SETFD,
             FD_CLOEXEC = const libc::FD_CLOEXEC,
             fcntl = const libc::SYS_fcntl,
@@ -45,9 +51,9 @@ macro_rules! stub {
 #[cfg(target_arch = "x86_64")]
 stub!(
     "stub_begin:",
-    // fcntl(3, F_SETFD, FD_CLOEXEC): who listens there hears of our success by
-    // the end of it.
-    "mov edi, 3",
+    // fcntl(report, F_SETFD, FD_CLOEXEC): who listens there hears of our success
+    // by the end of it. The number is in our own header.
+    "mov edi, dword ptr [{report}]",
     "mov esi, {F_SETFD}",
     "mov edx, {FD_CLOEXEC}",
     "mov eax, {fcntl}",
@@ -59,9 +65,9 @@ stub!(
     "lea rdx, [rsp + 8 * rax + 16]",
     "mov eax, {execve}",
     "syscall",
-    // write(3, &error, 4); exit_group(127)
+    // write(report, &error, 4); exit_group(127)
     "push rax",
-    "mov edi, 3",
+    "mov edi, dword ptr [{report}]",
     "mov rsi, rsp",
     "mov edx, 4",
     "mov eax, {write}",
@@ -74,7 +80,9 @@ stub!(
 #[cfg(target_arch = "aarch64")]
 stub!(
     "stub_begin:",
-    "mov x0, #3",
+    "movz x10, #{report} >> 16, lsl #16",
+    "movk x10, #{report} & 0xffff",
+    "ldr w0, [x10]",
     "mov x1, #{F_SETFD}",
     "mov x2, #{FD_CLOEXEC}",
     "mov x8, #{fcntl}",
@@ -86,7 +94,7 @@ stub!(
     "mov x8, #{execve}",
     "svc #0",
     "str x0, [sp, #-16]!",
-    "mov x0, #3",
+    "ldr w0, [x10]",
     "mov x1, sp",
     "mov x2, #4",
     "mov x8, #{write}",
@@ -105,6 +113,10 @@ unsafe extern "C" {
 /// Where the stub lies in its process's memory. Any address will do that the
 /// kernel gives to programs.
 const ADDRESS: u64 = 0x40_0000;
+
+/// Where in that memory the number of the descriptor is that it reports to: a
+/// field of the header that neither machine uses.
+const REPORT: u64 = ADDRESS + offset_of!(Elf64_Ehdr, e_flags) as u64;
 
 /// The file: the two headers that the kernel wants, and the code. See elf(5).
 #[repr(C)]
@@ -126,20 +138,26 @@ struct Headers {
 ///
 /// [`Workload::started_by`]: common::Workload::started_by
 pub fn make() -> anyhow::Result<OwnedFd> {
-    make_file().context("making the stub that executes the command")
+    reporting_to(3)
 }
 
-fn make_file() -> anyhow::Result<OwnedFd> {
+/// The same, for who listens at another descriptor than 3.
+pub fn reporting_to(report: RawFd) -> anyhow::Result<OwnedFd> {
+    make_file(report).context("making the stub that executes the command")
+}
+
+fn make_file(report: RawFd) -> anyhow::Result<OwnedFd> {
     let file = memfd::executable(c"stub")?;
-    sys::write(&file, program())?;
+    sys::write(&file, program(report))?;
     sys::fcntl_add_seals(&file, SealFlag::all())?;
 
     // A file that is open for writing is not executed (ETXTBSY).
     Ok(sys::open(by_number(&file), OFlag::O_RDONLY, 0)?)
 }
 
-/// The bytes of the file.
-fn program() -> Vec<u8> {
+/// The bytes of the file: an executable, which [`make`] and the benchmark's C
+/// program put into memory. It reports to the descriptor `report`.
+pub fn program(report: RawFd) -> Vec<u8> {
     let code = code();
     let size = (size_of::<Headers>() + code.len()) as u64;
     let segment = |p_type, p_flags, size| Elf64_Phdr {
@@ -153,7 +171,7 @@ fn program() -> Vec<u8> {
         p_align: 0x1000,
     };
     let headers = Headers {
-        elf: elf_header(),
+        elf: elf_header(report),
         code: segment(libc::PT_LOAD, libc::PF_R | libc::PF_X, size),
         stack: segment(libc::PT_GNU_STACK, libc::PF_R | libc::PF_W, 0),
     };
@@ -177,7 +195,7 @@ fn code() -> &'static [u8] {
     unsafe { slice::from_raw_parts(begin, length) }
 }
 
-fn elf_header() -> Elf64_Ehdr {
+fn elf_header(report: RawFd) -> Elf64_Ehdr {
     let mut e_ident = [0; libc::EI_NIDENT];
     e_ident[..4].copy_from_slice(b"\x7fELF");
     e_ident[libc::EI_CLASS] = libc::ELFCLASS64;
@@ -196,7 +214,7 @@ fn elf_header() -> Elf64_Ehdr {
         e_entry: ADDRESS + size_of::<Headers>() as u64,
         e_phoff: offset_of!(Headers, code) as u64,
         e_shoff: 0,
-        e_flags: 0,
+        e_flags: report.cast_unsigned(),
         e_ehsize: size(size_of::<Elf64_Ehdr>()),
         e_phentsize: size(size_of::<Elf64_Phdr>()),
         e_phnum: 2,

@@ -120,12 +120,7 @@ impl Ids {
         let namespace = sys::open(path, OFlag::O_RDONLY, 0)?;
         map_layers(layers, &namespace)?;
         map_volumes(volumes, &namespace);
-        if let Err(error) = give_pipes(users.first, groups.first) {
-            // A root without CAP_CHOWN. The container is no less closed.
-            errors::warning(&Error::from(error).context(
-                "the container can't open /dev/stdin, stdout or stderr",
-            ));
-        }
+        give_streams(users.first, groups.first);
         Ok(())
     }
 
@@ -226,6 +221,40 @@ fn map_volumes(volumes: &[OpenVolume], namespace: &OwnedFd) {
     }
 }
 
+/// The same for who comes later, to the container of the process `pid`: what of
+/// our standard input, output and error is a pipe becomes its root's. Must come
+/// before the namespaces are entered.
+///
+/// # Errors
+/// The tables of the process can't be read.
+pub fn give_streams_to_root_of(pid: Pid) -> anyhow::Result<()> {
+    if !geteuid().is_root() {
+        // It is our own container, and its root is who we are.
+        return Ok(());
+    }
+    let root_of = |table: &str| {
+        let path = format!("/proc/{pid}/{table}");
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("reading {path:?}"))?;
+        let outside = text.split_whitespace().nth(1);
+        let id = outside.and_then(|it| it.parse().ok());
+        id.with_context(|| format!("{path:?} is empty"))
+    };
+    give_streams(root_of("uid_map")?, root_of("gid_map")?);
+    Ok(())
+}
+
+fn give_streams(uid: u32, gid: u32) {
+    if let Err(error) = give_pipes(uid, gid) {
+        // A root without CAP_CHOWN. The container is no less closed.
+        errors::warning(
+            &Error::from(error).context(
+                "the container can't open /dev/stdin, stdout or stderr",
+            ),
+        );
+    }
+}
+
 /// Makes the pipes among standard input, output and error those of the
 /// container's root: otherwise they belong to the host's, and to open
 /// `/dev/stdout` is `EACCES`.
@@ -243,7 +272,7 @@ fn give_pipes(uid: u32, gid: u32) -> sys::Result<()> {
 }
 
 /// Whether it is a pipe without a name.
-pub(crate) fn is_pipe(file: impl AsFd) -> sys::Result<bool> {
+pub fn is_pipe(file: impl AsFd) -> sys::Result<bool> {
     Ok(sys::fstatfs(file)?.filesystem_type() == PIPEFS)
 }
 

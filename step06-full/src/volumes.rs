@@ -269,7 +269,7 @@ fn mount_one(
 
 /// Opens `path` below `root`, making what is missing of it: directories and,
 /// unless `is_dir`, an empty file at the end.
-fn open_or_create(
+pub fn open_or_create(
     root: &Path,
     path: &Path,
     is_dir: bool,
@@ -283,8 +283,8 @@ fn open_or_create(
     let mut so_far = PathBuf::from("/");
     for name in path.iter().skip(1) {
         so_far.push(name);
-        parent = match open_in_root(&root, &so_far, nothing_more) {
-            Err(error) if error.errno == Errno::ENOENT => {
+        parent = match find_in_root(&root, &so_far)? {
+            None => {
                 // A single name is made in the directory that `parent` is open
                 // on, so no link is followed. One that leads nowhere is EEXIST.
                 if is_dir || so_far != path {
@@ -294,7 +294,7 @@ fn open_or_create(
                 }
                 open_in_root(&root, &so_far, nothing_more)?
             }
-            result => result?,
+            Some(found) => found,
         };
     }
     Ok(parent)
@@ -312,17 +312,32 @@ fn place_in(root: &Path, file: &OwnedFd) -> anyhow::Result<PathBuf> {
 /// Opens `path` as the container will see it: `/`, `..` and links end at
 /// `root`, and the links below `/proc` that lead anywhere are refused; `more`
 /// can refuse more. See openat2(2).
-pub(crate) fn open_in_root(
+pub fn open_in_root(
     root: &OwnedFd,
     path: &Path,
     more: ResolveFlag,
 ) -> sys::Result<OwnedFd> {
-    let mut resolve = ResolveFlag::RESOLVE_IN_ROOT | more;
-    resolve |= ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let resolve = ResolveFlag::RESOLVE_IN_ROOT | NO_MAGIC | more;
+    until_settled(|| sys::openat2(root, path, OFlag::O_PATH, resolve))
+}
+
+/// The same for what need not be there.
+pub fn find_in_root(
+    root: &OwnedFd,
+    path: &Path,
+) -> sys::Result<Option<OwnedFd>> {
+    let resolve = ResolveFlag::RESOLVE_IN_ROOT | NO_MAGIC;
+    until_settled(|| sys::openat2_if_there(root, path, OFlag::O_PATH, resolve))
+}
+
+/// No links as those below `/proc/PID`, which lead to whatever is open.
+const NO_MAGIC: ResolveFlag = ResolveFlag::RESOLVE_NO_MAGICLINKS;
+
+/// Opens again while something is mounted or renamed on this machine, and the
+/// kernel can't say where a `..` has led.
+fn until_settled<T>(open: impl Fn() -> sys::Result<T>) -> sys::Result<T> {
     loop {
-        match sys::openat2(root, path, OFlag::O_PATH, resolve) {
-            // Something was mounted or renamed on this machine meanwhile, and
-            // the kernel can't say where a `..` has led.
+        match open() {
             Err(error) if error.errno == Errno::EAGAIN => {}
             opened => return opened,
         }

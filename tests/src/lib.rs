@@ -5,7 +5,7 @@
 //! claim is wrong. Each run is wrapped in "the host is unchanged" ([`host`]),
 //! so no test has to ask for that.
 //!
-//! Five environment variables:
+//! Environment variables:
 //! - `STEPS_BIN_DIR`: a directory with the programs. Nothing is built then, so
 //!   a plain user can run what root has built, in a checkout that is read-only.
 //! - `SUITE_NO_SKIPS=1`: a test that cannot run here fails, with the reason.
@@ -16,6 +16,8 @@
 //!   thrown away afterwards, so a test may change its settings.
 //! - `SUITE_DEBIAN`: a root file system with the programs that people run, see
 //!   tests/debian/with.
+//! - `BOX` and `STEP06_OCI`: for the tests of what stands above step 6, the
+//!   programs that they try, where these are not those that Cargo has built.
 //!
 //! The tests run in threads of one process, so this process must never fork,
 //! unshare or change its directory; whatever needs that is a program.
@@ -25,12 +27,15 @@ pub mod image;
 pub mod needs;
 pub mod programs;
 pub mod pty;
+mod random;
 mod run;
 mod step;
 pub mod trace;
 pub mod trial;
 mod wait;
 
+pub use ground::Random;
+pub use random::{random, seed};
 pub use run::{Finished, Run, Running};
 pub use step::{
     ALL, CGROUPS, FULL, MOUNT, OVERLAY, PARTS_OF_FULL, PID, Step, UTS,

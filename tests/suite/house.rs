@@ -13,9 +13,11 @@ use similar::{ChangeTag, TextDiff};
 
 mod contents;
 mod rooms;
+mod wings;
 
 use contents::only_a_table_of_contents_may_stand_in_a_main;
 use rooms::no_way_to_another_room_is_overlooked;
+use wings::{a_wing_knows_only_what_is_below_it, no_step_needs_a_wing};
 
 pub(crate) const TESTS: &[Test] = claims![
     no_step_up_to_5_has_unsafe_code,
@@ -27,6 +29,8 @@ pub(crate) const TESTS: &[Test] = claims![
     each_main_is_a_table_of_contents,
     only_a_table_of_contents_may_stand_in_a_main,
     no_way_to_another_room_is_overlooked,
+    a_wing_knows_only_what_is_below_it,
+    no_step_needs_a_wing,
 ];
 
 fn main_of(step: Step) -> String {
@@ -107,7 +111,8 @@ fn each_room_of_common_uses_only_those_below_it() {
 /// As `common/src/lib.rs` says: a heading, and then what is not said there.
 fn errors_are_documented_in_one_form() {
     let steps = ALL.iter().map(|step| step.name);
-    for package in steps.chain(["common"]) {
+    let wings = wings::PLACES;
+    for package in steps.chain(["common"]).chain(wings) {
         for source in sources_below(&workspace().join(package).join("src")) {
             let text = fs::read_to_string(&source).expect("it is there");
             let mut lines = text.lines().map(str::trim);

@@ -1,14 +1,9 @@
 //! From the first moment to the last: nothing outlives a run.
 
-use std::{
-    env, fs,
-    thread::sleep,
-    time::{Duration, SystemTime},
-};
+use std::{fs, thread::sleep, time::Duration};
 
-use ground::Random;
 use harness::{
-    ALL, FULL, MOUNT, PID, Test, UTS, claims, host, note, trace, wait_until,
+    ALL, FULL, MOUNT, PID, Test, UTS, claims, host, random, trace, wait_until,
 };
 use nix::sys::signal::Signal;
 
@@ -125,18 +120,4 @@ fn sigterm_ends_a_container() {
         container.signal(Signal::SIGTERM);
         assert_eq!(container.finish().code, 143, "{}", step.name);
     }
-}
-
-/// A failure shows the seed. `SUITE_SEED` repeats its numbers, though not what
-/// the machine did at the same time.
-fn random() -> Random {
-    let seed = match env::var("SUITE_SEED") {
-        Ok(seed) => seed.parse().expect("SUITE_SEED is a number"),
-        Err(_) => {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            now.map_or(1, |now| now.as_secs() ^ u64::from(now.subsec_nanos()))
-        }
-    };
-    note(format!("to repeat it: SUITE_SEED={seed}"));
-    Random::new(seed)
 }

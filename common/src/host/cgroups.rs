@@ -47,7 +47,7 @@ pub enum Version {
 
 /// The two files of the kernel that tell about cgroups.
 pub struct Layout {
-    /// `/proc/self/cgroup`: which cgroup of each tree we are in.
+    /// `/proc/PID/cgroup`: which cgroup of each tree a process is in, we mostly.
     membership: String,
     /// `/proc/self/mountinfo`: where each tree is mounted.
     mountinfo: String,
@@ -56,13 +56,18 @@ pub struct Layout {
 impl Layout {
     /// Reads both files. See cgroups(7) and proc(5).
     pub fn read() -> anyhow::Result<Layout> {
-        let read = |path| {
+        Layout::of("self")
+    }
+
+    /// The same for another process: its own cgroups, where we see them.
+    pub fn of(process: &str) -> anyhow::Result<Layout> {
+        let read = |path: &str| {
             // A mount point need not be UTF-8; those of cgroups are.
             let bytes = read_kernel_file(path)?;
             anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         Ok(Layout {
-            membership: read("/proc/self/cgroup")?,
+            membership: read(&format!("/proc/{process}/cgroup"))?,
             mountinfo: read("/proc/self/mountinfo")?,
         })
     }
@@ -73,6 +78,39 @@ impl Layout {
         let (version, path) = self
             .membership_of(controller)
             .ok_or_else(|| anyhow!("no {controller} controller"))?;
+        self.visible(version, controller, path).ok_or_else(|| {
+            anyhow!(
+                "the cgroup {path} with the {controller} controller is not \
+                 below any mount that is visible here"
+            )
+        })
+    }
+
+    /// All hierarchies that we can see, each with its controllers. That of
+    /// version 2 has none here: it has whatever no other one has.
+    pub fn trees(&self) -> Vec<(Vec<&str>, Hierarchy)> {
+        let trees = self.memberships().filter_map(|(controllers, path)| {
+            let names: Vec<&str> = match controllers {
+                "" => Vec::new(),
+                names => names.split(',').collect(),
+            };
+            let tree = match names.first() {
+                Some(first) => self.visible(Version::V1, first, path),
+                None => self.visible(Version::V2, "", path),
+            };
+            Some((names, tree?))
+        });
+        trees.collect()
+    }
+
+    /// The hierarchy, as far as it is mounted where we can see our cgroup
+    /// `path` in it. One of version 1 is known by a controller.
+    fn visible(
+        &self,
+        version: Version,
+        controller: &str,
+        path: &str,
+    ) -> Option<Hierarchy> {
         self.mountinfo
             .lines()
             .filter_map(Mount::parse)
@@ -89,25 +127,13 @@ impl Layout {
                     own,
                 })
             })
-            .ok_or_else(|| {
-                anyhow!(
-                    "the cgroup {path} with the {controller} controller is \
-                     not below any mount that is visible here"
-                )
-            })
     }
 
     /// Our cgroup in the hierarchy that has `controller`, as a path from that
     /// hierarchy's root.
-    ///
-    /// A line is `4:memory:/a/b`, or `0::/a/b` for version 2.
     fn membership_of(&self, controller: &str) -> Option<(Version, &str)> {
-        let lines = self.membership.lines().filter_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            Some((fields.next()?, fields.next()?))
-        });
         let mut v2 = None;
-        for (controllers, path) in lines {
+        for (controllers, path) in self.memberships() {
             if controllers.split(',').any(|name| name == controller) {
                 return Some((Version::V1, path));
             }
@@ -116,6 +142,16 @@ impl Layout {
             }
         }
         v2
+    }
+
+    /// The controllers of each hierarchy, and our cgroup in it.
+    ///
+    /// A line is `4:memory:/a/b`, or `0::/a/b` for version 2.
+    fn memberships(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.membership.lines().filter_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            Some((fields.next()?, fields.next()?))
+        })
     }
 }
 
@@ -215,6 +251,31 @@ cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot
         assert_eq!(
             find("4:memory:/\n", HYBRID, "pids"),
             Err("no pids controller".into())
+        );
+    }
+
+    #[test]
+    fn each_tree_that_is_mounted_is_listed() {
+        let membership = "4:memory:/job/1\n1:cpu,cpuacct:/\n2:pids:/\n\
+                          9:name=systemd:/\n0::/x\n";
+        let layout = Layout {
+            membership: membership.into(),
+            mountinfo: HYBRID.into(),
+        };
+        let names: Vec<_> = layout
+            .trees()
+            .into_iter()
+            .map(|(names, tree)| (names, tree.own))
+            .collect();
+        let directory = |path: &str| PathBuf::from("/sys/fs/cgroup").join(path);
+        assert_eq!(
+            names,
+            [
+                (vec!["memory"], directory("memory/job/1")),
+                (vec!["cpu", "cpuacct"], directory("cpu,cpuacct")),
+                (vec!["name=systemd"], directory("systemd")),
+                (vec![], directory("unified/x")),
+            ]
         );
     }
 

@@ -56,7 +56,7 @@ impl Line {
     pub(super) fn new() -> anyhow::Result<(Line, Rc<OwnedFd>)> {
         // Each send is one message, and each recv takes one.
         let (ours, agents) = sys::socketpair(SockType::SeqPacket)?;
-        sys::setsockopt_passcred(&ours)?;
+        sys::setsockopt_on(&ours, sys::SO_PASSCRED)?;
         Ok((Line(ours), Rc::new(agents)))
     }
 

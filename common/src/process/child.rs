@@ -24,8 +24,7 @@ use crate::{errors, sys};
 /// process is killed.
 pub struct Child {
     pid: Pid,
-    /// From step 2 on; without one it is the command itself.
-    has_init: bool,
+    kind: Kind,
     ends_with: EndsWith,
     gate: Gate,
     terminal: Option<Terminal>,
@@ -35,17 +34,28 @@ pub struct Child {
     news: Vec<News>,
 }
 
+/// What the process is, for who sends it signals.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The command itself: in step 1.
+    Command,
+    /// From step 2 on: it is in the container with the command.
+    Init,
+    /// It stands outside for a command in a container.
+    Deputy,
+}
+
 impl Child {
     pub(super) fn new(
         pid: Pid,
-        has_init: bool,
+        kind: Kind,
         ends_with: EndsWith,
         gate: Gate,
         terminal: Option<Terminal>,
     ) -> anyhow::Result<Child> {
         let child = Child {
             pid,
-            has_init,
+            kind,
             ends_with,
             gate,
             terminal,
@@ -96,17 +106,26 @@ impl Child {
     /// stops when the container's command is stopped.
     ///
     /// Returns the exit code of the process, or 128+n when signal n killed it.
-    pub fn wait(mut self) -> anyhow::Result<ExitCode> {
+    pub fn wait(self) -> anyhow::Result<ExitCode> {
+        self.wait_and(|| Ok(()))
+    }
+
+    /// Waits in the same way, for a parent with more children: whenever one of
+    /// them may have changed, `look_after_others` is called.
+    pub fn wait_and(
+        mut self,
+        mut look_after_others: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<ExitCode> {
         loop {
             match signals::next()? {
                 // Ctrl-Z, where the container does not hear it.
                 Event::Forward(libc::SIGTSTP)
                 | Event::ForwardToGroup(libc::SIGTSTP) => {
-                    pass_on(libc::SIGSTOP, self.group())?;
+                    self.stop()?;
                     self.suspend()?;
                 }
                 // A shell that ends hangs up on its jobs, each of them as a whole.
-                Event::Forward(libc::SIGHUP) if !self.has_init => {
+                Event::Forward(libc::SIGHUP) if self.kind == Kind::Command => {
                     pass_on(libc::SIGHUP, self.group())?;
                 }
                 Event::Forward(signal) => pass_on(signal, self.pid)?,
@@ -126,7 +145,7 @@ impl Child {
                         return Ok(ExitCode::from(end.code()));
                     }
                     Some((_, Change::Stopped)) => self.has_stopped()?,
-                    None => {}
+                    None => look_after_others()?,
                 },
             }
         }
@@ -137,11 +156,20 @@ impl Child {
         Pid::from_raw(-self.pid.as_raw())
     }
 
+    /// Stops the command. A deputy that was stopped could not wait for it, if it
+    /// is killed then, and the container's number 1 ends only when somebody has.
+    fn stop(&self) -> anyhow::Result<()> {
+        match self.kind {
+            Kind::Deputy => signals::queue_for_group(libc::SIGTSTP, self.pid),
+            _ => pass_on(libc::SIGSTOP, self.group()),
+        }
+    }
+
     /// The container is not in our process group, so it got nothing of what our
     /// terminal has sent. Its init is, with the command, and must not take what
     /// it gets for meant for the command alone.
     fn pass_on_to_group(&self, signal: c_int) -> anyhow::Result<()> {
-        if !self.has_init {
+        if self.kind == Kind::Command {
             return pass_on(signal, self.group());
         }
         signals::queue_for_group(signal, self.pid)
@@ -211,7 +239,7 @@ impl Child {
     /// Remembers, for the end of this program, that a SIGINT has ended the
     /// command.
     fn note_interrupt(&self, end: End) {
-        let by_itself = !self.has_init && end.is_by(Signal::SIGINT);
+        let by_itself = self.kind == Kind::Command && end.is_by(Signal::SIGINT);
         if !by_itself && !self.news.contains(&News::EndedByInterrupt) {
             return;
         }

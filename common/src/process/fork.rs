@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    os::fd::BorrowedFd,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -26,6 +27,42 @@ pub fn fork(
 ) -> anyhow::Result<Pid> {
     // SAFETY: we have one thread, so the child may do whatever we may.
     let process = unsafe { sys::fork() };
+    match process.context("creating a process")? {
+        ForkResult::Child => run_to_end(child),
+        ForkResult::Parent { child } => Ok(child),
+    }
+}
+
+/// The call of [`vfork`].
+pub(crate) const VFORK: &str = "clone(CLONE_VM|CLONE_VFORK|SIGCHLD)";
+
+/// Creates a child that goes on where we are, as we do: for a program that
+/// leaves work to a process in the background, and ends.
+///
+/// The caller must have only one thread.
+pub fn fork_both() -> anyhow::Result<ForkResult> {
+    // SAFETY: we have one thread, so the child may do whatever we may.
+    let process = unsafe { sys::fork() };
+    process.context("creating a process")
+}
+
+/// Creates a process as a child not of ours but of our parent, with the
+/// namespaces that `flags` ask for, and runs `child` in it. On cgroup v2 it is
+/// born in `cgroup`.
+///
+/// For a process that enters namespaces only so that its children are in them,
+/// and that nobody is to wait for: a PID namespace is entered so. The number is
+/// that of our own PID namespace. See setns(2) and clone(2), `CLONE_PARENT`.
+///
+/// The caller must have only one thread.
+pub fn sibling(
+    flags: CloneFlags,
+    cgroup: Option<BorrowedFd>,
+    child: impl FnOnce() -> anyhow::Result<Infallible>,
+) -> anyhow::Result<Pid> {
+    let flags = flags | CloneFlags::CLONE_PARENT;
+    // SAFETY: we have one thread, and no flag is CLONE_VM.
+    let process = unsafe { sys::clone3(flags, cgroup) };
     match process.context("creating a process")? {
         ForkResult::Child => run_to_end(child),
         ForkResult::Parent { child } => Ok(child),
@@ -59,9 +96,7 @@ pub(crate) fn vfork(
             Some(libc::SIGCHLD),
         )
     };
-    let pid = pid
-        .context("clone(CLONE_VM|CLONE_VFORK|SIGCHLD)")
-        .context("creating a process")?;
+    let pid = pid.context(VFORK).context("creating a process")?;
     let Some(errno) = failed else {
         return Ok(Ok(pid));
     };

@@ -26,7 +26,7 @@ use nix::{
         signal::Signal,
         socket::{MsgFlags, SockType},
     },
-    unistd::getpid,
+    unistd::{Pid, getpid, getppid},
 };
 
 use super::exit;
@@ -159,6 +159,28 @@ pub fn die_with_parent() -> anyhow::Result<()> {
     sys::poll(&mut ends, PollTimeout::ZERO)?;
     let seen = ends[0].revents().unwrap_or(PollFlags::empty());
     if seen.contains(PollFlags::POLLHUP) {
+        exit(FAILED);
+    }
+    Ok(())
+}
+
+/// The same for a process without a gate, a child of `parent`, which works for
+/// it and is of no use without it. See prctl(2), PR_SET_PDEATHSIG.
+pub fn end_with(parent: Pid) -> sys::Result<()> {
+    sys::prctl_set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() != parent {
+        // It has died before that call, and nobody waits for a word.
+        exit(FAILED);
+    }
+    Ok(())
+}
+
+/// Ends this process if nobody reads any more what is written to `pipe`.
+pub(crate) fn end_if_unheard(pipe: impl AsFd) -> anyhow::Result<()> {
+    let mut ends = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    sys::poll(&mut ends, PollTimeout::ZERO)?;
+    let seen = ends[0].revents().unwrap_or(PollFlags::empty());
+    if seen.contains(PollFlags::POLLERR) {
         exit(FAILED);
     }
     Ok(())

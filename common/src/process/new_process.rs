@@ -6,7 +6,8 @@ use anyhow::Context;
 use nix::{errno::Errno, fcntl::OFlag, sched::CloneFlags, unistd::ForkResult};
 
 use super::{
-    Child, EndsWith, fork::run_to_end, gate, signals, terminal::Terminal,
+    Child, EndsWith, child::Kind, fork::run_to_end, gate, signals,
+    terminal::Terminal,
 };
 use crate::sys;
 
@@ -20,6 +21,9 @@ pub struct NewProcess<'fd> {
     pub cgroup: Option<BorrowedFd<'fd>>,
     /// Whose end is its end.
     pub ends_with: EndsWith,
+    /// It is no part of what it does: it stands outside for a process of its
+    /// own, passes on the signals that it gets, and is never stopped itself.
+    pub stands_for_another: bool,
 }
 
 impl Default for NewProcess<'_> {
@@ -29,6 +33,7 @@ impl Default for NewProcess<'_> {
             flags: CloneFlags::empty(),
             cgroup: None,
             ends_with: EndsWith::default(),
+            stands_for_another: false,
         }
     }
 }
@@ -83,8 +88,14 @@ impl NewProcess<'_> {
                 })
             }
             ForkResult::Parent { child } => {
-                let has_init = self.flags.contains(CloneFlags::CLONE_NEWPID);
-                Child::new(child, has_init, self.ends_with, gate, terminal)
+                let kind = if self.stands_for_another {
+                    Kind::Deputy
+                } else if self.flags.contains(CloneFlags::CLONE_NEWPID) {
+                    Kind::Init
+                } else {
+                    Kind::Command
+                };
+                Child::new(child, kind, self.ends_with, gate, terminal)
             }
         }
     }

@@ -92,7 +92,11 @@ pub(crate) fn give_in_to(signal: Signal) -> anyhow::Result<()> {
 /// If any signal has come, lets it do to this process what it does by default:
 /// for whoever has blocked them so as to be interrupted at no bad moment, and is
 /// at a good one.
+///
+/// What a child has told by the gate is no wish that we end: if it has ended
+/// meanwhile, and so was waited for, its SIGIO may still be there.
 pub fn give_in() -> anyhow::Result<()> {
+    take_one_of(&SigSet::from(Signal::SIGIO), Some(Duration::ZERO))?;
     unblock()?;
     block()
 }
@@ -236,5 +240,18 @@ fn take_one_of(
             Ok(None)
         }
         taken => Ok(Some(taken?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_child_has_told_ends_nobody() {
+        block().expect("it may");
+        sys::signals::raise(Signal::SIGIO).expect("it may");
+        give_in().expect("it is still there");
+        unblock().expect("it may");
     }
 }

@@ -1,6 +1,6 @@
 //! What `/proc` says of a process.
 
-use std::fs;
+use std::{fs, os::fd::OwnedFd};
 
 use anyhow::Context;
 use nix::{
@@ -9,7 +9,7 @@ use nix::{
     unistd::{Pid, getpid},
 };
 
-use crate::host::files::read_kernel_file;
+use crate::{host::files::read_kernel_file, sys};
 
 /// Fields of `/proc/PID/stat`. The number and the start time together mean one
 /// process for ever; a pid alone is used again. See proc(5).
@@ -63,6 +63,17 @@ impl Stat {
         Stat::read(&pid.to_string()).is_some_and(|stat| {
             stat.start_time != start_time || stat.has_ended()
         })
+    }
+
+    /// A descriptor that means the process with this number and this start time
+    /// for ever; `None` if it runs no more. See pidfd_open(2).
+    pub fn open(pid: Pid, start_time: u64) -> sys::Result<Option<OwnedFd>> {
+        let opened = match sys::pidfd_open(pid) {
+            Err(error) if error.errno == Errno::ESRCH => return Ok(None),
+            opened => opened?,
+        };
+        // Opened first, compared second: from here on the number means nothing.
+        Ok((!Stat::is_gone(pid, start_time)).then_some(opened))
     }
 
     /// Whether the process `pid` is `ancestor`, or a child of it, or of such a

@@ -71,6 +71,7 @@ pub(crate) fn end(child: Pid) {
 
 /// Asks for a change of `child`, or of any child. Returns `None` when there is
 /// none, which WNOHANG makes possible.
+#[track_caller]
 fn wait4(
     child: Option<Pid>,
     options: c_int,

@@ -106,6 +106,21 @@ pub unsafe fn dup2(oldfd: impl AsFd, newfd: RawFd) -> Result<()> {
     call!(dup2(oldfd, newfd), done.map(drop))
 }
 
+/// See dup2(2): standard input, output or error, which is `stream`, becomes
+/// what `oldfd` is open on.
+///
+/// # Errors
+/// `EBADF` if `stream` is none of the three.
+#[track_caller]
+pub fn dup2_standard(oldfd: impl AsFd, stream: RawFd) -> Result<()> {
+    if !(libc::STDIN_FILENO..=libc::STDERR_FILENO).contains(&stream) {
+        let refused = Err(Errno::EBADF);
+        return call!(dup2(oldfd.as_fd(), stream), refused);
+    }
+    // SAFETY: whoever uses one of these three wants whatever it is open on.
+    unsafe { dup2(oldfd, stream) }
+}
+
 /// See close(2), for another process than the one that has opened it: its copy
 /// of an [`OwnedFd`] that is never dropped there.
 #[track_caller]
@@ -127,6 +142,14 @@ pub fn read(fd: impl AsFd, buf: &mut [u8]) -> Result<usize> {
     let fd = fd.as_fd();
     let size = buf.len();
     call!(read(fd, Word("…".into()), size), unistd::read(fd, buf))
+}
+
+/// See write(2): as much of `buf` as is taken at the moment.
+#[track_caller]
+pub fn write_some(fd: impl AsFd, buf: &[u8]) -> Result<usize> {
+    let fd = fd.as_fd();
+    let size = buf.len();
+    call!(write(fd, Word("…".into()), size), unistd::write(fd, buf))
 }
 
 /// See read(2), which is called until there is no more.

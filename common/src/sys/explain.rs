@@ -1,7 +1,8 @@
 //! Showing each call as it is made: `run --explain`.
 //!
-//! Which process makes it, what strace(1) would print, and, above, the file that
-//! makes these calls. Where nobody asks for it, this costs a look at a variable.
+//! Which process makes it, what strace(1) would print, and, above, in which file
+//! these calls are made and what for. Where nobody asks for it, this costs a look
+//! at a variable.
 
 use std::{
     io::{IsTerminal, Write, stderr},
@@ -9,11 +10,13 @@ use std::{
     process,
     sync::{
         Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
 use nix::errno::Errno;
+
+mod aims;
 
 /// How the calls are shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,27 +50,39 @@ const LEFT_OUT: [&str; 12] = [
     "common/src/workload/command.rs",
 ];
 
+/// Shown from there all the same: the container's own session.
+const NOT_LEFT_OUT: [&str; 1] = ["setsid"];
+
 /// How many calls of one name are shown, of many in a row.
 const IN_A_ROW: usize = 2;
 
 /// What was shown last.
 struct Last {
-    file: &'static str,
+    /// The file that the calls are made in, and what for.
+    place: String,
     name: String,
     /// How often in a row.
     times: usize,
 }
 
 static LAST: Mutex<Last> = Mutex::new(Last {
-    file: "",
+    place: String::new(),
     name: String::new(),
     times: 0,
 });
+
+/// The process that was the last to show a call, as it is called by itself: in
+/// memory that all of them share.
+static SPEAKER: OnceLock<&AtomicU32> = OnceLock::new();
 
 /// Shows each call from now on, on standard error: those of this process, and of
 /// those that it will fork.
 pub fn start(style: Style) {
     HOW.get_or_init(|| (style, process::id()));
+    aims::read();
+    if let Some(speaker) = super::memory::shared_number() {
+        SPEAKER.get_or_init(|| speaker);
+    }
     WANTED.store(true, Ordering::Relaxed);
 }
 
@@ -76,13 +91,15 @@ pub(super) fn is_wanted() -> bool {
     WANTED.load(Ordering::Relaxed)
 }
 
-/// Shows the call that becomes the command, before it is made, and no other one
-/// of this process from then on: a child that runs in our memory makes it, which
-/// may not even allocate.
+/// Shows the calls that become the command, before they are made, and no other
+/// one of this process from then on: a child that runs in our memory makes them,
+/// which may not even allocate.
 #[track_caller]
-pub fn end_with(call: impl FnOnce() -> String) {
+pub fn end_with(calls: impl FnOnce() -> Vec<String>) {
     if is_wanted() {
-        show(&call(), None);
+        for call in calls() {
+            show(&call, None);
+        }
         WANTED.store(false, Ordering::Relaxed);
     }
 }
@@ -94,7 +111,10 @@ pub(super) fn show(call: &str, errno: Option<Errno>) {
     let Some((style, outside)) = HOW.get() else {
         return;
     };
-    if LEFT_OUT.iter().any(|it| place.file().contains(it)) {
+    let name = call.split('(').next().unwrap_or_default();
+    if LEFT_OUT.iter().any(|it| place.file().contains(it))
+        && !NOT_LEFT_OUT.contains(&name)
+    {
         return;
     }
     let side = match process::id() == *outside {
@@ -120,6 +140,7 @@ fn as_json(
         "in": side,
         "call": call,
         "errno": errno,
+        "aim": aims::of(place.file(), place.line()),
         "file": place.file(),
         "line": place.line(),
     });
@@ -130,17 +151,21 @@ fn as_text(
     side: &str,
     call: &str,
     errno: Option<Errno>,
-    place: &Location<'static>,
+    place: &Location,
 ) -> String {
     let mut last = LAST.lock().unwrap_or_else(|it| it.into_inner());
     let name = call.split('(').next().unwrap_or_default();
-    let is_next = last.file == place.file() && last.name == name;
+    let ours = process::id();
+    let before = SPEAKER.get().map(|it| it.swap(ours, Ordering::Relaxed));
+    let goes_on = before.is_none_or(|it| it == ours);
+    let place = heading(place);
+    let is_next = last.place == place && last.name == name;
     last.times = if is_next { last.times + 1 } else { 1 };
     let mut text = String::new();
-    if last.file != place.file() {
-        text += &format!("{}\n", paint(DIM, place.file()));
+    if last.place != place || !goes_on {
+        text += &format!("{}\n", paint(DIM, &place));
     }
-    (last.file, last.name) = (place.file(), name.to_owned());
+    (last.place, last.name) = (place, name.to_owned());
     if last.times > IN_A_ROW + 1 {
         return text;
     }
@@ -154,6 +179,14 @@ fn as_text(
         text += &format!(" = -1 {errno:?}");
     }
     text + "\n"
+}
+
+/// Above calls: the file that they are made in, and what for.
+fn heading(place: &Location) -> String {
+    match aims::of(place.file(), place.line()) {
+        Some(aim) => format!("{}: {aim}", place.file()),
+        None => place.file().to_owned(),
+    }
 }
 
 /// Colours, as ECMA-48 has them. See console_codes(4).

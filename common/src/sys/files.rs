@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs, io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::PermissionsExt,
     },
     path::{Path, PathBuf},
@@ -25,7 +25,7 @@ use nix::{
 use super::{
     Error, Result,
     argument::{Argument, SHOWN, Word, quote},
-    call, errno_of, finish,
+    call, errno_of, explain, finish,
 };
 
 /// See open(2). `mode` counts only for a file that is made.
@@ -82,13 +82,44 @@ pub fn openat2(
     let (dirfd, path) = (dirfd.as_fd(), path.as_ref());
     let flags = flags | OFlag::O_CLOEXEC;
     let how = OpenHow::new().flags(flags).resolve(resolve);
-    finish(fcntl::openat2(dirfd, path, how), || {
-        let (dirfd, path) = (dirfd.text(), path.text());
-        let (flags, resolve) = (flags.text(), resolve.text());
-        let how = format!("{{flags={flags}, resolve={resolve}}}");
-        let size = size_of::<libc::open_how>();
-        format!("openat2({dirfd}, {path}, {how}, {size})")
-    })
+    let opened = fcntl::openat2(dirfd, path, how);
+    finish(opened, || openat2_text(dirfd, path, flags, resolve))
+}
+
+/// The same for who asks whether there is something: `None` where openat2(2)
+/// fails with `ENOENT`. That is no error, so no text is made of it, for which the
+/// tables of all mounts would be read.
+#[track_caller]
+pub fn openat2_if_there(
+    dirfd: impl AsFd,
+    path: impl AsRef<Path>,
+    flags: OFlag,
+    resolve: ResolveFlag,
+) -> Result<Option<OwnedFd>> {
+    let (dirfd, path) = (dirfd.as_fd(), path.as_ref());
+    let flags = flags | OFlag::O_CLOEXEC;
+    let how = OpenHow::new().flags(flags).resolve(resolve);
+    let opened = match fcntl::openat2(dirfd, path, how) {
+        Err(Errno::ENOENT) if !explain::is_wanted() => return Ok(None),
+        opened => opened,
+    };
+    match finish(opened, || openat2_text(dirfd, path, flags, resolve)) {
+        Err(error) if error.errno == Errno::ENOENT => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+fn openat2_text(
+    dirfd: BorrowedFd,
+    path: &Path,
+    flags: OFlag,
+    resolve: ResolveFlag,
+) -> String {
+    let (dirfd, path) = (dirfd.text(), path.text());
+    let (flags, resolve) = (flags.text(), resolve.text());
+    let how = format!("{{flags={flags}, resolve={resolve}}}");
+    let size = size_of::<libc::open_how>();
+    format!("openat2({dirfd}, {path}, {how}, {size})")
 }
 
 /// See write(2): all of `text`, in one call, as the kernel's own files want it.
@@ -134,6 +165,13 @@ pub fn chdir(path: impl AsRef<Path>) -> Result<()> {
 pub fn fchdir(fd: impl AsFd) -> Result<()> {
     let fd = fd.as_fd();
     call!(fchdir(fd), unistd::fchdir(fd))
+}
+
+/// See chroot(2).
+#[track_caller]
+pub fn chroot(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    call!(chroot(path), unistd::chroot(path))
 }
 
 /// See getcwd(2).
@@ -276,6 +314,27 @@ pub fn mknodat(
     )
 }
 
+/// See mknodat(2), for a device or a pipe with a name (`kind` and `mode`). The
+/// umask applies.
+#[track_caller]
+pub fn mknodat_special(
+    dirfd: impl AsFd,
+    path: impl AsRef<Path>,
+    kind: SFlag,
+    mode: u32,
+    dev: libc::dev_t,
+) -> Result<()> {
+    let (dirfd, path) = (dirfd.as_fd(), path.as_ref());
+    let mode = Mode::from_bits_truncate(mode);
+    let both = Word(format!("{}|{}", kind.text(), mode.text()));
+    let (major, minor) = (stat::major(dev), stat::minor(dev));
+    let number = Word(format!("makedev({major:#x}, {minor:#x})"));
+    call!(
+        mknodat(dirfd, path, both, number),
+        stat::mknodat(dirfd, path, kind, mode, dev)
+    )
+}
+
 /// See symlink(2).
 #[track_caller]
 pub fn symlink(
@@ -286,6 +345,21 @@ pub fn symlink(
     call!(
         symlink(target, linkpath),
         unistd::symlinkat(target, fcntl::AT_FDCWD, linkpath)
+    )
+}
+
+/// See symlinkat(2).
+#[track_caller]
+pub fn symlinkat(
+    target: impl AsRef<Path>,
+    newdirfd: impl AsFd,
+    linkpath: impl AsRef<Path>,
+) -> Result<()> {
+    let (target, linkpath) = (target.as_ref(), linkpath.as_ref());
+    let newdirfd = newdirfd.as_fd();
+    call!(
+        symlinkat(target, newdirfd, linkpath),
+        unistd::symlinkat(target, newdirfd, linkpath)
     )
 }
 

@@ -11,7 +11,7 @@ use nix::{
         resource::{self, Resource},
         stat::{self, Mode},
     },
-    unistd::{self, Gid, Uid},
+    unistd::{self, Gid, Pid, Uid},
 };
 
 use super::{Result, argument::Argument, call, finish, signals::name};
@@ -52,6 +52,33 @@ pub fn setresgid(rgid: Gid, egid: Gid, sgid: Gid) -> Result<()> {
 #[track_caller]
 pub fn getrlimit(resource: Resource) -> Result<(u64, u64)> {
     call!(getrlimit(resource), resource::getrlimit(resource))
+}
+
+/// See prlimit(2), without new limits: the soft and the hard one of the process
+/// `pid`.
+///
+/// # Errors
+/// `EPERM` for one of somebody else.
+#[track_caller]
+pub fn prlimit(pid: Pid, resource: Resource) -> Result<(u64, u64)> {
+    let mut limits = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the call writes one pair of limits, and reads none.
+    let read = Errno::result(unsafe {
+        libc::prlimit64(
+            pid.as_raw(),
+            resource as _,
+            ptr::null(),
+            &raw mut limits,
+        )
+    });
+    finish(read, || {
+        let resource = resource.text();
+        format!("prlimit64({pid}, {resource}, NULL, …)")
+    })?;
+    Ok((limits.rlim_cur, limits.rlim_max))
 }
 
 /// See setrlimit(2). A hard limit that is lowered stays so.
@@ -136,4 +163,17 @@ pub fn keyctl_join_session_keyring() -> Result<()> {
     });
     let call = "keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)";
     finish(joined.map(drop), || call.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::unistd::getpid;
+
+    use super::*;
+
+    #[test]
+    fn limits_of_a_process_are_those_that_it_sees() {
+        let resource = Resource::RLIMIT_NOFILE;
+        assert_eq!(prlimit(getpid(), resource), getrlimit(resource));
+    }
 }

@@ -32,6 +32,7 @@ pub fn executable(name: &CStr) -> anyhow::Result<OwnedFd> {
 }
 
 /// See memfd_create(2), since Linux 3.17. The descriptor is closed at exec.
+#[track_caller]
 fn memfd_create(name: &CStr, flags: MFdFlags) -> Result<OwnedFd> {
     let flags = flags | MFdFlags::MFD_CLOEXEC;
     let made = memfd::memfd_create(name, flags);

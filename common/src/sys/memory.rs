@@ -1,6 +1,6 @@
 //! Memory: what is mapped, and what is shared.
 
-use std::ptr;
+use std::{ptr, sync::atomic::AtomicU32};
 
 use libc::{c_int, c_void, key_t};
 use nix::errno::Errno;
@@ -31,6 +31,22 @@ pub fn mmap_anonymous(
     };
     let (prot, flags) = (Bits::of(prot, PROTECTIONS), Bits::of(flags, MAPS));
     call!(mmap(super::NULL, length, prot, flags, -1, 0), mapped)
+}
+
+/// A number that this process and all that it will fork see and change. Its
+/// memory is never given back. See mmap(2).
+pub(super) fn shared_number() -> Option<&'static AtomicU32> {
+    let (prot, size) = (libc::PROT_READ | libc::PROT_WRITE, size_of::<u32>());
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    // SAFETY: without an address nothing that is mapped already is touched.
+    let mapped =
+        unsafe { libc::mmap(ptr::null_mut(), size, prot, flags, -1, 0) };
+    if mapped == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: it begins with a page, is filled with zeros, may be read and
+    // written, stays mapped, and nobody uses it in another way.
+    Some(unsafe { AtomicU32::from_ptr(mapped.cast()) })
 }
 
 /// See mprotect(2).

@@ -1,7 +1,8 @@
 //! What a descriptor leads to, for the text of an error.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Read,
     os::fd::RawFd,
     path::{Path, PathBuf},
 };
@@ -30,7 +31,11 @@ pub(super) fn of(fd: RawFd) -> Option<PathBuf> {
 }
 
 fn mounts_of(process: &str) -> Option<String> {
-    let text = fs::read(format!("/proc/{process}/mountinfo")).ok()?;
+    let mut file = File::open(format!("/proc/{process}/mountinfo")).ok()?;
+    // The kernel does not tell how long it is. To begin with 32 bytes, and go on
+    // with twice as many, would take dozens of reads.
+    let mut text = Vec::with_capacity(16 * 1024);
+    file.read_to_end(&mut text).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 

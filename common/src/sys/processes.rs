@@ -1,4 +1,4 @@
-//! What a process is: its names, ids, namespaces, rights and limits.
+//! Processes: their names and groups, how they are made, and their ends.
 
 use std::{
     convert::Infallible,
@@ -10,16 +10,17 @@ use libc::c_int;
 use nix::{
     errno::Errno,
     fcntl::AtFlags,
-    sched::{self, CloneFlags},
+    sched::CloneFlags,
     sys::time::TimeSpec,
     time::{self, ClockId},
     unistd::{self, ForkResult, Pid},
 };
 
 use super::{
-    Error, Result,
+    Result,
     argument::{Argument, Bits, Names, Word},
     call, finish, int,
+    signals::name,
 };
 
 /// See sethostname(2).
@@ -54,10 +55,15 @@ pub fn setsid() -> Result<Pid> {
     call!(setsid(), unistd::setsid())
 }
 
-/// See unshare(2).
+/// See setdomainname(2).
 #[track_caller]
-pub fn unshare(flags: CloneFlags) -> Result<()> {
-    call!(unshare(flags), sched::unshare(flags))
+pub fn setdomainname(name: &str) -> Result<()> {
+    let length = name.len();
+    // SAFETY: the call reads `length` bytes, and so many there are.
+    let set = Errno::result(unsafe {
+        libc::setdomainname(name.as_ptr().cast(), length)
+    });
+    call!(setdomainname(name, length), set.map(drop))
 }
 
 /// From <linux/sched.h>. The flags of clone3(2) have 64 bits, and the crate
@@ -80,7 +86,10 @@ pub unsafe fn clone3(
     // mean "not used".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags.bits().cast_unsigned().into();
-    args.exit_signal = libc::SIGCHLD as u64;
+    // One that has our parent for its own dies as we do.
+    if !flags.contains(CloneFlags::CLONE_PARENT) {
+        args.exit_signal = libc::SIGCHLD as u64;
+    }
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd().cast_unsigned().into();
@@ -204,13 +213,27 @@ pub fn wait4(pid: Pid, options: c_int) -> Result<(Pid, c_int)> {
     // SAFETY: the call fills an integer, and takes no other pointer.
     let child =
         unsafe { libc::waitpid(pid.as_raw(), &raw mut status, options) };
-    match Errno::result(child) {
-        Ok(child) => Ok((Pid::from_raw(child), status)),
-        Err(errno) => {
-            let options = Bits::of(options, WAIT_OPTIONS).text();
-            Err(Error::new(format!("wait4({pid}, …, {options})"), errno))
-        }
+    // Not to be told anything is not worth showing, either.
+    if child == 0 {
+        return Ok((Pid::from_raw(0), status));
     }
+    let child =
+        Errno::result(child).map(|child| (Pid::from_raw(child), status));
+    finish(child, || {
+        let options = Bits::of(options, WAIT_OPTIONS).text();
+        let told = match child {
+            Ok(_) if libc::WIFEXITED(status) => {
+                let code = libc::WEXITSTATUS(status);
+                format!("[{{WIFEXITED(s) && WEXITSTATUS(s) == {code}}}]")
+            }
+            Ok(_) if libc::WIFSIGNALED(status) => {
+                let signal = name(libc::WTERMSIG(status));
+                format!("[{{WIFSIGNALED(s) && WTERMSIG(s) == {signal}}}]")
+            }
+            _ => "…".into(),
+        };
+        format!("wait4({pid}, {told}, {options})")
+    })
 }
 
 const WAIT_OPTIONS: Names = &[

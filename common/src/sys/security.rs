@@ -1,6 +1,7 @@
 //! What a process gives up for good: new privileges, files, system calls.
 
 use std::{
+    ffi::CStr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     ptr,
 };
@@ -13,11 +14,11 @@ use nix::{
 
 use super::{
     Result,
-    argument::{Argument, Bits, Word},
+    argument::{Argument, Bits, Names, Word},
     call, finish, int,
 };
 
-/// A request to [`prctl`] that takes one number, and no pointer.
+/// A request to [`prctl()`] that takes one number, and no pointer.
 #[derive(Clone, Copy)]
 pub struct NumberOption(c_int, &'static str);
 
@@ -35,11 +36,27 @@ number_options!(
     PR_CAP_AMBIENT,
     PR_CAPBSET_DROP,
     PR_SET_DUMPABLE,
+    PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS
 );
 
 /// See prctl(2), `PR_CAP_AMBIENT`.
 pub const PR_CAP_AMBIENT_CLEAR_ALL: u32 = libc::PR_CAP_AMBIENT_CLEAR_ALL as u32;
+
+/// See prctl(2), `PR_CAP_AMBIENT`, `PR_CAP_AMBIENT_RAISE`: adds one capability to
+/// the ambient set. It must be permitted and inheritable.
+#[track_caller]
+pub fn prctl_cap_ambient_raise(capability: u32) -> Result<()> {
+    let raise = libc::PR_CAP_AMBIENT_RAISE;
+    // The kernel reads longs.
+    let (number, unused): (c_ulong, c_ulong) = (capability.into(), 0);
+    // SAFETY: no argument is a pointer.
+    let done = Errno::result(unsafe {
+        libc::prctl(libc::PR_CAP_AMBIENT, raise, number, unused, unused)
+    });
+    let words = "PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE";
+    call!(prctl(Word(words.into()), capability, 0, 0), done.map(drop))
+}
 
 impl Argument for NumberOption {
     fn text(&self) -> String {
@@ -70,6 +87,16 @@ pub fn prctl_set_pdeathsig(sig: Signal) -> Result<()> {
     )
 }
 
+/// See prctl(2), `PR_SET_NAME`: what ps(1) calls this process, in at most 15
+/// bytes.
+#[track_caller]
+pub fn prctl_set_name(name: &CStr) -> Result<()> {
+    call!(
+        prctl(Word("PR_SET_NAME".into()), name),
+        prctl::set_name(name)
+    )
+}
+
 /// See prctl(2), `PR_GET_NO_NEW_PRIVS`.
 #[track_caller]
 pub fn prctl_get_no_new_privs() -> Result<bool> {
@@ -84,9 +111,13 @@ fn hexadecimal(set: u64) -> String {
 }
 
 /// See seccomp(2), `SECCOMP_SET_MODE_FILTER`. The kernel checks the program, and
-/// refuses one that could run off its end.
+/// refuses one that could run off its end. `flags` are
+/// `libc::SECCOMP_FILTER_FLAG_…`, without those whose result is a descriptor.
 #[track_caller]
-pub fn seccomp_set_mode_filter(filter: &[sock_filter]) -> Result<()> {
+pub fn seccomp_set_mode_filter(
+    flags: u32,
+    filter: &[sock_filter],
+) -> Result<()> {
     let length = filter.len();
     let installed = u16::try_from(length).map_err(|_| Errno::EINVAL);
     let installed = installed.and_then(|len| {
@@ -98,16 +129,26 @@ pub fn seccomp_set_mode_filter(filter: &[sock_filter]) -> Result<()> {
             libc::syscall(
                 libc::SYS_seccomp,
                 libc::SECCOMP_SET_MODE_FILTER,
-                0,
+                flags,
                 &raw const program,
             )
         })
     });
     finish(installed.map(drop), || {
+        let flags = Bits(flags.into(), FILTER_FLAGS).text();
         let program = format!("{{len={length}, filter=...}}");
-        format!("seccomp(SECCOMP_SET_MODE_FILTER, 0, {program})")
+        format!("seccomp(SECCOMP_SET_MODE_FILTER, {flags}, {program})")
     })
 }
+
+const FILTER_FLAGS: Names = &[
+    ("SECCOMP_FILTER_FLAG_TSYNC", libc::SECCOMP_FILTER_FLAG_TSYNC),
+    ("SECCOMP_FILTER_FLAG_LOG", libc::SECCOMP_FILTER_FLAG_LOG),
+    (
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    ),
+];
 
 /// See landlock_create_ruleset(2): what is refused unless a rule allows it. A
 /// field that an older kernel doesn't know must be 0.

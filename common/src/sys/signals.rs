@@ -1,7 +1,12 @@
 //! Signals. A signal is a plain number here: those of real time have no names
 //! of their own.
 
-use std::{mem::MaybeUninit, ptr, time::Duration};
+use std::{
+    mem::MaybeUninit,
+    os::fd::{AsFd, FromRawFd, OwnedFd},
+    ptr,
+    time::Duration,
+};
 
 use libc::{c_int, siginfo_t};
 use nix::{
@@ -119,6 +124,34 @@ pub fn sigtimedwait(
     }
 }
 
+/// See signalfd(2): a descriptor from which the signals of `mask` are read,
+/// which must be blocked. It is closed at exec, and does not wait.
+#[track_caller]
+pub fn signalfd(mask: &SigSet) -> Result<OwnedFd> {
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+    // SAFETY: -1 asks for a new descriptor; the set is valid, and is only read.
+    let opened =
+        Errno::result(unsafe { libc::signalfd(-1, mask.as_ref(), flags) });
+    let flags = Word("SFD_CLOEXEC|SFD_NONBLOCK".into());
+    let number = call!(signalfd(-1, mask, flags), opened)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Reads a signal from what [`signalfd`] has opened, if one has come.
+#[track_caller]
+pub fn read_signal(fd: impl AsFd) -> Result<Option<c_int>> {
+    let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+    match super::read(fd, &mut info) {
+        Err(error) if error.errno == Errno::EAGAIN => Ok(None),
+        // The number is the first field.
+        read => read.map(|_| {
+            let [a, b, c, d, ..] = info;
+            Some(c_int::from_ne_bytes([a, b, c, d]))
+        }),
+    }
+}
+
 /// Whether this process ignores `signum`. See sigaction(2).
 #[track_caller]
 pub fn is_ignored(signum: c_int) -> Result<bool> {
@@ -169,6 +202,16 @@ mod tests {
         let mut all_but_one = SigSet::all();
         all_but_one.remove(Signal::SIGKILL);
         assert_eq!(all_but_one.text(), "~[KILL RTMIN RT_1]");
+    }
+
+    #[test]
+    fn signals_can_be_read() {
+        let set = SigSet::from(Signal::SIGWINCH);
+        sigprocmask(SigmaskHow::SIG_BLOCK, &set).expect("it is blocked");
+        let signals = signalfd(&set).expect("a descriptor");
+        assert_eq!(read_signal(&signals), Ok(None));
+        raise(Signal::SIGWINCH).expect("it is sent");
+        assert_eq!(read_signal(&signals), Ok(Some(libc::SIGWINCH)));
     }
 
     #[test]

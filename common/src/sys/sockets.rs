@@ -1,23 +1,16 @@
-//! Sockets, and the interfaces that are set up through them.
+//! Sockets, wherever they lead: making them, their options, plain bytes.
 
-use std::{
-    io::IoSliceMut,
-    mem,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
-};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use libc::{Ioctl, c_char, c_int, c_short, ifreq};
+use libc::{c_int, socklen_t};
 use nix::{
     errno::Errno,
-    sys::socket::{
-        self, AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-        UnixCredentials, sockopt,
-    },
+    sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType},
 };
 
 use super::{
     Result,
-    argument::{Argument, Bits, Names, SHOWN, Word, quote},
+    argument::{Argument, SHOWN, Word, quote},
     call, finish,
 };
 
@@ -28,19 +21,15 @@ pub fn socket(domain: AddressFamily, kind: SockType) -> Result<OwnedFd> {
     finish(socket::socket(domain, kind, flags, None), || {
         let domain = match domain {
             AddressFamily::Inet => "AF_INET",
+            AddressFamily::Inet6 => "AF_INET6",
             AddressFamily::Unix => "AF_UNIX",
+            AddressFamily::Netlink => "AF_NETLINK",
             _ => "AF_...",
         };
         let kind = kind_name(kind);
         format!("socket({domain}, {kind}|SOCK_CLOEXEC, 0)")
     })
 }
-
-// A request is a long for glibc and an int for musl; these fit both.
-#[allow(clippy::cast_possible_truncation, reason = "only with musl")]
-const SIOCGIFFLAGS: Ioctl = libc::SIOCGIFFLAGS as Ioctl;
-#[allow(clippy::cast_possible_truncation, reason = "only with musl")]
-const SIOCSIFFLAGS: Ioctl = libc::SIOCSIFFLAGS as Ioctl;
 
 /// See socketpair(2): two local sockets that are connected to each other. Both
 /// are closed at exec.
@@ -63,18 +52,56 @@ fn kind_name(kind: SockType) -> &'static str {
         SockType::Datagram => "SOCK_DGRAM",
         SockType::Stream => "SOCK_STREAM",
         SockType::SeqPacket => "SOCK_SEQPACKET",
+        SockType::Raw => "SOCK_RAW",
         _ => "SOCK_...",
     }
 }
 
-/// See socket(7) and unix(7), `SO_PASSCRED`: whoever receives something at `fd`
-/// gets to know the sender as well.
+/// An option of a socket that is switched on or off.
+#[derive(Clone, Copy)]
+pub struct SocketOption(c_int, c_int, &'static str);
+
+macro_rules! socket_options {
+    ($($level:ident $name:ident $page:literal),*) => {
+        $(
+            #[doc = concat!("See ", $page, ", `", stringify!($name), "`.")]
+            pub const $name: SocketOption = SocketOption(
+                libc::$level,
+                libc::$name,
+                concat!(stringify!($level), ", ", stringify!($name)),
+            );
+        )*
+    };
+}
+
+socket_options!(
+    SOL_SOCKET SO_KEEPALIVE "socket(7)",
+    SOL_SOCKET SO_PASSCRED "socket(7) and unix(7)",
+    SOL_SOCKET SO_REUSEADDR "socket(7)",
+    IPPROTO_TCP TCP_NODELAY "tcp(7)",
+    IPPROTO_IP IP_PKTINFO "ip(7)",
+    IPPROTO_IPV6 IPV6_RECVPKTINFO "ipv6(7)",
+    IPPROTO_IPV6 IPV6_V6ONLY "ipv6(7)",
+    SOL_NETLINK NETLINK_CAP_ACK "netlink(7)",
+    SOL_NETLINK NETLINK_EXT_ACK "netlink(7)"
+);
+
+/// See setsockopt(2): switches `option` on.
 #[track_caller]
-pub fn setsockopt_passcred(fd: impl AsFd) -> Result<()> {
+pub fn setsockopt_on(fd: impl AsFd, option: SocketOption) -> Result<()> {
     let fd = fd.as_fd();
-    let set = socket::setsockopt(&fd, sockopt::PassCred, &true);
-    let name = "SOL_SOCKET, SO_PASSCRED, [1], 4";
-    call!(setsockopt(fd, Word(name.into())), set)
+    let (SocketOption(level, name, text), on) = (option, 1);
+    let size = size_of::<c_int>();
+    let length = socklen_t::try_from(size).expect("it is small");
+    // SAFETY: the descriptor is borrowed, so open; of each of these options the
+    // value is an int, which lives through the call.
+    let set = Errno::result(unsafe {
+        let value = (&raw const on).cast();
+        libc::setsockopt(fd.as_raw_fd(), level, name, value, length)
+    });
+    finish(set.map(drop), || {
+        format!("setsockopt({}, {text}, [{on}], {size})", fd.text())
+    })
 }
 
 /// See send(2).
@@ -86,6 +113,19 @@ pub fn send(fd: impl AsFd, buf: &[u8], flags: MsgFlags) -> Result<usize> {
     call!(send(fd, Word(quote(buf, SHOWN)), size, flags), sent)
 }
 
+/// See accept4(2). What is returned is closed at exec.
+#[track_caller]
+pub fn accept(fd: impl AsFd) -> Result<OwnedFd> {
+    let fd = fd.as_fd();
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let accepted = socket::accept4(fd.as_raw_fd(), flags);
+    let (null, flags) = (Word("NULL".into()), Word("SOCK_CLOEXEC".into()));
+    let accepted =
+        call!(accept4(fd, null, Word("NULL".into()), flags), accepted)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(accepted) })
+}
+
 /// See recv(2).
 #[track_caller]
 pub fn recv(fd: impl AsFd, buf: &mut [u8], flags: MsgFlags) -> Result<usize> {
@@ -95,93 +135,19 @@ pub fn recv(fd: impl AsFd, buf: &mut [u8], flags: MsgFlags) -> Result<usize> {
     call!(recv(fd, Word("…".into()), size, flags), received)
 }
 
-/// See recvmsg(2): the length of the message, and who has sent it, if the socket
-/// tells ([`setsockopt_passcred`]).
-#[track_caller]
-pub fn recvmsg_with_sender(
-    fd: impl AsFd,
-    buf: &mut [u8],
-) -> Result<(usize, Option<UnixCredentials>)> {
-    let fd = fd.as_fd();
-    let mut control = nix::cmsg_space!(UnixCredentials);
-    let flags = MsgFlags::empty();
-    let mut buffers = [IoSliceMut::new(buf)];
-    let number = fd.as_raw_fd();
-    let received =
-        socket::recvmsg::<()>(number, &mut buffers, Some(&mut control), flags);
-    let read = received.and_then(|message| {
-        let sender = message.cmsgs()?.find_map(|message| match message {
-            ControlMessageOwned::ScmCredentials(sender) => Some(sender),
-            _ => None,
-        });
-        Ok((message.bytes, sender))
-    });
-    call!(recvmsg(fd, Word("…".into()), flags), read)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// See netdevice(7), `SIOCGIFFLAGS`: the flags (`libc::IFF_…`) of the interface
-/// that is called so in the network namespace of the socket `fd`.
-#[track_caller]
-pub fn ioctl_siocgifflags(fd: impl AsFd, ifr_name: &str) -> Result<c_int> {
-    let fd = fd.as_fd();
-    let mut request = request(ifr_name);
-    // SAFETY: the descriptor is open, and for SIOCGIFFLAGS the kernel reads the
-    // name from an ifreq and writes the flags into it.
-    let read = Errno::result(unsafe {
-        libc::ioctl(fd.as_raw_fd(), SIOCGIFFLAGS, &mut request)
-    });
-    finish(read, || {
-        let fd = fd.text();
-        let request = format!("{{ifr_name={ifr_name:?}}}");
-        format!("ioctl({fd}, SIOCGIFFLAGS, {request})")
-    })?;
-    // SAFETY: the kernel has just filled in this field of the union.
-    Ok(unsafe { request.ifr_ifru.ifru_flags }.into())
-}
-
-/// See netdevice(7), `SIOCSIFFLAGS`: sets all flags of an interface.
-///
-/// # Errors
-/// `EPERM` without CAP_NET_ADMIN over the network namespace.
-#[track_caller]
-pub fn ioctl_siocsifflags(
-    fd: impl AsFd,
-    ifr_name: &str,
-    ifr_flags: c_int,
-) -> Result<()> {
-    let fd = fd.as_fd();
-    let mut request = request(ifr_name);
-    let flags = c_short::try_from(ifr_flags).map_err(|_| Errno::EINVAL);
-    let set = flags.and_then(|flags| {
-        request.ifr_ifru.ifru_flags = flags;
-        // SAFETY: the descriptor is open, and for SIOCSIFFLAGS the kernel only
-        // reads the name and the flags from an ifreq.
-        Errno::result(unsafe {
-            libc::ioctl(fd.as_raw_fd(), SIOCSIFFLAGS, &request)
-        })
-    });
-    finish(set.map(drop), || {
-        let (fd, flags) = (fd.text(), Bits::of(ifr_flags, FLAGS).text());
-        let request = format!("{{ifr_name={ifr_name:?}, ifr_flags={flags}}}");
-        format!("ioctl({fd}, SIOCSIFFLAGS, {request})")
-    })
-}
-
-const FLAGS: Names = &[
-    ("IFF_UP", libc::IFF_UP as u64),
-    ("IFF_LOOPBACK", libc::IFF_LOOPBACK as u64),
-    ("IFF_RUNNING", libc::IFF_RUNNING as u64),
-];
-
-/// The interface's name, as much of it as there is room for, and zeros.
-fn request(ifr_name: &str) -> ifreq {
-    // SAFETY: an ifreq holds only integers, and a pointer that may be null; all
-    // zeroes is a value of each.
-    let mut request: ifreq = unsafe { mem::zeroed() };
-    // The last byte stays NUL.
-    let (_, room) = request.ifr_name.split_last_mut().expect("it is not empty");
-    for (byte, letter) in room.iter_mut().zip(ifr_name.bytes()) {
-        *byte = c_char::from_ne_bytes([letter]);
+    #[test]
+    fn an_option_of_another_kind_of_socket_is_refused() {
+        let socket = socket(AddressFamily::Inet, SockType::Datagram);
+        let socket = socket.expect("a socket");
+        let error = setsockopt_on(&socket, TCP_NODELAY).expect_err("UDP");
+        let fd = socket.as_raw_fd();
+        assert_eq!(
+            error.to_string(),
+            format!("setsockopt({fd}, IPPROTO_TCP, TCP_NODELAY, [1], 4)")
+        );
     }
-    request
 }

@@ -2,7 +2,7 @@
 //! pages: to the kernel all are ioctl(2).
 
 use std::{
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     path::PathBuf,
 };
 
@@ -71,6 +71,11 @@ mod raw {
     nix::ioctl_read_bad!(tiocgetd, libc::TIOCGETD, libc::c_int);
     nix::ioctl_write_ptr_bad!(tiocsetd, libc::TIOCSETD, libc::c_int);
     nix::ioctl_none_bad!(tiocnxcl, libc::TIOCNXCL);
+    nix::ioctl_write_int_bad!(tiocsctty, libc::TIOCSCTTY);
+    nix::ioctl_write_ptr_bad!(tiocswinsz, libc::TIOCSWINSZ, libc::winsize);
+    nix::ioctl_read_bad!(tiocgwinsz, libc::TIOCGWINSZ, libc::winsize);
+    nix::ioctl_write_ptr_bad!(tiocsptlck, libc::TIOCSPTLCK, libc::c_int);
+    nix::ioctl_write_int_bad!(tiocgptpeer, libc::TIOCGPTPEER);
 }
 
 /// See ioctl_tty(2), `TIOCGETD`: the line discipline.
@@ -103,6 +108,80 @@ pub fn ioctl_tiocnxcl(fd: impl AsFd) -> Result<()> {
     // SAFETY: the call has no argument.
     let done = unsafe { raw::tiocnxcl(fd.as_raw_fd()) };
     call!(ioctl(fd, Word("TIOCNXCL".into())), done.map(drop))
+}
+
+/// See ioctl_tty(2), `TIOCSCTTY`: makes `fd` the controlling terminal of this
+/// session, which has none.
+#[track_caller]
+pub fn ioctl_tiocsctty(fd: impl AsFd) -> Result<()> {
+    let fd = fd.as_fd();
+    // SAFETY: the argument is a number, and 0 takes it from nobody.
+    let done = unsafe { raw::tiocsctty(fd.as_raw_fd(), 0) };
+    call!(ioctl(fd, Word("TIOCSCTTY".into()), 0), done.map(drop))
+}
+
+/// See ioctl_tty(2), `TIOCSWINSZ`: how large the window is, in characters.
+#[track_caller]
+pub fn ioctl_tiocswinsz(fd: impl AsFd, rows: u16, columns: u16) -> Result<()> {
+    let fd = fd.as_fd();
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the call reads one such structure.
+    let set = unsafe { raw::tiocswinsz(fd.as_raw_fd(), &raw const size) };
+    let size = format!("{{ws_row={rows}, ws_col={columns}, ...}}");
+    call!(
+        ioctl(fd, Word("TIOCSWINSZ".into()), Word(size)),
+        set.map(drop)
+    )
+}
+
+/// See ioctl_tty(2), `TIOCGWINSZ`: how large the window is, rows and columns.
+#[track_caller]
+pub fn ioctl_tiocgwinsz(fd: impl AsFd) -> Result<(u16, u16)> {
+    let fd = fd.as_fd();
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the call writes one such structure.
+    let got = unsafe { raw::tiocgwinsz(fd.as_raw_fd(), &raw mut size) };
+    call!(ioctl(fd, Word("TIOCGWINSZ".into())), got)?;
+    Ok((size.ws_row, size.ws_col))
+}
+
+/// See ioctl_tty(2), `TIOCSPTLCK`: with 0, the other side of the pseudoterminal
+/// can be opened. It is what unlockpt(3) does.
+#[track_caller]
+pub fn ioctl_tiocsptlck(fd: impl AsFd, locked: c_int) -> Result<()> {
+    let fd = fd.as_fd();
+    // SAFETY: the call reads one int.
+    let done = unsafe { raw::tiocsptlck(fd.as_raw_fd(), &raw const locked) };
+    call!(
+        ioctl(fd, Word("TIOCSPTLCK".into()), Word(format!("[{locked}]"))),
+        done.map(drop)
+    )
+}
+
+/// See ioctl_tty(2), `TIOCGPTPEER`, since Linux 4.13: opens the other side of a
+/// pseudoterminal, of which `fd` is the master, and asks no path where it is. It
+/// is closed at exec.
+///
+/// # Errors
+/// `EIO` while it is locked. See unlockpt(3).
+#[track_caller]
+pub fn ioctl_tiocgptpeer(fd: impl AsFd, flags: OFlag) -> Result<OwnedFd> {
+    let (fd, flags) = (fd.as_fd(), flags | OFlag::O_CLOEXEC);
+    // SAFETY: the call takes flags of open(2).
+    let opened = unsafe { raw::tiocgptpeer(fd.as_raw_fd(), flags.bits()) };
+    let number = call!(ioctl(fd, Word("TIOCGPTPEER".into()), flags), opened)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// See posix_openpt(3).

@@ -53,15 +53,23 @@ impl Command {
         }
     }
 
-    /// Shows what the child will call, where that was asked for.
+    /// The call by which the launcher is started.
+    pub(crate) const LAUNCH: &str = r#"execveat(…, "", …, AT_EMPTY_PATH)"#;
+
+    /// Shows the calls by which this process, or a child if there are calls that
+    /// come `first`, becomes the command, where that was asked for.
     #[track_caller]
-    pub(crate) fn announce(&self) {
+    pub(crate) fn announce(&self, first: &[&str]) {
         sys::explain::end_with(|| {
             let strings: Vec<String> = self.path_and_arguments.quoted();
-            let [path, arguments @ ..] = &strings[..] else {
-                return "execve(…)".into();
+            let execve = match &strings[..] {
+                [path, arguments @ ..] => {
+                    format!("execve({path}, [{}], …)", arguments.join(", "))
+                }
+                [] => "execve(…)".into(),
             };
-            format!("execve({path}, [{}], …)", arguments.join(", "))
+            let first = first.iter().map(|&call| call.to_owned());
+            first.chain([execve]).collect()
         });
     }
 
@@ -105,15 +113,24 @@ impl Command {
             return Ok(started);
         };
         // The end comes when the command's exec has closed the other side.
-        let mut errno = [0; 4];
-        match sys::read(ours, &mut errno)? {
-            0 => Ok(Ok(child)),
-            _ => {
-                wait(child)?;
-                let errno = -i32::from_ne_bytes(errno);
-                Ok(Err(Errno::from_raw(errno)))
-            }
-        }
+        let Some(errno) = report(&ours)? else {
+            return Ok(Ok(child));
+        };
+        wait(child)?;
+        Ok(Err(errno))
+    }
+
+    /// Becomes the command by way of the program `launcher`, which reports to
+    /// `report`. Returns only if it fails.
+    pub(crate) fn exec_by(
+        &self,
+        launcher: &OwnedFd,
+        report: &OwnedFd,
+    ) -> sys::Result<Errno> {
+        // As in `launch`.
+        let launcher = sys::fcntl_dupfd_cloexec(launcher, REPORT + 1)?;
+        let report = sys::fcntl_dupfd_cloexec(report, REPORT + 1)?;
+        Ok(self.exec_launcher(&launcher, &report))
     }
 
     /// In the child: becomes the launcher. Allocates nothing.
@@ -139,6 +156,15 @@ impl Command {
         };
         Errno::last()
     }
+}
+
+/// What a launcher has written to the other end of this pipe, if it has.
+pub(crate) fn report(ours: &OwnedFd) -> sys::Result<Option<Errno>> {
+    let mut errno = [0; 4];
+    Ok(match sys::read(ours, &mut errno)? {
+        0 => None,
+        _ => Some(Errno::from_raw(-i32::from_ne_bytes(errno))),
+    })
 }
 
 /// Strings as C wants them: a list of pointers that ends in a null pointer.

@@ -6,7 +6,7 @@ use std::{ffi::OsString, fs, io::Read, os::unix::fs::OpenOptionsExt};
 
 use anyhow::{Context, ensure};
 use libc::{c_long, gid_t, uid_t};
-use nix::errno::Errno;
+use nix::{errno::Errno, sys::prctl, unistd::Uid};
 
 use crate::host::{machine::has_id, passwd::User};
 
@@ -38,6 +38,10 @@ impl Account {
         }
         expect_mapped("uid_map", account.uid)?;
         Ok(account)
+    }
+
+    pub(super) fn uid(&self) -> Uid {
+        Uid::from_raw(self.uid)
     }
 
     fn parse(text: &str, passwd: &str, group: &str) -> anyhow::Result<Account> {
@@ -84,6 +88,7 @@ impl Account {
     /// threads. See setresuid(2).
     pub(super) fn become_it(&self) -> Result<(), Errno> {
         let (uid, gid) = (self.uid, self.gid);
+        let ends_with_parent = prctl::get_pdeathsig()?;
         // SAFETY: the list is as long as is said, and lives as long as `self`.
         let set = unsafe {
             libc::syscall(
@@ -101,7 +106,10 @@ impl Account {
         // SAFETY: the call takes three integers.
         done(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
         // SAFETY: as above.
-        done(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })
+        done(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
+        // The change of ids has taken back what was asked for, if it was. See
+        // prctl(2), PR_SET_PDEATHSIG.
+        prctl::set_pdeathsig(ends_with_parent)
     }
 }
 

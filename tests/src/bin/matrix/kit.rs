@@ -27,9 +27,10 @@ impl Kit {
     pub(crate) fn build(test: String) -> anyhow::Result<Kit> {
         let mut built = build(&["build", "--bins", "--examples"])?;
         built.extend(build(&["test", "--no-run", "--test", &test])?);
-        // The sessions about images are typed where there is one.
+        // The sessions about what stands above step 6 are typed where there is
+        // such a program.
         if test == "book" {
-            built.extend(build(&["build", "-p", "box"])?);
+            built.extend(build(&["build", "-p", "box", "-p", "step06-oci"])?);
         }
         let directory =
             tempfile::Builder::new().prefix("suite-matrix-").tempdir()?;

@@ -1,0 +1,79 @@
+//! A command in another PID namespace than our own.
+
+use std::{
+    convert::Infallible,
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+};
+
+use nix::{errno::Errno, unistd::Pid};
+
+use super::{Workload, command};
+use crate::{process, sys};
+
+impl Workload {
+    /// Starts the command as a child that ends with this process, where our
+    /// children go to another PID namespace than our own: `/proc` there knows the
+    /// child, and not us. The child does `first` before all else, and `last`
+    /// when the command is found.
+    ///
+    /// Returns the exit code for it, if the child has failed and has said why.
+    ///
+    /// # Errors
+    /// What the [launcher](Workload::started_by) says.
+    pub fn spawn_elsewhere(
+        &self,
+        first: impl FnOnce() -> anyhow::Result<()>,
+        last: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Result<Pid, u8>> {
+        let (ours, theirs) = sys::pipe2()?;
+        let ours_too = ours.as_raw_fd();
+        let child = process::fork(|| {
+            sys::close(ours_too)?;
+            process::die_with_parent()?;
+            // It may have died before that call.
+            process::end_if_unheard(&theirs)?;
+            let failed =
+                first().and_then(|()| self.become_reporting_to(&theirs, last));
+            // No errno: the rest is told by the error, and by the exit code.
+            sys::write(&theirs, 0_i32.to_ne_bytes())?;
+            failed
+        })?;
+        drop(theirs);
+        // The end comes when the command's exec has closed the other side.
+        match command::report(&ours)? {
+            None => Ok(Ok(child)),
+            Some(Errno::UnknownErrno) => Ok(Err(process::wait(child)?)),
+            Some(errno) => {
+                process::wait(child)?;
+                let name = Path::new(&self.command[0]);
+                let file = self.find().unwrap_or_else(|_| name.to_owned());
+                Err(self.cannot_run(&file, errno))
+            }
+        }
+    }
+
+    fn become_reporting_to(
+        &self,
+        report: &OwnedFd,
+        last: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Infallible> {
+        self.leave_the_host(&[report.as_raw_fd()])?;
+        if let Some(function) = &self.function {
+            last()?;
+            return self.call(function);
+        }
+        let command = self.prepare()?;
+        last()?;
+        let first: &[&str] = match self.launcher {
+            Some(_) => &[command::Command::LAUNCH],
+            None => &[],
+        };
+        command.announce(first);
+        let errno = match &self.launcher {
+            None => command.exec(),
+            Some(launcher) => command.exec_by(launcher, report)?,
+        };
+        Err(self.cannot_run(&command.file, errno))
+    }
+}
