@@ -1,19 +1,19 @@
 //! The commands that have to do with images only.
 
-use std::{
-    io::{Write, stdout},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use anyhow::Context;
 use common::errors::escaped;
 use step06_image::Reference;
 
-use crate::{output, store};
+use crate::{
+    output::{self, print},
+    store,
+};
 
 /// Fetch an image
 #[derive(clap::Args)]
 pub(crate) struct Pull {
+    #[allow(rustdoc::broken_intra_doc_links, reason = "it is the help")]
     /// Image: [HOST/]NAME[:TAG], dir:PATH, oci:PATH[:TAG] or
     /// docker-archive:PATH
     #[arg(value_name = "IMAGE")]
@@ -68,13 +68,23 @@ pub(crate) fn layers(args: &Layers) -> anyhow::Result<ExitCode> {
 /// Remove an image, and the layers that no other one has
 #[derive(clap::Args)]
 pub(crate) struct Remove {
-    /// Image
+    /// Image, or the beginning of its id
     #[arg(value_name = "IMAGE")]
-    image: Reference,
+    image: String,
 }
 
 pub(crate) fn remove(args: &Remove) -> anyhow::Result<ExitCode> {
-    store::open()?.remove(&args.image)?;
+    let images = store::open()?;
+    // As Docker: what is called so comes before what has such an id.
+    let name: anyhow::Result<Reference> = args.image.parse();
+    let image = match name {
+        Ok(name) if images.find(&name)?.is_some() => name,
+        name => match images.by_id(&args.image)? {
+            Some(image) => image,
+            None => name?,
+        },
+    };
+    images.remove(&image)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -85,9 +95,4 @@ pub(crate) struct Prune {}
 pub(crate) fn prune(_: &Prune) -> anyhow::Result<ExitCode> {
     let removed = store::open()?.prune()?;
     print(&format!("layers removed: {removed}\n"))
-}
-
-fn print(text: &str) -> anyhow::Result<ExitCode> {
-    stdout().write_all(text.as_bytes()).context("write(1)")?;
-    Ok(ExitCode::SUCCESS)
 }

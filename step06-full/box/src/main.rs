@@ -6,10 +6,16 @@ use common::{NewProcess, Program, Workload};
 use nix::sched::CloneFlags;
 use step06_full::{
     cgroup_files, devices, inheritance, kernel_files, landlock, names,
-    namespaces, network, privileges, seccomp, stub, user, volumes,
+    namespaces, privileges, seccomp, stub, user, volumes,
 };
+use step06_life::Role;
+use step06_network::publish;
 
+mod containers;
+mod documents;
+mod exec;
 mod images;
+mod network;
 mod output;
 mod start;
 mod store;
@@ -21,6 +27,27 @@ fn main() -> ExitCode {
     let program = program.subcommand("layers", images::layers);
     let program = program.subcommand("rmi", images::remove);
     let program = program.subcommand("prune", images::prune);
+    let program = program.subcommand("ps", containers::list);
+    let program = program.subcommand("port", containers::port);
+    let program = program.subcommand("logs", containers::logs);
+    let program = program.subcommand("stop", containers::stop);
+    let program = program.subcommand("kill", containers::kill);
+    let program = program.subcommand("wait", containers::wait);
+    let program = program.subcommand("start", containers::start);
+    let program = program.subcommand("restart", containers::restart);
+    let program = program.subcommand("exec", exec::exec);
+    let program = program.subcommand("attach", exec::attach);
+    let program = program.subcommand("rm", containers::remove);
+    let program = program.subcommand("inspect", containers::inspect);
+    let program = program.subcommand("stats", containers::stats);
+    let program = program.subcommand("pause", containers::pause);
+    let program = program.subcommand("unpause", containers::unpause);
+    let program = program.subcommand("cp", containers::copy);
+    let program =
+        program.subcommand_about("completions", documents::completions);
+    let program = program.subcommand_about("manual", documents::manual);
+    let program = program.subcommand("network", network::show);
+    let program = program.subcommand("commit", containers::commit);
     program.main()
 }
 
@@ -39,6 +66,12 @@ struct Args {
     volumes: volumes::Volumes,
     #[command(flatten)]
     ids: user::Options,
+    #[command(flatten)]
+    life: step06_life::LifeOptions,
+    #[command(flatten)]
+    networks: step06_network::Networks,
+    #[command(flatten)]
+    ports: publish::Ports,
 }
 
 /// The parent: prepares the container outside, starts it and waits for its end.
@@ -46,16 +79,23 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
     let image = args.start.image()?;
     let workload = image.workload(workload)?;
     let root = image.root()?;
-    let mut layers = image.layers().find(&root)?;
+    let subject = image.subject(&args.hostname, &workload);
+    let mut monitor = match args.life.begin(&store::place()?, subject)? {
+        Role::Monitor(monitor) => monitor,
+        Role::Visitor(it) => return containers::visit(args, &image, &it),
+        Role::Caller(code) => return Ok(code),
+    };
+    let mut layers = image.layers(monitor.upper()).find(&root)?;
     let volumes = args.volumes.open()?;
     let ids = user::Ids::choose(&args.ids, &mut layers)?;
     let cgroup = step04_cgroups::Cgroup::create(&args.limits)?;
+    let mut network = args.networks.prepare(&args.hostname, monitor.name())?;
     let mut process = NewProcess::default();
     process.flags |= CloneFlags::CLONE_NEWUTS;
     process.flags |= CloneFlags::CLONE_NEWPID;
     process.flags |= CloneFlags::CLONE_NEWNS;
     process.flags |= CloneFlags::CLONE_NEWUSER;
-    process.flags |= CloneFlags::CLONE_NEWNET;
+    process.flags |= network.namespace();
     process.flags |= CloneFlags::CLONE_NEWIPC;
     process.cgroup = cgroup.born_in();
 
@@ -66,31 +106,37 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
         ids.become_root()?;
         inheritance::clear()?;
         namespaces::hide_cgroup_path()?;
-        network::loopback_up()?;
+        network.set_up()?;
         step01_uts::set_hostname(&args.hostname)?;
         step03_mount::make_private()?;
         let sources = volumes::sources(&volumes)?;
         let root = step05_overlay::mount_root(&root, &layers)?;
         volumes::mount(&volumes, sources, &root)?;
         step03_mount::mount_proc(&root)?;
-        kernel_files::mount_sys(&root)?;
+        network.with_namespace(|| kernel_files::mount_sys(&root))?;
         devices::mount_dev(&root, &devices::HARMLESS)?;
         kernel_files::protect(&root, &kernel_files::DOCKERS)?;
         cgroup_files::mount(&root, &cgroup)?;
+        network.mount_names(&root, args.volumes.read_only)?;
         names::mount_files(&root, &args.hostname, args.volumes.read_only)?;
         args.volumes.protect_root(&root)?;
         step03_mount::enter_root(&root)?;
-        privileges::reduce_to(&privileges::KEPT)?;
+        privileges::reduce_to(&network.kept())?;
         landlock::confine()?;
         seccomp::install(&seccomp::filter())?;
         let workload = workload.with_fresh_environment(&args.hostname);
-        step02_pid::init(&workload.started_by(stub::make()?))
+        let workload = workload.started_by(stub::make()?);
+        step02_pid::init(&monitor.take_streams(workload)?)
     };
     let child = process.spawn(container)?;
     // The child waits at its gate. Later steps prepare more for it here, which
     // only the parent can do and only when the child exists.
     ids.map(child.pid(), &layers, &volumes)?;
     inheritance::reset_oom_score(child.pid())?;
+    network.connect(child.pid())?;
+    let publisher = args.ports.publish(child.pid())?;
+    output::say_ports(&publisher);
+    monitor.started(&child, &cgroup, &network.kept(), publisher.texts())?;
     child.start()?;
-    child.wait()
+    monitor.wait(child)
 }

@@ -2,11 +2,14 @@
 //! elsewhere a line for each layer.
 
 use std::{
-    io::{IsTerminal, Write, stderr},
+    io::{IsTerminal, Write, stderr, stdout},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
+use anyhow::Context;
 use step06_image::{Digest, Image, Listener, News};
+use step06_network::publish::Publisher;
 
 /// How often the line changes.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -80,6 +83,13 @@ impl Progress {
     }
 }
 
+/// Says which ports were chosen; the others somebody knows who has typed them.
+pub(crate) fn say_ports(publisher: &Publisher) {
+    for port in publisher.ports.iter().filter(|it| it.is_chosen) {
+        say(&format!("published: {}\n", port.text));
+    }
+}
+
 /// `done` of `size` bytes, as people read it.
 fn fetching(done: u64, size: u64) -> String {
     let human = |bytes: u64| match bytes {
@@ -96,4 +106,10 @@ fn fetching(done: u64, size: u64) -> String {
 /// Nothing depends on its being read.
 fn say(text: &str) {
     let _ = stderr().write_all(text.as_bytes());
+}
+
+/// Prints what a command was asked for.
+pub(crate) fn print(text: &str) -> anyhow::Result<ExitCode> {
+    stdout().write_all(text.as_bytes()).context("write(1)")?;
+    Ok(ExitCode::SUCCESS)
 }

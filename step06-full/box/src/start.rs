@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fmt,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -10,12 +11,14 @@ use anyhow::Context;
 use common::{ImageSays, Workload, rootfs};
 use step05_overlay::Layers;
 use step06_image::{Image, Reference};
+use step06_life::Subject;
 
 use crate::{output, store};
 
 /// Which image, and what of it counts.
 #[derive(clap::Args)]
 pub(crate) struct StartOptions {
+    #[allow(rustdoc::broken_intra_doc_links, reason = "it is the help")]
     /// Image: [HOST/]NAME[:TAG], dir:PATH, oci:PATH[:TAG], docker-archive:PATH,
     /// or - for one made of this machine's own tools [default: -]
     #[arg(
@@ -52,6 +55,15 @@ impl FromStr for Choice {
         match text {
             "-" => Ok(Choice::OwnTools),
             _ => Ok(Choice::Image(text.parse()?)),
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::OwnTools => f.write_str("-"),
+            Choice::Image(reference) => reference.fmt(f),
         }
     }
 }
@@ -101,13 +113,29 @@ impl Start<'_> {
         }
     }
 
-    /// The layers above, from the top.
-    pub(crate) fn layers(&self) -> Layers {
+    /// The layers above, from the top. What the container writes is kept where
+    /// the caller has said, or else in `upper`, if at all.
+    pub(crate) fn layers(&self, upper: Option<PathBuf>) -> Layers {
         let layers = self.image.iter().flat_map(|it| it.layers.iter().skip(1));
         let mut lower: Vec<PathBuf> = layers.cloned().collect();
         lower.reverse();
-        let upper = self.options.upper.clone();
+        let upper = self.options.upper.clone().or(upper);
         Layers { lower, upper }
+    }
+
+    /// What the record of the container says about it.
+    pub(crate) fn subject(
+        &self,
+        hostname: &str,
+        workload: &Workload,
+    ) -> Subject {
+        let text = |it: &OsString| it.to_string_lossy().into_owned();
+        Subject {
+            image: self.options.image.to_string(),
+            command: workload.command().iter().map(text).collect(),
+            hostname: hostname.to_owned(),
+            workload: workload.clone(),
+        }
     }
 
     /// What runs in it.

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::OnceLock};
 
 use step06_image::Store;
+use step06_life::Place;
 
 /// For all commands.
 #[derive(clap::Args)]
@@ -26,4 +27,16 @@ pub(crate) fn open() -> anyhow::Result<Store> {
     CHOSEN
         .get()
         .map_or_else(Store::of_caller, |dir| Store::open(dir))
+}
+
+/// Where what is known of containers lies.
+pub(crate) fn place() -> anyhow::Result<Place> {
+    let store = open()?;
+    let store = store.directory();
+    match CHOSEN.get() {
+        // All of it in one directory, so that two of them know nothing of each
+        // other.
+        Some(_) => Place::open(store, &store.join("run")),
+        None => Place::of_caller(store),
+    }
 }

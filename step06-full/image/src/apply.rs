@@ -11,7 +11,6 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io::Read,
-    mem,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -27,41 +26,23 @@ use crate::{
     in_container::{self, Owners, Speaker},
 };
 
+pub(crate) mod allowance;
 mod compression;
 mod files;
+mod limits;
+mod notes;
 
+use allowance::Allowance;
 use compression::unpacked;
-use files::{Directory, inside, is_directory, owner, remove, unpack};
+use files::{
+    Directory, Extensions, inside, is_directory, owner, remove, stored, unpack,
+};
+pub use limits::Limits;
+use notes::Notes;
 
-/// What a layer may be unpacked to.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// All files together, in bytes.
-    pub bytes: u64,
-    /// The number of files.
-    pub files: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            bytes: 8 << 30,
-            files: 1_000_000,
-        }
-    }
-}
-
-impl Limits {
-    /// How long an archive is at most that keeps them: each file has a head, and
-    /// is filled up to a whole number of blocks; a long name takes more of both.
-    fn archive(&self) -> u64 {
-        let files = u64::try_from(self.files).unwrap_or(u64::MAX);
-        self.bytes.saturating_add(files.saturating_mul(8 * 1024))
-    }
-}
-
-/// How many files that are left out are named.
-const LEFT_OUT_MAX: usize = 20;
+/// How much may stand between two files, in bytes: long names, and what else is
+/// said of a file. It is kept in memory.
+pub(crate) const NAMES_MAX: u64 = 4 << 20;
 
 /// What begins the name of a file that only says which other one is deleted, and
 /// the name of the one that says that all others are. They are those of AUFS, a
@@ -93,9 +74,9 @@ pub(crate) fn layer(
             owners,
             limits,
             bytes: 0,
-            told_of_owners: false,
-            left_out: 0,
+            notes: Notes::default(),
             ours: BTreeSet::new(),
+            names: 0,
             directories: BTreeMap::new(),
         };
         layer.apply(&mut archive, speaker)?;
@@ -113,11 +94,11 @@ struct Layer {
     limits: Limits,
     /// What was unpacked so far.
     bytes: u64,
-    told_of_owners: bool,
-    /// How many files that are none.
-    left_out: usize,
+    notes: Notes,
     /// What this layer has brought, and all directories on the way there.
     ours: BTreeSet<PathBuf>,
+    /// How long all these names are together.
+    names: usize,
     /// Directories are finished last: what is put into one changes it.
     directories: BTreeMap<PathBuf, Directory>,
 }
@@ -128,12 +109,14 @@ impl Layer {
         archive: impl Read,
         speaker: &mut Speaker,
     ) -> anyhow::Result<()> {
-        let mut archive = Archive::new(archive);
+        let names = Allowance::new(NAMES_MAX);
+        let mut archive = Archive::new(names.reader(archive));
         archive.set_preserve_permissions(true);
         archive.set_preserve_ownerships(self.owners == Owners::All);
         let entries = archive.entries().context("reading the archive")?;
         for (count, entry) in entries.enumerate() {
             let mut entry = entry.context("reading the archive")?;
+            names.set(stored(&entry)?.saturating_add(NAMES_MAX));
             let limit = self.limits.files;
             ensure!(count < limit, "it has more than {limit} files");
             self.bytes = self.bytes.saturating_add(entry.size());
@@ -165,7 +148,15 @@ impl Layer {
             return self.hide(parent, OsStr::from_bytes(hidden));
         }
         if owner(entry)? != (0, 0) && self.owners == Owners::One {
-            self.tell_of_owners(speaker);
+            self.notes.owners(speaker);
+        }
+        let extensions = Extensions::of(entry)?;
+        ensure!(
+            !extensions.holes,
+            "its holes are written as only GNU tar does"
+        );
+        if extensions.capabilities {
+            self.notes.capabilities(path, speaker);
         }
         match entry.header().entry_type() {
             EntryType::Directory => self.make_directory(entry, path)?,
@@ -177,12 +168,24 @@ impl Layer {
             EntryType::XGlobalHeader => return Ok(()),
             // A container gets its devices from us.
             _ => {
-                self.leave_out(path, speaker);
+                self.notes.left_out(path, speaker);
                 return Ok(());
             }
         }
-        self.ours.extend(path.ancestors().map(Path::to_owned));
-        Ok(())
+        self.remember(path)
+    }
+
+    /// Takes note of a file, and of the directories on the way there: an archive
+    /// need not say them, and in few bytes there can be many.
+    fn remember(&mut self, path: &Path) -> anyhow::Result<()> {
+        for path in path.ancestors() {
+            // Then those above it are, too.
+            if !self.ours.insert(path.to_owned()) {
+                break;
+            }
+            self.names += path.as_os_str().len();
+        }
+        self.limits.check(self.ours.len(), self.names)
     }
 
     fn make_directory(
@@ -203,28 +206,6 @@ impl Layer {
         // What is said last counts.
         self.directories.insert(path.to_owned(), directory);
         Ok(())
-    }
-
-    /// Says what is left out: of many, only the first.
-    fn leave_out(&mut self, path: &Path, speaker: &mut Speaker) {
-        self.left_out += 1;
-        match self.left_out {
-            ..=LEFT_OUT_MAX => {
-                speaker.note(&format!("left out: {path:?}, which is no file"));
-            }
-            it if it == LEFT_OUT_MAX + 1 => speaker.note("left out: others"),
-            _ => {}
-        }
-    }
-
-    /// Says, once, that a plain user without other ids can't give files away.
-    fn tell_of_owners(&mut self, speaker: &mut Speaker) {
-        if !mem::replace(&mut self.told_of_owners, true) {
-            speaker.note(
-                "all files are root's in the container: only one id is yours \
-                 (see subuid(5))",
-            );
-        }
     }
 
     /// Deletes what the layers below have brought, and nothing of ours.

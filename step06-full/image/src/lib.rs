@@ -7,7 +7,7 @@
 //!
 //! - [`Reference`]: what somebody has typed;
 //! - [`source`]: where the bytes come from, a directory, an archive, a registry;
-//! - [`manifest`]: the small files;
+//! - [`manifest`]: the small files; [`platform`]: for which machine;
 //! - [`Digest`]: whether bytes are what they should be;
 //! - [`Store`]: what was fetched and unpacked, once for all images;
 //! - `apply`: a layer becomes a directory, on top of the layers below it;
@@ -20,6 +20,8 @@ mod apply;
 mod digest;
 mod in_container;
 pub mod manifest;
+mod pack;
+pub mod platform;
 mod reference;
 pub mod source;
 mod store;

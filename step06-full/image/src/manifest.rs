@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::Digest;
+use crate::{Digest, platform::Platform};
 
 /// How large one of these files may be: that of an honest image has a few KiB.
 pub const SIZE_MAX: u64 = 4 << 20;
@@ -32,15 +32,6 @@ pub struct Descriptor {
     /// What else is known.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-}
-
-/// A kind of machine, in the words of Go.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Platform {
-    /// Of the processor: `amd64`, `arm64`.
-    pub architecture: String,
-    /// `linux`.
-    pub os: String,
 }
 
 /// The list of what an image consists of.
@@ -104,38 +95,6 @@ impl Top {
     }
 }
 
-/// Chooses from an index what is for this machine. What is for no machine at
-/// all, such as an attestation of how the image was built, is not an image.
-///
-/// # Errors
-/// There is none.
-pub fn for_this_machine(all: &[Descriptor]) -> anyhow::Result<&Descriptor> {
-    let ours = architecture();
-    let found = all.iter().find(|it| match &it.platform {
-        Some(it) => it.os == "linux" && it.architecture == ours,
-        None => all.len() == 1,
-    });
-    found.with_context(|| {
-        let others = all.iter().filter_map(|it| it.platform.as_ref());
-        let others = others.filter(|it| it.os != "unknown");
-        let others: Vec<String> = others
-            .map(|it| format!("{}/{}", it.os, it.architecture))
-            .collect();
-        let others = others.join(", ");
-        format!("it is not made for linux/{ours}, only for: {others}")
-    })
-}
-
-/// This machine's, as Go calls it.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    }
-}
-
 /// The configuration of an image: what to run, and which layers are its files.
 #[derive(Debug, Default, Deserialize)]
 pub struct Config {
@@ -145,6 +104,9 @@ pub struct Config {
     /// The files.
     #[serde(default)]
     pub rootfs: RootFs,
+    /// For which processor its programs are.
+    #[serde(default)]
+    pub architecture: String,
 }
 
 /// What a container of the image is to be like.
@@ -203,39 +165,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn descriptor(platform: &str) -> String {
-        let digest = Digest::of(platform);
-        let platform = match platform.split_once('/') {
-            Some((os, architecture)) => format!(
-                r#","platform":{{"os":"{os}","architecture":"{architecture}"}}"#
-            ),
-            None => String::new(),
-        };
-        format!(r#"{{"digest":"{digest}","size":1{platform}}}"#)
-    }
-
-    fn index(platforms: &[&str]) -> Vec<Descriptor> {
-        let all: Vec<_> = platforms.iter().map(|it| descriptor(it)).collect();
-        let text = format!(r#"{{"manifests":[{}]}}"#, all.join(","));
-        match Top::parse(text.as_bytes()).expect("an index") {
-            Top::Index(all) => all,
-            Top::Manifest(_) => panic!("it is an index"),
-        }
-    }
-
-    #[test]
-    fn this_machines_image_is_chosen() {
-        let ours = format!("linux/{}", architecture());
-        let all = index(&["unknown/unknown", "linux/s390x", &ours]);
-        let found = for_this_machine(&all).expect("there is one");
-        assert_eq!(found.digest, Digest::of(&ours));
-        let all = index(&["unknown/unknown", "linux/s390x", "windows/amd64"]);
-        let error = for_this_machine(&all).expect_err("there is none");
-        assert!(error.to_string().ends_with("linux/s390x, windows/amd64"));
-        for_this_machine(&index(&["no platform"])).expect("it may be ours");
-        for_this_machine(&index(&["a", "b"])).expect_err("which of them?");
-    }
 
     #[test]
     fn what_is_no_image_is_said_to_be_none() {

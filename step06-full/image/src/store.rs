@@ -27,6 +27,7 @@ use nix::unistd::geteuid;
 
 use crate::{Digest, Reference, apply::Limits, manifest::Container};
 
+mod commit;
 mod fetch;
 mod pull;
 mod records;
@@ -89,6 +90,11 @@ impl Store {
             false => data_home()?,
         };
         Store::open(&data.join(PROJECT))
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.dir
     }
 
     /// The store in `dir`, which is made if it is missing.

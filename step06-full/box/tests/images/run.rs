@@ -1,6 +1,9 @@
 //! What an image says about its commands, and what the caller says instead.
 
-use std::{env, path::PathBuf, process::Output};
+use std::{
+    env, fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf,
+    process::Output,
+};
 
 use serde_json::{Value, json};
 
@@ -20,7 +23,10 @@ fn image(says: Value) -> Image {
 
 /// The default root file system, which `box` makes when it runs without an image.
 fn tools() -> Vec<u8> {
-    let store = tempfile::tempdir().expect("a directory");
+    // Closed to others, whatever the umask is.
+    let mode = Permissions::from_mode(0o700);
+    let mut store = tempfile::Builder::new();
+    let store = store.permissions(mode).tempdir().expect("a directory");
     let output = tool(store.path(), ["run", "-", "true"]);
     assert!(output.status.success(), "{output:?}");
     let cache = match nix::unistd::geteuid().is_root() {

@@ -76,6 +76,47 @@ pub(super) fn owner(entry: &Entry<impl Read>) -> anyhow::Result<(u32, u32)> {
     Ok((id(header.uid()?)?, id(header.gid()?)?))
 }
 
+/// How many bytes of the archive hold the data: of a file with holes, fewer than
+/// it has itself.
+pub(super) fn stored(entry: &Entry<impl Read>) -> io::Result<u64> {
+    let size = match entry.header().entry_type() {
+        EntryType::GNUSparse => entry.header().entry_size()?,
+        _ => entry.size(),
+    };
+    Ok(size.saturating_add(BLOCK))
+}
+
+/// What each file in an archive is filled up to.
+const BLOCK: u64 = 512;
+
+/// What else an archive says of a file, as far as it matters. See pax(1).
+#[derive(Default)]
+pub(super) struct Extensions {
+    /// It is to have capabilities, see capabilities(7), "File capabilities". They
+    /// are an attribute, as star(1) has begun to write them.
+    pub(super) capabilities: bool,
+    /// Its data has a list in it of where there is none: it would be unpacked
+    /// with that. (What `tar --sparse` writes otherwise is a kind of file, and
+    /// known.)
+    pub(super) holes: bool,
+}
+
+impl Extensions {
+    pub(super) fn of(entry: &mut Entry<impl Read>) -> io::Result<Extensions> {
+        const CAPABILITY: &[u8] = b"SCHILY.xattr.security.capability";
+        const SPARSE: &[u8] = b"GNU.sparse.";
+        let mut found = Extensions::default();
+        for it in entry.pax_extensions()?.into_iter().flatten().flatten() {
+            found.capabilities |= it.key_bytes() == CAPABILITY;
+            found.holes |= it.key_bytes().starts_with(SPARSE);
+        }
+        Ok(found)
+    }
+}
+
+/// How many directories may be in one another.
+const DEPTH_MAX: usize = 256;
+
 /// `path` as an absolute one.
 pub(super) fn inside(path: &Path) -> anyhow::Result<PathBuf> {
     let mut inside = PathBuf::from("/");
@@ -86,6 +127,8 @@ pub(super) fn inside(path: &Path) -> anyhow::Result<PathBuf> {
             _ => {}
         }
     }
+    let depth = inside.components().count() - 1;
+    ensure!(depth <= DEPTH_MAX, "{depth} directories are in one another");
     Ok(inside)
 }
 

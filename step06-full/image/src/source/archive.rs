@@ -18,6 +18,8 @@ use serde_json::json;
 use super::{Source, open_file, read_small};
 use crate::{
     Digest,
+    apply::{NAMES_MAX, allowance::Allowance},
+    digest::Hashing,
     manifest::{Config, Descriptor},
 };
 
@@ -35,6 +37,9 @@ pub(super) struct Archive {
     /// Which file has which digest.
     blobs: BTreeMap<Digest, PathBuf>,
 }
+
+/// The media type of a layer without compression.
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// What `manifest.json` says of an image.
 #[derive(Deserialize)]
@@ -62,9 +67,11 @@ impl Archive {
     fn list(&mut self) -> anyhow::Result<()> {
         let mut file = open_file(&self.path)?;
         expect_uncompressed(&mut file)?;
-        let mut tar = tar::Archive::new(file);
+        let names = Allowance::new(NAMES_MAX);
+        let mut tar = tar::Archive::new(names.reader(file));
         for entry in tar.entries_with_seek()? {
             let entry = entry?;
+            names.set(NAMES_MAX);
             // Some begin with "./".
             let path = resolve(Path::new(""), &entry.path()?);
             let place = (entry.raw_file_position(), entry.size());
@@ -105,6 +112,18 @@ impl Archive {
         Ok(file.take(size - from))
     }
 
+    /// What the media type of a layer says at its end. Since version 25 Docker
+    /// saves some layers as they came.
+    fn compression(&self, layer: &Path) -> anyhow::Result<&'static str> {
+        let mut magic = Vec::new();
+        self.read(layer, 0)?.take(4).read_to_end(&mut magic)?;
+        Ok(match magic {
+            it if it.starts_with(GZIP) => "+gzip",
+            it if it.starts_with(ZSTD) => "+zstd",
+            _ => "",
+        })
+    }
+
     fn only_image(&self) -> anyhow::Result<Entry> {
         let bytes = read_small(self.read(Path::new("manifest.json"), 0)?)?;
         let mut all: Vec<Entry> = serde_json::from_slice(&bytes)
@@ -131,8 +150,14 @@ impl Archive {
         let mut layers = Vec::new();
         for (digest, name) in diff_ids.into_iter().zip(image.layers) {
             let (_, size) = self.place(&name)?;
+            let compression = self.compression(&name)?;
+            // Then the configuration has the digest of what is in it.
+            let digest = match compression {
+                "" => digest,
+                _ => Hashing::new(self.read(&name, 0)?).digest()?,
+            };
             layers.push(json!({
-                "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                "mediaType": format!("{LAYER}{compression}"),
                 "digest": digest.to_string(),
                 "size": size,
             }));

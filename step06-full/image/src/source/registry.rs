@@ -1,18 +1,18 @@
 //! A registry: a web server that hands out what it is asked for by its digest.
 //! See the distribution specification of the OCI.
 
-use std::{fs, io::Read, net::Ipv4Addr, time::Duration};
+use std::{io::Read, net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use ureq::{
     Agent, Body,
     http::{Response, StatusCode, header},
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
 };
 
 use super::{Source, read_small};
 use crate::{Digest, manifest::Descriptor, reference};
 
+mod agent;
 mod login;
 
 use login::Challenge;
@@ -27,19 +27,8 @@ const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
 /// Docker's registry answers at another name than that of its images.
 const DOCKERS: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
-/// How long a registry may take to say anything.
+/// How long a registry may take to say anything, and the next bytes of it.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Where distributions keep the certificates that the machine trusts: Debian,
-/// Fedora, openSUSE.
-const CERTIFICATES: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-];
-
-/// Names another file of them, as with OpenSSL.
-const CERTIFICATES_VARIABLE: &str = "SSL_CERT_FILE";
 
 pub(super) struct Registry {
     /// As typed, for messages and for who has logged in there.
@@ -76,7 +65,7 @@ pub(super) fn open(
         base: format!("{scheme}://{host}/v2/{}", image.name),
         reference,
         digest: image.digest.clone(),
-        agent: agent()?,
+        agent: agent::new(PATIENCE)?,
         authorization: None,
     })
 }
@@ -91,39 +80,6 @@ fn is_this_machine(host: &str) -> bool {
     name == "localhost"
         || name == "[::1]"
         || name.parse().is_ok_and(is_loopback)
-}
-
-/// An agent follows redirects, and takes what shows who we are to no other
-/// host.
-fn agent() -> anyhow::Result<Agent> {
-    let tls = TlsConfig::builder().root_certs(certificates()?).build();
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .tls_config(tls)
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .user_agent("container-in-six-steps");
-    Ok(config.build().into())
-}
-
-/// The certificates that this machine trusts, or else those of Mozilla.
-fn certificates() -> anyhow::Result<RootCerts> {
-    let named = std::env::var(CERTIFICATES_VARIABLE).ok();
-    let text = match &named {
-        Some(path) => {
-            Some(fs::read(path).with_context(|| format!("read({path:?})"))?)
-        }
-        None => CERTIFICATES.iter().find_map(|path| fs::read(path).ok()),
-    };
-    let Some(text) = text else {
-        return Ok(RootCerts::WebPki);
-    };
-    let all = parse_pem(&text).filter_map(|item| match item {
-        Ok(PemItem::Certificate(it)) => Some(it.to_owned()),
-        _ => None,
-    });
-    let all: Vec<Certificate<'static>> = all.collect();
-    Ok(RootCerts::from(all))
 }
 
 impl Registry {
@@ -147,6 +103,8 @@ impl Registry {
         };
         match answer.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
+            // What is here of it is of no use to this registry.
+            StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => self.get(path, 0),
             status => {
                 Err(refusal(status, answer, &self.host)).with_context(aim)
             }

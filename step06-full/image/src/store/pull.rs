@@ -4,10 +4,11 @@ use std::io::Read;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{Image, Listener, Lock, Record, Store};
+use super::{Image, Listener, Lock, News, Record, Store};
 use crate::{
     Digest, Reference,
-    manifest::{Config, Descriptor, Manifest, SIZE_MAX, Top, for_this_machine},
+    manifest::{Config, Descriptor, Manifest, SIZE_MAX, Top},
+    platform::for_this_machine,
     source::{self, Source},
 };
 
@@ -33,6 +34,9 @@ impl Store {
             let (bytes, manifest) = manifest(&mut *source)?;
             let config_bytes = self.config(&mut *source, &manifest.config)?;
             let config = Config::parse(&config_bytes)?;
+            if let Some(warning) = config.is_for_others() {
+                listener(News::Note(&warning));
+            }
             let layers = layers(&manifest, &config)?;
             for layer in &layers {
                 self.fetch(&mut *source, layer, listener)?;

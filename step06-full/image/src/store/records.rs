@@ -31,6 +31,9 @@ pub struct Record {
     pub container: Container,
 }
 
+/// How much of an id must be there at least.
+const ID_MIN: usize = 4;
+
 impl Store {
     /// All images, in the order of their names.
     ///
@@ -47,6 +50,25 @@ impl Store {
         }
         images.sort_by(|one, other| one.reference.cmp(&other.reference));
         Ok(images)
+    }
+
+    /// The image with this id, which may be cut short as [`Digest::short`] does.
+    ///
+    /// # Errors
+    /// There are several.
+    pub fn by_id(&self, id: &str) -> anyhow::Result<Option<Reference>> {
+        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if id.len() < ID_MIN || !id.bytes().all(is_digit) {
+            return Ok(None);
+        }
+        let mut found = self.images()?;
+        found.retain(|it| it.config.hex().starts_with(id));
+        let names = found.iter().map(|it| it.reference.as_str());
+        match names.collect::<Vec<_>>()[..] {
+            [] => Ok(None),
+            [name] => name.parse().map(Some),
+            ref several => bail!("{id} is {}", several.join(" and ")),
+        }
     }
 
     /// Forgets an image, and removes what nobody else needs.

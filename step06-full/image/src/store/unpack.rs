@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
+use common::host::trees::remove_tree;
 use nix::unistd::syncfs;
 
 use super::{Listener, Lock, News, Store, layer_lock, pull::Layer};
@@ -85,9 +86,7 @@ impl Store {
         if !path.exists() {
             return Ok(());
         }
-        in_container::as_owner(&mut |_| {}, |_, _| {
-            Ok(fs::remove_dir_all(path)?)
-        })
-        .with_context(|| format!("removing {path:?}"))
+        in_container::as_owner(&mut |_| {}, |_, _| Ok(remove_tree(path)?))
+            .with_context(|| format!("removing {path:?}"))
     }
 }

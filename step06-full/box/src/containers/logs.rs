@@ -1,0 +1,119 @@
+//! `logs`.
+
+use std::{
+    collections::VecDeque,
+    io::{Write, stderr, stdout},
+    process::ExitCode,
+    thread::sleep,
+    time::Duration,
+};
+
+use anyhow::Context;
+use step06_life::{Container, Line, Log, Stream};
+
+use super::or_one;
+use crate::store;
+
+/// How often somebody who follows a log looks for more.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Show what a container has printed
+#[derive(clap::Args)]
+pub(crate) struct Logs {
+    /// Container: a name, or the beginning of an id
+    #[arg(value_name = "CONTAINER")]
+    name: String,
+    /// Go on until the container has ended
+    #[arg(short, long)]
+    follow: bool,
+    /// Show when each line was printed
+    #[arg(short, long)]
+    timestamps: bool,
+    /// Begin with the last N lines
+    #[arg(short = 'n', long, value_name = "N")]
+    tail: Option<usize>,
+}
+
+pub(crate) fn logs(args: &Logs) -> anyhow::Result<ExitCode> {
+    or_one(|| show(args))
+}
+
+fn show(args: &Logs) -> anyhow::Result<ExitCode> {
+    let container = Container::find(&store::place()?, &args.name)?;
+    let log = container.log()?;
+    let mut log = log.with_context(|| {
+        let name = &container.config.name;
+        format!("{name} was not in the background: its output went elsewhere")
+    })?;
+    let mut out = Out {
+        timestamps: args.timestamps,
+        is_inside: false,
+    };
+    for line in last(&mut log, args.tail)? {
+        out.write(&line)?;
+    }
+    if args.follow {
+        follow(&container, &mut log, &mut out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Until the container has ended, and all of it is read.
+fn follow(
+    container: &Container,
+    log: &mut Log,
+    out: &mut Out,
+) -> anyhow::Result<()> {
+    loop {
+        // Asked first: what it has printed until its end is then in the log.
+        let is_alive = container.is_alive()?;
+        while let Some(line) = log.next_line()? {
+            out.write(&line)?;
+        }
+        if !is_alive {
+            return Ok(());
+        }
+        sleep(INTERVAL);
+    }
+}
+
+/// All lines, or the last of them. A line may be in several parts.
+fn last(
+    log: &mut Log,
+    number: Option<usize>,
+) -> anyhow::Result<VecDeque<Line>> {
+    let mut lines = VecDeque::new();
+    while let Some(line) = log.next_line()? {
+        lines.push_back(line);
+        if number.is_some_and(|it| lines.len() > it) {
+            lines.pop_front();
+        }
+    }
+    Ok(lines)
+}
+
+struct Out {
+    timestamps: bool,
+    /// The last part was none with a line's end.
+    is_inside: bool,
+}
+
+impl Out {
+    fn write(&mut self, line: &Line) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        if self.timestamps && !self.is_inside {
+            text.extend(line.moment.as_bytes());
+            text.push(b' ');
+        }
+        text.extend(&line.text);
+        self.is_inside = line.text.last() != Some(&b'\n');
+        match line.stream {
+            Stream::Stdout => stdout().write_all(&text).and_then(|()| {
+                // Who follows it wants to see the beginning of a line, too.
+                stdout().flush()
+            }),
+            Stream::Stderr => stderr().write_all(&text),
+        }
+        .context("write(1)")
+    }
+}

@@ -1,0 +1,219 @@
+//! What can be done with a container that is there.
+
+use std::{
+    io::stderr,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use nix::{libc::c_int, sys::signal::Signal};
+use step06_life::{AGAIN, Container};
+
+use super::Names;
+
+/// How often it is looked whether a container has ended.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// How long a container may take to begin, or a monitor to see the end.
+const A_MOMENT: Duration = Duration::from_secs(5);
+
+/// Stop containers: by SIGTERM, and if that is not enough by SIGKILL
+#[derive(clap::Args)]
+pub(crate) struct Stop {
+    /// How long to wait for the end, before it is forced
+    #[arg(
+        short = 't',
+        long = "time",
+        value_name = "SECONDS",
+        default_value = "10"
+    )]
+    seconds: u64,
+    #[command(flatten)]
+    names: Names,
+}
+
+pub(crate) fn stop(args: &Stop) -> anyhow::Result<ExitCode> {
+    let limit = Duration::from_secs(args.seconds);
+    args.names.each_by_name(|it| stop_one(&it, limit))
+}
+
+fn stop_one(container: &Container, limit: Duration) -> anyhow::Result<()> {
+    let start = Instant::now();
+    // It may be about to start, or to end.
+    while let Err(error) = container.kill(Signal::SIGTERM as c_int) {
+        if !container.is_alive()? {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < A_MOMENT, error);
+        sleep(INTERVAL);
+    }
+    // A process that gets no time can't obey.
+    container
+        .unpause()
+        .or_else(|error| match container.is_alive()? {
+            true => Err(error),
+            false => Ok(()),
+        })?;
+    while start.elapsed() < limit {
+        if !container.is_alive()? {
+            return Ok(());
+        }
+        sleep(INTERVAL);
+    }
+    kill_one(container)
+}
+
+fn kill_one(container: &Container) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while container.is_alive()? {
+        match container.kill(Signal::SIGKILL as c_int) {
+            Ok(()) => return container.wait().map(drop),
+            Err(error) => ensure!(start.elapsed() < A_MOMENT, error),
+        }
+        sleep(INTERVAL);
+    }
+    Ok(())
+}
+
+/// Send a signal to containers
+#[derive(clap::Args)]
+pub(crate) struct Kill {
+    /// Signal: a name or a number
+    #[arg(short, long, default_value = "KILL", value_parser = signal)]
+    signal: c_int,
+    #[command(flatten)]
+    names: Names,
+}
+
+pub(crate) fn kill(args: &Kill) -> anyhow::Result<ExitCode> {
+    args.names.each_by_name(|it| it.kill(args.signal))
+}
+
+fn signal(text: &str) -> anyhow::Result<c_int> {
+    let name = text.to_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let number = match name.parse() {
+        Ok(number) => number,
+        Err(_) => match format!("SIG{name}").parse::<Signal>() {
+            Ok(signal) => signal as c_int,
+            Err(_) => bail!("there is no such signal"),
+        },
+    };
+    ensure!((1..=64).contains(&number), "there is no such signal");
+    Ok(number)
+}
+
+/// Wait until containers have ended, and print their exit codes
+#[derive(clap::Args)]
+pub(crate) struct Wait {
+    #[command(flatten)]
+    names: Names,
+}
+
+pub(crate) fn wait(args: &Wait) -> anyhow::Result<ExitCode> {
+    args.names.each(|container| {
+        let code = container.wait()?;
+        let code = code.with_context(|| {
+            format!("nobody has seen the end of {}", container.config.name)
+        })?;
+        Ok(code.to_string())
+    })
+}
+
+/// Start containers that have ended once more
+#[derive(clap::Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
+    names: Names,
+}
+
+pub(crate) fn start(args: &Start) -> anyhow::Result<ExitCode> {
+    args.names.each_by_name(|it| start_one(&it))
+}
+
+/// By the command line that it was made by: it says all that it needs.
+fn start_one(container: &Container) -> anyhow::Result<()> {
+    let config = &container.config;
+    if container.is_alive()? {
+        return Ok(());
+    }
+    let mut program = Command::new("/proc/self/exe");
+    let mut arguments = config.arguments.iter();
+    program.arg0(arguments.next().context("there is no command line")?);
+    program.args(arguments);
+    // Relative paths begin there.
+    let directory = Path::new(&config.directory);
+    let status = directory.metadata();
+    status.with_context(|| format!("it was made in {directory:?}"))?;
+    program.current_dir(directory).env(AGAIN, &config.name);
+    program.stdin(Stdio::null()).stdout(Stdio::null());
+    program.stderr(stderr());
+    let ended = program.status().context("execve(\"/proc/self/exe\")")?;
+    ensure!(ended.success(), "{} was not started", config.name);
+    Ok(())
+}
+
+/// Stop containers, and start them again
+#[derive(clap::Args)]
+pub(crate) struct Restart {
+    #[command(flatten)]
+    stop: Stop,
+}
+
+pub(crate) fn restart(args: &Restart) -> anyhow::Result<ExitCode> {
+    let limit = Duration::from_secs(args.stop.seconds);
+    args.stop.names.each_by_name(|it| {
+        it.keep_for_restart()?;
+        stop_one(&it, limit)?;
+        start_one(&it)
+    })
+}
+
+/// Give containers no time, until box unpause
+#[derive(clap::Args)]
+pub(crate) struct Pause {
+    #[command(flatten)]
+    names: Names,
+}
+
+pub(crate) fn pause(args: &Pause) -> anyhow::Result<ExitCode> {
+    args.names.each_by_name(|it| it.pause())
+}
+
+/// Let containers go on
+#[derive(clap::Args)]
+pub(crate) struct Unpause {
+    #[command(flatten)]
+    names: Names,
+}
+
+pub(crate) fn unpause(args: &Unpause) -> anyhow::Result<ExitCode> {
+    args.names.each_by_name(|it| it.unpause())
+}
+
+/// Remove containers that have ended
+#[derive(clap::Args)]
+pub(crate) struct Remove {
+    /// Kill those that have not
+    #[arg(short, long)]
+    force: bool,
+    #[command(flatten)]
+    names: Names,
+}
+
+pub(crate) fn remove(args: &Remove) -> anyhow::Result<ExitCode> {
+    args.names.each_by_name(|container| {
+        if args.force {
+            kill_one(&container)?;
+            // With --rm its own monitor has done it.
+            if container.config.remove && container.is_gone() {
+                return Ok(());
+            }
+        }
+        container.remove()
+    })
+}

@@ -1,0 +1,8 @@
+//! Containers that stay, tried with the built program.
+
+mod commit;
+mod ends;
+mod files;
+mod logs;
+mod names;
+mod world;

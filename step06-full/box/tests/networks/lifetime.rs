@@ -1,0 +1,79 @@
+//! Nothing stays, whoever is killed.
+
+use harness::{Test, claims};
+
+use crate::room::says;
+
+pub(crate) const TESTS: &[Test] = claims![
+    nothing_stays_of_a_network,
+    the_rules_end_with_their_owner,
+    whoever_is_killed_nothing_stays,
+];
+
+const LEFT: &str = r#"
+# What is there of networks, but for the lock.
+left() {
+    ip -br link | grep -E '^box0'
+    nft list tables
+    find /run/container-in-six-steps.networks -mindepth 1 ! -name .lock
+    grep -l 1 /proc/sys/net/ipv4/conf/wan/forwarding \
+        /proc/sys/net/ipv6/conf/wan/force_forwarding 2>/dev/null
+    pgrep -a 'box|nft'
+}
+"#;
+
+fn nothing_stays_of_a_network() {
+    let said = says(&format!(
+        "{LEFT}box run --network box0 - true 2>/dev/null; left; exit 0"
+    ));
+    assert_eq!(said, "");
+}
+
+fn the_rules_end_with_their_owner() {
+    let said = says(
+        r#"
+box run --network box0 - sh -c 'sleep 5' 2>/dev/null &
+until_it nft list table inet box0.2
+nft delete table inet box0.2 2>/dev/null || echo refused
+pkill -KILL -x nft
+until_it sh -c '! nft list table inet box0.2'
+nft list tables
+"#,
+    );
+    assert_eq!(said, "refused\n");
+}
+
+/// A hundred times two containers, and one of all processes gets a SIGKILL at
+/// some moment; then one container that ends by itself, and nothing is left.
+fn whoever_is_killed_nothing_stays() {
+    let seed = harness::seed() % 32768;
+    let said = says(&format!(
+        r#"{LEFT}
+RANDOM={seed}
+box run - true
+for n in $(seq 50); do
+    box run --network box0 - sleep 0.3 >/dev/null 2>&1 & one=$!
+    box run --network box0 - sleep 0.3 >/dev/null 2>&1 & two=$!
+    for _ in 1 2; do
+        sleep 0.$(printf %03d $((RANDOM % 300)))
+        # The programs of one of the two, helpers included.
+        all=($(pgrep -x 'box|nft|sleep' | grep -vx $lan))
+        [ ${{#all[@]}} = 0 ] || kill -KILL ${{all[RANDOM % ${{#all[@]}}]}}
+    done
+    wait $one $two
+done 2>/dev/null
+# What has no parent any more needs a moment.
+for _ in $(seq 100); do
+    [ -z "$(pgrep -x 'box|nft')" ] && break; sleep 0.05
+done
+pgrep -a 'box|nft'
+ip -br link | grep -F box0.
+nft list tables
+echo and then
+box run --network box0 - true 2>/dev/null
+left
+exit 0
+"#
+    ));
+    assert_eq!(said, "and then\n");
+}

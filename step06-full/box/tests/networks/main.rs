@@ -1,0 +1,39 @@
+//! Networks, tried with the built program on a machine that is none: this one's
+//! own network has nothing to do with them.
+
+use std::{env, panic, process::ExitCode};
+
+use harness::Test;
+use libtest_mimic::Arguments;
+
+mod closed;
+mod lifetime;
+mod outside;
+mod plain_user;
+mod probe;
+mod reach;
+mod room;
+mod settings;
+mod stays;
+
+const TESTS: &[&[Test]] = &[
+    reach::TESTS,
+    closed::TESTS,
+    settings::TESTS,
+    lifetime::TESTS,
+    outside::TESTS,
+    plain_user::TESTS,
+    stays::TESTS,
+];
+
+fn main() -> ExitCode {
+    // In a container, and on the machines beside it, this program is the server
+    // and its client.
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if probe::is_meant(&arguments) {
+        return probe::main(&arguments);
+    }
+    panic::set_hook(Box::new(|panic| harness::trial::note(panic.to_string())));
+    let tests = TESTS.concat().into_iter().map(harness::trial::of_test);
+    libtest_mimic::run(&Arguments::from_args(), tests.collect()).exit_code()
+}

@@ -1,0 +1,144 @@
+//! What runs at both ends of a connection.
+#![allow(unsafe_code)]
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, SockaddrIn, bind, sendto},
+};
+
+/// Whether this program was started for this and not to test.
+pub(crate) fn is_meant(arguments: &[String]) -> bool {
+    let word = arguments.first().map(String::as_str);
+    matches!(word, Some("serve" | "reach" | "pretend"))
+}
+
+pub(crate) fn main(arguments: &[String]) -> ExitCode {
+    match arguments[0].as_str() {
+        "serve" => serve(&arguments[1..]),
+        "reach" => reach(&arguments[1..]),
+        _ => pretend(&arguments[1]),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Tells everybody who connects who that is.
+fn serve(addresses: &[String]) {
+    let serve = |address: &String| {
+        let listener = TcpListener::bind(address).expect("the port is free");
+        thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let peer = client.peer_addr().map(|it| it.ip().to_string());
+                let _ = write!(client, "{}", peer.unwrap_or_default());
+            }
+        })
+    };
+    let all: Vec<_> = addresses.iter().map(serve).collect();
+    for one in all {
+        one.join().expect("it goes on");
+    }
+}
+
+/// A line for each: `ADDRESS as WHOM`, or `ADDRESS no`.
+fn reach(addresses: &[String]) {
+    let all = addresses.iter().cloned().map(|address| {
+        thread::spawn(move || {
+            let says = connect(&address).unwrap_or_default();
+            match says.is_empty() {
+                true => format!("{address} no"),
+                false => format!("{address} as {says}"),
+            }
+        })
+    });
+    let all: Vec<_> = all.collect();
+    for one in all {
+        println!("{}", one.join().expect("a line"));
+    }
+}
+
+fn connect(address: &str) -> Option<String> {
+    let patience = Duration::from_millis(1500);
+    let address: SocketAddr = address.parse().expect("an address");
+    let mut server = TcpStream::connect_timeout(&address, patience).ok()?;
+    server.set_read_timeout(Some(patience)).ok()?;
+    let mut says = String::new();
+    server.read_to_string(&mut says).ok()?;
+    Some(says)
+}
+
+/// Tries to be `other` on the network, in every way that needs no tool.
+fn pretend(other: &str) {
+    let other: Ipv4Addr = other.parse().expect("an address");
+    let (inet, packet) = (libc::AF_INET, libc::AF_PACKET);
+    say("raw", socket(inet, libc::SOCK_RAW, libc::IPPROTO_RAW));
+    say("packet", socket(packet, libc::SOCK_RAW, 0x0300));
+    let udp = socket(inet, libc::SOCK_DGRAM, 0).expect("everybody may");
+    say("transparent", set(&udp, libc::IP_TRANSPARENT));
+    say("from", send_as(&udp, other));
+    let tun = std::fs::File::open("/dev/net/tun");
+    println!("tun {}", if tun.is_ok() { "yes" } else { "no" });
+    say("address", interface(libc::SIOCSIFADDR as libc::Ioctl, 2));
+    say("hardware", interface(libc::SIOCSIFHWADDR as libc::Ioctl, 1));
+}
+
+fn say<T>(what: &str, done: nix::Result<T>) {
+    match done {
+        Ok(_) => println!("{what} yes"),
+        Err(errno) => println!("{what} {errno:?}"),
+    }
+}
+
+fn socket(family: i32, kind: i32, protocol: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes three integers.
+    let made = Errno::result(unsafe { libc::socket(family, kind, protocol) })?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(made) })
+}
+
+fn set(socket: &OwnedFd, option: i32) -> nix::Result<()> {
+    let on = 1_i32;
+    // SAFETY: the call reads an integer, as long as it says.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_IP,
+            option,
+            (&raw const on).cast(),
+            4,
+        )
+    };
+    Errno::result(set).map(drop)
+}
+
+/// A socket may be bound to an address that is not there, if it says so. To send
+/// from there is something else.
+fn send_as(socket: &OwnedFd, other: Ipv4Addr) -> nix::Result<usize> {
+    set(socket, libc::IP_FREEBIND)?;
+    let from = SockaddrIn::from(SocketAddrV4::new(other, 7));
+    bind(socket.as_raw_fd(), &from)?;
+    let to = SockaddrIn::from(SocketAddrV4::new([10, 88, 77, 1].into(), 7));
+    sendto(socket.as_raw_fd(), b"!", &to, MsgFlags::empty())
+}
+
+/// Changes an address of `eth0`.
+fn interface(request: libc::Ioctl, family: u16) -> nix::Result<()> {
+    let any = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    // SAFETY: an ifreq is integers, and a pointer that may be null.
+    let mut asked: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (byte, letter) in asked.ifr_name.iter_mut().zip(b"eth0") {
+        *byte = letter.cast_signed();
+    }
+    // AF_INET, or ARPHRD_ETHER for one of the hardware.
+    asked.ifr_ifru.ifru_addr.sa_family = family;
+    // SAFETY: the descriptor is open, and the kernel reads an ifreq.
+    Errno::result(unsafe { libc::ioctl(any.as_raw_fd(), request, &asked) })
+        .map(drop)
+}

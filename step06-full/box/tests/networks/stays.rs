@@ -1,0 +1,63 @@
+//! Containers in the background, which people call by their names.
+
+use harness::{Test, claims};
+
+use crate::room::says;
+
+pub(crate) const TESTS: &[Test] = claims![
+    a_container_is_found_by_its_name,
+    a_port_is_told_and_comes_back_with_a_restart,
+];
+
+/// A store of their own.
+const STORE: &str = r#"
+mkdir -m 700 /run/store
+stored() { "$BOX" --store /run/store "$@" 2>/dev/null; }
+start() { stored run -d --volume /run/probe:/probe:ro "$@" > /run/id; }
+"#;
+
+fn a_container_is_found_by_its_name() {
+    let said = says(&format!(
+        r#"{STORE}
+start --network box0 --name web - sleep 100
+start --network box0 --name db --hostname data - sleep 100
+start --network box0 --name same --hostname same - sleep 100
+stored exec web grep 10.88 /etc/hosts
+stored exec web ping -c 1 -w 10 db > /dev/null && echo reached
+stored run --network container:db - grep -m 1 10.88 /etc/hosts
+"$BOX" network | grep -o 'data db  *10.88.77.3'
+stored rm -f db web same > /run/gone
+"#
+    ));
+    assert_eq!(
+        said,
+        "10.88.77.2\tbox web\n10.88.77.3\tdata db\n10.88.77.4\tsame\n\
+         reached\n10.88.77.3\tdata db\ndata db          10.88.77.3\n"
+    );
+}
+
+fn a_port_is_told_and_comes_back_with_a_restart() {
+    let said = says(&format!(
+        r#"{STORE}
+reach() {{ until_it sh -c '/run/probe reach 127.0.0.1:8080 | grep -q as'; }}
+start --network box0 --publish 8080:80 --name web - /probe serve 0.0.0.0:80
+stored port web
+stored ps --format json | grep -o '"Ports":"[^"]*"'
+reach && echo reached
+stored restart -t 1 web
+reach && echo reached
+stored stop -t 1 web; stored port web; echo $?
+stored ps -a --format json | grep -o '"Ports":"[^"]*"'
+stored start web; stored port web 80; stored port web 80/udp; echo $?
+stored rm -f web
+"#
+    ));
+    let (port, ports) = ("127.0.0.1:8080\n", "127.0.0.1:8080->80/tcp");
+    assert_eq!(
+        said,
+        format!(
+            "80/tcp -> {port}\"Ports\":\"{ports}\"\nreached\nweb\nreached\n\
+             web\n1\n\"Ports\":\"\"\nweb\n{port}1\nweb\n"
+        )
+    );
+}

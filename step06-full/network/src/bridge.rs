@@ -1,0 +1,191 @@
+//! The switch: a bridge, to which the cables of all containers of a network
+//! lead.
+//!
+//! It is an interface of the host, and so the host is on the network, too, with
+//! its first address: the way out goes through it. See bridge(8).
+
+use std::{net::IpAddr, path::Path};
+
+use anyhow::{Context, ensure};
+use common::{errors::Advice, host::files::write_kernel_file, sys};
+use libc::{
+    IFLA_ADDRESS, IFLA_IFALIAS, IFLA_IFNAME, IFLA_LINKINFO, RTM_GETLINK,
+    RTM_NEWLINK,
+};
+use nix::{errno::Errno, ifaddrs::getifaddrs};
+
+use crate::{
+    netlink::{NEW, Netlink, Request, attributes, link},
+    subnet::{HOST, Subnet},
+};
+
+/// What our bridges carry, so that no other one is taken for ours: an alias, as
+/// `ip link` shows it.
+const ALIAS: &str = "container-in-six-steps";
+
+const IFLA_INFO_KIND: u16 = 1;
+
+/// A bridge of ours.
+#[derive(Clone, Debug)]
+pub struct Bridge {
+    /// What the interface is called.
+    pub name: String,
+    /// The addresses of those who are on it.
+    pub subnet: Subnet,
+}
+
+impl Bridge {
+    /// Finds the bridge `name`, or makes it.
+    ///
+    /// To be called with the [`lock`](crate::addresses::lock) held, which keeps
+    /// others from making the same one, or another with the same addresses.
+    ///
+    /// # Errors
+    /// An interface of this name is not ours; the kernel can't make a bridge;
+    /// `EPERM` without CAP_NET_ADMIN.
+    pub fn find_or_make(name: &str) -> anyhow::Result<Bridge> {
+        let netlink = Netlink::open()?;
+        if !exists(name) {
+            return make(&netlink, name);
+        }
+        ensure!(
+            is_ours(&netlink, name)?,
+            "there is an interface {name:?} on this machine, and it is no \
+             bridge of ours: choose another name for the network"
+        );
+        match subnet(name)? {
+            Some(subnet) => Ok(Bridge {
+                name: name.into(),
+                subnet,
+            }),
+            // Whoever made it was killed in the midst of it.
+            None => {
+                netlink.delete(name)?;
+                make(&netlink, name)
+            }
+        }
+    }
+
+    /// Whether there is a bridge of ours that is called so.
+    pub fn is_there(name: &str) -> anyhow::Result<bool> {
+        Ok(exists(name) && is_ours(&Netlink::open()?, name)?)
+    }
+
+    /// The same as [`Bridge::find_or_make`], if it is there.
+    pub fn find(name: &str) -> anyhow::Result<Option<Bridge>> {
+        if !Bridge::is_there(name)? {
+            return Ok(None);
+        }
+        let name = name.to_owned();
+        Ok(subnet(&name)?.map(|subnet| Bridge { name, subnet }))
+    }
+}
+
+/// `ip link add NAME type bridge`, `ip address add`, `ip link set up`.
+fn make(netlink: &Netlink, name: &str) -> anyhow::Result<Bridge> {
+    let subnet = Subnet::free(netlink)?;
+    let host = subnet.addresses(HOST);
+    let text = format!("RTM_NEWLINK({name:?}, bridge)");
+    let request = Request::new(RTM_NEWLINK, NEW, &link(0, 0), text)
+        .string(IFLA_IFNAME, name)
+        // Otherwise it is that of one of the cables, and changes with them.
+        .attribute(IFLA_ADDRESS, &hardware_address(host[0].ip))
+        .nested(IFLA_LINKINFO, |it| it.attribute(IFLA_INFO_KIND, b"bridge"));
+    netlink.ask(request).map_err(explain)?;
+    set_alias(netlink, name)?;
+    keep_strangers_out(name);
+    for address in host {
+        netlink.add_address(name, address)?;
+    }
+    netlink.set_up(name)?;
+    Ok(Bridge {
+        name: name.into(),
+        subnet,
+    })
+}
+
+fn explain(error: sys::Error) -> anyhow::Error {
+    let advice = match error.errno {
+        Errno::EOPNOTSUPP => {
+            "this kernel has no bridges: `modprobe bridge` loads them, where \
+             they were built"
+        }
+        Errno::EPERM => "only root can make a bridge on the host",
+        _ => return error.into(),
+    };
+    anyhow::Error::from(error).context(Advice::only(advice))
+}
+
+fn set_alias(netlink: &Netlink, name: &str) -> sys::Result<()> {
+    let text = format!("RTM_NEWLINK({name:?}, alias {ALIAS:?})");
+    let request = Request::new(RTM_NEWLINK, 0, &link(0, 0), text);
+    let request = request.string(IFLA_IFNAME, name);
+    netlink.ask(request.attribute(IFLA_IFALIAS, ALIAS.as_bytes()))
+}
+
+/// What comes from the bridge has an address of the bridge, or is dropped; and
+/// nobody on it is taken for a router. Nobody could pretend so without
+/// CAP_NET_RAW: these are second lines. A kernel without IPv6 has no such file.
+fn keep_strangers_out(name: &str) {
+    for (setting, value) in [
+        (format!("ipv4/conf/{name}/rp_filter"), "1"),
+        (format!("ipv4/conf/{name}/accept_redirects"), "0"),
+        (format!("ipv6/conf/{name}/accept_ra"), "0"),
+        (format!("ipv6/conf/{name}/accept_redirects"), "0"),
+    ] {
+        let _ =
+            write_kernel_file(Path::new("/proc/sys/net").join(setting), value);
+    }
+}
+
+/// A hardware address that follows from the address: whoever gets the one gets
+/// the other, and no neighbour remembers anything wrong. 02 says that it was
+/// made up here.
+pub(crate) fn hardware_address(ip: IpAddr) -> [u8; 6] {
+    let mut bytes = [2, 0, 0, 0, 0, 0];
+    if let IpAddr::V4(ip) = ip {
+        bytes[2..].copy_from_slice(&ip.octets());
+    }
+    bytes
+}
+
+fn exists(name: &str) -> bool {
+    crate::netlink::index(name).is_ok()
+}
+
+/// By the list of all interfaces: the files in /sys may be those of another
+/// network namespace.
+fn is_ours(netlink: &Netlink, name: &str) -> sys::Result<bool> {
+    let request =
+        Request::new(RTM_GETLINK, 0, &link(0, 0), "RTM_GETLINK".into());
+    let links = netlink.list(request)?;
+    let name = [name.as_bytes(), b"\0"].concat();
+    let alias = [ALIAS.as_bytes(), b"\0"].concat();
+    Ok(links.iter().any(|it| {
+        let has = |kind, value: &[u8]| {
+            let mut all = attributes(it.get(16..).unwrap_or(&[]));
+            all.any(|it| it == (kind, value))
+        };
+        has(IFLA_IFNAME, &name) && has(IFLA_IFALIAS, &alias)
+    }))
+}
+
+/// The addresses that a bridge of ours has: it is the only place where they are
+/// written down.
+fn subnet(name: &str) -> anyhow::Result<Option<Subnet>> {
+    let all = getifaddrs().context("getifaddrs(3)")?;
+    let of_it = all.filter(|it| it.interface_name == name);
+    let (mut v4, mut v6) = (None, None);
+    for address in of_it.filter_map(|it| it.address) {
+        if let Some(address) = address.as_sockaddr_in() {
+            let [a, b, c, _] = address.ip().octets();
+            v4 = Some([a, b, c, 0].into());
+        }
+        if let Some(address) = address.as_sockaddr_in6() {
+            let mut octets = address.ip().octets();
+            octets[8..].fill(0);
+            v6 = Some(octets.into()).filter(|_| octets[0] == 0xfd).or(v6);
+        }
+    }
+    Ok(v4.map(|v4| Subnet { v4, v6 }))
+}

@@ -1,0 +1,203 @@
+//! A process beside each container with a network: it writes the container's
+//! `/etc/hosts`, and cleans up behind it.
+//!
+//! It is a child of the container's parent, and holds the end of a pipe the
+//! other end of which only the parent has. Whatever ends the parent, SIGKILL
+//! too, that end is closed, and the keeper knows that it is its turn. If the
+//! keeper is killed instead, the parent does it. What is left when both are, the
+//! next container of any network removes.
+
+use std::{
+    convert::Infallible,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+
+use anyhow::Context;
+use common::{
+    errors,
+    process::{self, signals},
+    sys,
+};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout},
+    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
+    unistd::Pid,
+};
+
+use crate::{
+    addresses::{Directory, Lease, beside, lock},
+    bridge::Bridge,
+    forwarding,
+    names::{self, Hosts},
+    netlink::Netlink,
+    veth::Cable,
+};
+
+/// The keeper, as the container's parent has it. Its work begins when this is
+/// dropped.
+pub(crate) struct Keeper {
+    pid: Pid,
+    /// The end of the pipe that is closed when we are gone.
+    alive: Option<OwnedFd>,
+    cables: Vec<Cable>,
+}
+
+impl Keeper {
+    /// Starts it. It has the addresses as long as we have them, or longer.
+    pub(crate) fn start(
+        cables: &[Cable],
+        leases: &[Lease],
+        hosts: &Hosts,
+    ) -> anyhow::Result<Keeper> {
+        let (theirs, ours) = sys::pipe2()?;
+        let pid = process::fork(|| {
+            // Or we would wait for ourselves.
+            sys::close(ours.as_raw_fd())?;
+            become_keeper(&theirs, leases, hosts)?;
+            keep(&theirs, cables, hosts)
+        })?;
+        let (alive, cables) = (Some(ours), cables.to_vec());
+        Ok(Keeper { pid, alive, cables })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.alive = None;
+        if !matches!(process::wait(self.pid), Ok(0)) {
+            // It was killed, or has said why not.
+            leave(&self.cables);
+        }
+    }
+}
+
+/// Lets go of everything that is not its business: the terminal and its
+/// signals, standard input and output, the descriptors.
+fn become_keeper(
+    alive: &OwnedFd,
+    leases: &[Lease],
+    hosts: &Hosts,
+) -> anyhow::Result<()> {
+    sys::setsid()?;
+    signals::block()?;
+    let mut kept = vec![alive.as_raw_fd(), hosts.file().as_raw_fd()];
+    kept.extend(leases.iter().map(Lease::number_of_lock));
+    process::close_own_descriptors(&kept)?;
+    Ok(process::lead_to_null([
+        libc::STDIN_FILENO,
+        libc::STDOUT_FILENO,
+    ])?)
+}
+
+/// The keeper's life.
+fn keep(
+    alive: &OwnedFd,
+    cables: &[Cable],
+    hosts: &Hosts,
+) -> anyhow::Result<Infallible> {
+    // A user has a hundred of them or so (fs.inotify.max_user_instances). The next
+    // keeper looks by itself, every second.
+    let watch = watch(cables).ok();
+    let patience = match &watch {
+        Some(_) => PollTimeout::NONE,
+        None => PollTimeout::from(1000_u16),
+    };
+    loop {
+        // Also if somebody came before we watched.
+        hosts.write(cables)?;
+        let mut ends = vec![PollFd::new(alive.as_fd(), PollFlags::POLLIN)];
+        let watched = watch.as_ref().map(AsFd::as_fd);
+        ends.extend(watched.map(|it| PollFd::new(it, PollFlags::POLLIN)));
+        sys::poll(&mut ends, patience)?;
+        let hung_up = ends[0].revents().is_some_and(|it| !it.is_empty());
+        if hung_up {
+            break;
+        }
+        match watch.as_ref().map(Inotify::read_events) {
+            None | Some(Ok(_) | Err(Errno::EAGAIN)) => {}
+            Some(Err(errno)) => return Err(errno).context("read(inotify)"),
+        }
+    }
+    leave(cables);
+    process::exit(0)
+}
+
+/// Watches who comes and goes. See inotify(7).
+fn watch(cables: &[Cable]) -> anyhow::Result<Inotify> {
+    let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
+    let watch = Inotify::init(flags).context("inotify_init1(2)")?;
+    let events = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DELETE;
+    for cable in cables {
+        let directory = Directory::open(&cable.bridge)?;
+        watch
+            .add_watch(directory.path(), events)
+            .context("inotify_add_watch(2)")?;
+    }
+    Ok(watch)
+}
+
+/// Removes what a container had: cables, addresses, and with the last one of a
+/// network its bridge. What fails is told, and the rest is done.
+fn leave(cables: &[Cable]) {
+    let lock = lock();
+    for cable in cables {
+        let gone = cable.pull_out().map_err(anyhow::Error::from);
+        let gone = gone.and_then(|()| {
+            Ok(Directory::open(&cable.bridge)?.give_back(cable.number)?)
+        });
+        tell(gone);
+        tell(names::remove(cable).map_err(anyhow::Error::from));
+    }
+    match lock {
+        Ok(_) => sweep(),
+        Err(error) => tell(Err(error)),
+    }
+}
+
+fn tell(done: anyhow::Result<()>) {
+    if let Err(error) = done {
+        let error = error.context("cleaning up a network");
+        errors::warning(&error);
+    }
+}
+
+/// Removes the networks that nobody is in, and puts back what was changed for
+/// them, if nobody is in any.
+///
+/// To be called with the [`lock`] held.
+pub(crate) fn sweep() {
+    let is_dead = |it: &Directory| {
+        // Of which that can't be known, that is somebody's.
+        let is_empty = it.is_empty();
+        let known = is_empty.as_ref().copied().unwrap_or(false);
+        tell(is_empty.map(drop).map_err(anyhow::Error::from));
+        known
+    };
+    let (dead, live): (Vec<_>, Vec<_>) =
+        Directory::all().into_iter().partition(is_dead);
+    for directory in dead {
+        let removed = remove_bridge(directory.name());
+        tell(removed.and_then(|()| directory.remove()));
+    }
+    if live.is_empty() {
+        tell(forwarding::put_back());
+        tell(remove_files_of_the_killed());
+    }
+}
+
+fn remove_files_of_the_killed() -> anyhow::Result<()> {
+    for name in sys::readdir(beside(""))? {
+        if name.to_str().is_some_and(|it| it.starts_with(names::HOSTS)) {
+            sys::unlink(beside("").join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_bridge(name: &str) -> anyhow::Result<()> {
+    match Bridge::is_there(name)? {
+        true => Ok(Netlink::open()?.delete(name)?),
+        false => Ok(()),
+    }
+}

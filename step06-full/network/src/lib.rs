@@ -1,0 +1,38 @@
+//! The network of a container: how others reach it, and how it reaches them.
+//!
+//! Step 6 leaves a container with a network namespace of its own in which there
+//! is nothing but the loopback interface. What is in this wing lets something
+//! in, and each of it without giving the container a right over its network:
+//!
+//! - [`publish`]: a port of the host that leads to a port of the container,
+//!   without any network between them;
+//! - [`bridge`], [`veth`] and [`addresses`]: a switch, cables to it, and who has
+//!   which address, each asked for by [`netlink`];
+//! - [`nat`] and [`forwarding`]: the way out, or [`user_mode`] for plain users;
+//! - [`report`] and [`picture`]: what there is.
+//!
+//! See network_namespaces(7).
+
+pub mod addresses;
+pub mod bridge;
+mod cables;
+pub mod firewall;
+pub mod forwarding;
+mod helper;
+pub mod interfaces;
+mod joined;
+mod keeper;
+pub mod names;
+pub mod nat;
+pub mod netlink;
+mod networks;
+mod options;
+pub mod picture;
+pub mod publish;
+pub mod report;
+pub mod subnet;
+pub mod user_mode;
+pub mod veth;
+
+pub use networks::Network;
+pub use options::Networks;

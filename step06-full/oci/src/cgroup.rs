@@ -1,0 +1,211 @@
+//! The container's cgroup, at the place that `linux.cgroupsPath` says.
+//!
+//! Step 4 chooses the place itself, knows three limits, and takes the cgroup away
+//! when it ends. A runtime does none of that: the engine says where, the file
+//! says what, and the cgroup is there as long as the container. What is the same
+//! (making it, removing it, enabling controllers, getting in) is step 4's.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::BorrowedFd,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use common::host::cgroups::Layout;
+use nix::unistd::Pid;
+
+use crate::config::resources::{Memory, Resources};
+
+mod path;
+
+mod place;
+
+mod plan;
+
+mod limits;
+
+mod setting;
+
+mod v1;
+
+mod v2;
+
+mod devices;
+
+mod device_program;
+
+mod processes;
+
+mod ownership;
+
+mod stats;
+
+#[cfg(test)]
+mod tests;
+
+use limits::Limits;
+use path::Wanted;
+pub(crate) use place::Place;
+use plan::Plan;
+use processes::Doors;
+
+/// A cgroup of the container's own, which it outlives: nothing is removed when
+/// this is dropped.
+pub(crate) struct Cgroup {
+    place: Place,
+    doors: Doors,
+}
+
+impl Cgroup {
+    /// Makes the cgroup and sets its limits. If that fails, nothing is left of
+    /// it.
+    ///
+    /// Without a `cgroups_path` it is beside our own. `systemd` means that the
+    /// path has the form `slice:prefix:name`. `planned` writes down where it will
+    /// be: if we are killed, somebody can remove what we have made.
+    pub(crate) fn create(
+        cgroups_path: Option<&str>,
+        id: &str,
+        systemd: bool,
+        resources: &Resources,
+        planned: impl FnOnce(&Place) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Cgroup> {
+        let wanted = Wanted::parse(cgroups_path, id, systemd)?;
+        let layout = Layout::read().context("finding the cgroups")?;
+        let limits = Limits::of(resources, plan::is_unified(&layout))?;
+        let needed = limits.needed();
+        let plan = Plan::of(&wanted, &layout, &needed)?;
+        planned(&plan.place)?;
+        let place = plan.make()?;
+        match limit(&limits, &place) {
+            Ok(doors) => Ok(Cgroup { place, doors }),
+            Err(error) => {
+                // The first error is the one to be told.
+                let _ = processes::remove(&place);
+                Err(error)
+            }
+        }
+    }
+
+    /// That of a container which is there already, to be looked at, changed or
+    /// removed. To get in, see [`Cgroup::opened`].
+    pub(crate) fn of(place: &Place) -> anyhow::Result<Cgroup> {
+        let place = place.clone();
+        let doors = Doors::default();
+        Ok(Cgroup { place, doors })
+    }
+
+    /// The same, so that a new process can be born in it, or enter it.
+    pub(crate) fn opened(mut self) -> anyhow::Result<Cgroup> {
+        self.doors = Doors::open(&self.place)?;
+        Ok(self)
+    }
+
+    /// For `state.json`.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// For [`common::NewProcess::cgroup`]: on v2.
+    pub(crate) fn born_in(&self) -> Option<BorrowedFd<'_>> {
+        self.doors.born_in()
+    }
+
+    /// Moves the calling thread into it, as far as it was not born there: the
+    /// first act of a new process. From outside it would cost milliseconds: see
+    /// `step04_cgroups::Cgroup::join`.
+    pub(crate) fn enter(&self) -> anyhow::Result<()> {
+        Ok(self.doors.enter()?)
+    }
+
+    /// What a mount of type `cgroup` shows: nothing on v2 (it mounts a
+    /// `cgroup2`), on v1 for each tree its name (`memory`, `cpu,cpuacct`) and
+    /// the directory of this cgroup on the host.
+    pub(crate) fn trees(&self) -> BTreeMap<String, PathBuf> {
+        let parts = self.place.parts.iter().filter(|part| !part.is_v2);
+        parts
+            .map(|part| (part.tree.clone(), part.directory.clone()))
+            .collect()
+    }
+
+    /// On the unified hierarchy, its directory.
+    pub(crate) fn unified(&self) -> Option<&Path> {
+        self.place.unified()
+    }
+
+    /// Stops all of its processes, and returns when they are stopped.
+    pub(crate) fn freeze(&self) -> anyhow::Result<()> {
+        processes::freeze(&self.place)
+    }
+
+    /// Lets them go on.
+    pub(crate) fn thaw(&self) -> anyhow::Result<()> {
+        processes::thaw(&self.place)
+    }
+
+    /// Whether they are stopped.
+    pub(crate) fn is_frozen(&self) -> bool {
+        processes::is_frozen(&self.place)
+    }
+
+    /// All processes in it and in the cgroups below. No cgroup: none.
+    pub(crate) fn processes(&self) -> anyhow::Result<Vec<Pid>> {
+        match self.place.of("freezer").or(self.place.parts.first()) {
+            Some(part) => {
+                let mut all = processes::below(&part.directory)?;
+                all.retain(|pid| pid.as_raw() != 0);
+                Ok(all)
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Sends `signal` to all of them, SIGKILL so that none escapes.
+    pub(crate) fn kill_all(&self, signal: i32) -> anyhow::Result<()> {
+        processes::kill_all(&self.place, signal)
+    }
+
+    /// Removes it and those below. One that is gone is no error.
+    pub(crate) fn remove(&self) -> anyhow::Result<()> {
+        processes::remove(&self.place)
+    }
+
+    /// Changes its limits: those that are there. The devices stay as they are,
+    /// as with runc: engines send those of the start along.
+    pub(crate) fn update(&self, resources: &Resources) -> anyhow::Result<()> {
+        self.check_use(&resources.memory)?;
+        let is_v2 = self.place.unified().is_some();
+        let limits = Limits::of(resources, is_v2)?;
+        self.place.check(&limits.needed())?;
+        limits.set(&self.place)
+    }
+
+    /// Whether the container uses less than it is to get, if that is to be
+    /// looked at: the kernel would kill processes to get there.
+    fn check_use(&self, memory: &Memory) -> anyhow::Result<()> {
+        let (Some(limit), Some(true)) =
+            (memory.limit, memory.check_before_update)
+        else {
+            return Ok(());
+        };
+        let used = stats::memory_in_use(&self.place);
+        ensure!(
+            limit < 0 || used.is_none_or(|used| used <= limit.cast_unsigned()),
+            "linux.resources.memory.limit: more than that is in use"
+        );
+        Ok(())
+    }
+
+    /// What `events --stats` prints as `data`.
+    pub(crate) fn stats(&self) -> anyhow::Result<serde_json::Value> {
+        Ok(stats::of(&self.place))
+    }
+}
+
+/// What is done with a new cgroup before there is a process in it.
+fn limit(limits: &Limits, place: &Place) -> anyhow::Result<Doors> {
+    limits.set(place)?;
+    limits.set_devices(place)?;
+    Doors::open(place)
+}

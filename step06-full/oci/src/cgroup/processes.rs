@@ -1,0 +1,235 @@
+//! The processes in a cgroup: who they are, stopping them, ending them.
+
+use std::{
+    fs,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use common::{
+    errors,
+    host::{
+        files::{by_number, read_kernel_file, write_kernel_file},
+        paths::open_directory,
+    },
+    sys,
+};
+use nix::{errno::Errno, fcntl::OFlag, unistd::Pid};
+
+use super::place::{Part, Place};
+
+/// How long processes may take to be stopped, or to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// All processes in this cgroup and in those below. One that has no number in our
+/// PID namespace is 0.
+pub(super) fn below(directory: &Path) -> anyhow::Result<Vec<Pid>> {
+    let mut all = Vec::new();
+    walk(directory, &mut |cgroup| {
+        match read_kernel_file(cgroup.join("cgroup.procs")) {
+            Ok(text) => {
+                let text = String::from_utf8_lossy(&text);
+                let numbers = text.lines().filter_map(|it| it.parse().ok());
+                all.extend(numbers.map(Pid::from_raw));
+            }
+            // Gone in the meantime; or it has only threads of those above.
+            Err(error) if is_gone(error.errno) => {}
+            Err(error) if error.errno == Errno::EOPNOTSUPP => {}
+            Err(error) => bail!(error),
+        }
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+fn is_gone(errno: Errno) -> bool {
+    errno == Errno::ENOENT || errno == Errno::ENODEV
+}
+
+/// Visits a cgroup and all below it, the deepest first. One that is gone has
+/// none.
+///
+/// Containers may make some, and deeper ones than a path can be long: so each is
+/// reached by a descriptor for the one above it.
+fn walk(
+    cgroup: &Path,
+    visit: &mut dyn FnMut(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let opened = match sys::open(cgroup, OFlag::O_DIRECTORY, 0) {
+        Err(error) if is_gone(error.errno) => return Ok(()),
+        opened => opened?,
+    };
+    let here = by_number(&opened);
+    let entries = fs::read_dir(&here);
+    let entries = entries.with_context(|| format!("reading {cgroup:?}"))?;
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk(&here.join(entry.file_name()), visit)?;
+        }
+    }
+    visit(cgroup)
+}
+
+/// Removes the cgroup and those below. One that is gone is no error; and one
+/// that can't be removed keeps none of the others. What was killed gets the time
+/// to end.
+pub(super) fn remove(place: &Place) -> anyhow::Result<()> {
+    let mut first = None;
+    let start = Instant::now();
+    for part in &place.parts {
+        walk(&part.directory, &mut |cgroup| {
+            if let Err(error) = remove_one(cgroup, start) {
+                first.get_or_insert(error);
+            }
+            Ok(())
+        })?;
+    }
+    first.map_or(Ok(()), Err)
+}
+
+fn remove_one(cgroup: &Path, start: Instant) -> anyhow::Result<()> {
+    loop {
+        let removed = step04_cgroups::try_remove(cgroup);
+        match removed.as_ref().err().and_then(errors::errno) {
+            Some(Errno::ENOENT) => return Ok(()),
+            Some(Errno::EBUSY) if start.elapsed() < PATIENCE => {}
+            _ => return removed,
+        }
+    }
+}
+
+/// What a process needs to get into a cgroup: opened outside, where the kernel
+/// looks at who opens it.
+#[derive(Default)]
+pub(super) struct Doors {
+    /// The directory of version 2, for `CLONE_INTO_CGROUP`.
+    unified: Option<OwnedFd>,
+    /// A file for each of the others.
+    files: Vec<OwnedFd>,
+}
+
+impl Doors {
+    pub(super) fn open(place: &Place) -> anyhow::Result<Doors> {
+        let unified = place.unified().map(open_directory).transpose()?;
+        let file = |part: &Part| {
+            let name = if part.is_v2 { "cgroup.procs" } else { "tasks" };
+            sys::open(part.directory.join(name), OFlag::O_WRONLY, 0)
+        };
+        let parts = match unified {
+            Some(_) => &[],
+            None => &place.parts[..],
+        };
+        let files = parts.iter().map(file).collect::<sys::Result<_>>()?;
+        Ok(Doors { unified, files })
+    }
+
+    /// For [`common::NewProcess::cgroup`].
+    pub(super) fn born_in(&self) -> Option<BorrowedFd<'_>> {
+        self.unified.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Moves the calling thread in, as far as it was not born there. See
+    /// `step04_cgroups::Cgroup::join` about the file and the number.
+    pub(super) fn enter(&self) -> sys::Result<()> {
+        self.files.iter().try_for_each(|file| sys::write(file, "0"))
+    }
+}
+
+/// The part that can stop its processes.
+fn freezer(place: &Place) -> anyhow::Result<&Part> {
+    place
+        .of("freezer")
+        .context("stopping the container: it has no cgroup with a freezer")
+}
+
+/// Stops all processes, and waits until they are. What can't be stopped goes on.
+pub(super) fn freeze(place: &Place) -> anyhow::Result<()> {
+    let part = freezer(place)?;
+    let start = Instant::now();
+    loop {
+        // Version 1 may have to be told again: who forks while it is looked at
+        // is not caught. See the kernel's freezer-subsystem.rst.
+        set(part, true)?;
+        if is_frozen_in(part) {
+            return Ok(());
+        }
+        if start.elapsed() > PATIENCE {
+            set(part, false)?;
+            bail!("stopping the container: some of its processes don't stop");
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
+pub(super) fn thaw(place: &Place) -> anyhow::Result<()> {
+    set(freezer(place)?, false)
+}
+
+fn set(part: &Part, frozen: bool) -> anyhow::Result<()> {
+    let (file, value) = match (part.is_v2, frozen) {
+        (true, true) => ("cgroup.freeze", "1"),
+        (true, false) => ("cgroup.freeze", "0"),
+        (false, true) => ("freezer.state", "FROZEN"),
+        (false, false) => ("freezer.state", "THAWED"),
+    };
+    Ok(write_kernel_file(part.directory.join(file), value)?)
+}
+
+pub(super) fn is_frozen(place: &Place) -> bool {
+    place.of("freezer").is_some_and(is_frozen_in)
+}
+
+fn is_frozen_in(part: &Part) -> bool {
+    let (file, line) = match part.is_v2 {
+        true => ("cgroup.events", "frozen 1"),
+        false => ("freezer.state", "FROZEN"),
+    };
+    let text = fs::read_to_string(part.directory.join(file));
+    text.is_ok_and(|text| text.lines().any(|it| it == line))
+}
+
+/// Sends the signal to all processes.
+///
+/// For SIGKILL version 2 has a file since Linux 5.14. Elsewhere they are stopped
+/// for the time: who forks faster than we count would escape, and a number that
+/// becomes free could be somebody else's.
+pub(super) fn kill_all(place: &Place, signal: i32) -> anyhow::Result<()> {
+    if signal == libc::SIGKILL
+        && let Some(directory) = place.unified()
+        && write_kernel_file(directory.join("cgroup.kill"), "1").is_ok()
+    {
+        return Ok(());
+    }
+    let was_frozen = is_frozen(place);
+    // Without a freezer there is still the second look.
+    let frozen = was_frozen || freeze(place).is_ok();
+    let sent = send(place, signal);
+    if frozen && !was_frozen {
+        thaw(place)?;
+    }
+    if signal == libc::SIGKILL && frozen && was_frozen {
+        // Version 1 doesn't let a stopped process die.
+        thaw(place)?;
+    }
+    sent
+}
+
+fn send(place: &Place, signal: i32) -> anyhow::Result<()> {
+    let Some(part) = place.of("freezer").or(place.parts.first()) else {
+        return Ok(());
+    };
+    for pid in below(&part.directory)? {
+        // kill(2) would take it for our own process group.
+        if pid.as_raw() == 0 {
+            continue;
+        }
+        match sys::signals::kill(pid, signal) {
+            Err(error) if error.errno == Errno::ESRCH => {}
+            sent => sent?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! `linux`: what only this kernel has.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{resources::Resources, seccomp::Seccomp};
+
+/// `linux`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Linux {
+    /// Those that are not listed are the caller's.
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) uid_mappings: Vec<Mapping>,
+    pub(crate) gid_mappings: Vec<Mapping>,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) cgroups_path: Option<String>,
+    pub(crate) resources: Resources,
+    pub(crate) rootfs_propagation: String,
+    pub(crate) masked_paths: Vec<String>,
+    pub(crate) readonly_paths: Vec<String>,
+    pub(crate) mount_label: String,
+    pub(crate) seccomp: Option<Seccomp>,
+    pub(crate) sysctl: BTreeMap<String, String>,
+    pub(crate) personality: Option<Personality>,
+}
+
+/// A namespace: a new one, or with a `path` that one.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Namespace {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) path: Option<String>,
+}
+
+/// A line of a user namespace's table.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Mapping {
+    #[serde(rename = "containerID")]
+    pub(crate) container: u32,
+    #[serde(rename = "hostID")]
+    pub(crate) host: u32,
+    pub(crate) size: u32,
+}
+
+/// A node to be made.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Device {
+    /// `c` or `u`, `b`, `p`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) path: String,
+    pub(crate) major: u64,
+    pub(crate) minor: u64,
+    pub(crate) file_mode: Option<u32>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+}
+
+/// The execution domain. See personality(2).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Personality {
+    pub(crate) domain: String,
+    pub(crate) flags: Vec<String>,
+}

@@ -1,0 +1,106 @@
+//! `pause`, `resume`, `update` and `events`: what goes by the container's cgroup.
+
+use std::{fs, io::Read, path::Path, time::Duration};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::{
+    config::{self, resources::Resources},
+    list,
+    options::Update,
+    runtime::Runtime,
+    state::{Directory, Status},
+};
+
+/// Stops all processes of the container `id`.
+pub(crate) fn pause(runtime: &Runtime, id: &str) -> anyhow::Result<()> {
+    let directory = Directory::lock(&runtime.root, id)?;
+    let state = directory.load()?;
+    match directory.status(&state) {
+        Status::Running | Status::Created => state.cgroup()?.freeze(),
+        Status::Stopped => bail!("container not running"),
+        status => bail!("cannot pause a container that is {}", status.name()),
+    }
+}
+
+/// Lets them go on.
+pub(crate) fn resume(runtime: &Runtime, id: &str) -> anyhow::Result<()> {
+    let directory = Directory::lock(&runtime.root, id)?;
+    let state = directory.load()?;
+    let cgroup = state.cgroup()?;
+    let status = directory.status(&state);
+    ensure!(
+        cgroup.is_frozen(),
+        "container not paused: {}",
+        status.name()
+    );
+    cgroup.thaw()
+}
+
+/// Changes the limits of a container.
+pub(crate) fn update(
+    runtime: &Runtime,
+    options: &Update,
+) -> anyhow::Result<()> {
+    let directory = Directory::lock(&runtime.root, &options.id)?;
+    let state = directory.load()?;
+    let status = directory.status(&state);
+    ensure!(status != Status::Stopped, "container not running");
+    let text = match options.resources.as_deref() {
+        Some(path) if path == Path::new("-") => {
+            let mut text = Vec::new();
+            let read = std::io::stdin().read_to_end(&mut text);
+            read.context("reading standard input")?;
+            text
+        }
+        Some(path) => {
+            fs::read(path).with_context(|| format!("reading {path:?}"))?
+        }
+        None => from_options(options).to_string().into_bytes(),
+    };
+    let resources: Resources = config::checked(&text, |_| Ok(()))?;
+    state.cgroup()?.update(&resources)
+}
+
+/// The same as options, for people.
+fn from_options(options: &Update) -> Value {
+    let mut resources = json!({});
+    let mut set = |object: &str, name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            resources[object][name] = value;
+        }
+    };
+    set("memory", "limit", options.memory.map(Value::from));
+    set("memory", "swap", options.memory_swap.map(Value::from));
+    set("cpu", "shares", options.cpu_share.map(Value::from));
+    set("cpu", "quota", options.cpu_quota.map(Value::from));
+    set("cpu", "period", options.cpu_period.map(Value::from));
+    set("pids", "limit", options.pids_limit.map(Value::from));
+    resources
+}
+
+/// Prints what the container uses: once, or every `interval` until it ends.
+pub(crate) fn events(
+    runtime: &Runtime,
+    id: &str,
+    once: bool,
+    interval: &str,
+) -> anyhow::Result<()> {
+    let seconds = interval.strip_suffix('s').unwrap_or(interval);
+    let seconds: u64 = seconds.parse().context("--interval SECONDS")?;
+    ensure!(seconds > 0, "--interval is 0");
+    let directory = Directory::find(&runtime.root, id)?;
+    loop {
+        let state = directory.load()?;
+        let status = directory.status(&state);
+        ensure!(status != Status::Stopped, "container not running");
+        let data = state.cgroup()?.stats()?;
+        let line = json!({"type": "stats", "id": id, "data": data});
+        list::print(&line.to_string())?;
+        if once {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_secs(seconds));
+    }
+}

@@ -1,0 +1,50 @@
+//! The same for a plain user, as far as the kernel allows it.
+
+use std::fs;
+
+use harness::{Test, claims, needs};
+use nix::unistd::{getegid, geteuid};
+use serde_json::json;
+
+use crate::bundle::Bundle;
+
+pub(crate) const TESTS: &[Test] = claims![
+    a_plain_user_has_containers,
+    a_plain_user_gets_no_ids_of_others,
+];
+
+fn bundle(script: &str) -> Bundle {
+    needs::plain_user();
+    needs::user_namespaces();
+    let mut bundle = Bundle::new(script);
+    let map = |id: u32| json!([{"containerID": 0, "hostID": id, "size": 1}]);
+    bundle.config["linux"]["uidMappings"] = map(geteuid().as_raw());
+    bundle.config["linux"]["gidMappings"] = map(getegid().as_raw());
+    bundle.push("/linux/namespaces", json!({"type": "user"}));
+    bundle
+}
+
+fn a_plain_user_has_containers() {
+    let bundle = bundle("id -u; echo x > /dev/null; sleep 60");
+    bundle.create();
+    assert_eq!(bundle.status(), "created");
+    bundle.does(&["start", "box"]);
+    assert_eq!(bundle.does(&["exec", "box", "id", "-u"]), "0");
+    let map = fs::read_to_string(format!("/proc/{}/uid_map", bundle.pid()));
+    assert!(map.expect("it runs").contains(&geteuid().to_string()));
+    bundle.does(&["kill", "box", "KILL"]);
+    bundle.becomes("stopped");
+    bundle.does(&["delete", "box"]);
+}
+
+fn a_plain_user_gets_no_ids_of_others() {
+    let mut bundle = bundle("true");
+    bundle.config["linux"]["uidMappings"] =
+        json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    bundle.is_refused();
+    let mut bundle = self::bundle("true");
+    bundle.without("user");
+    bundle.config["linux"]["uidMappings"] = json!([]);
+    bundle.config["linux"]["gidMappings"] = json!([]);
+    bundle.is_refused();
+}
