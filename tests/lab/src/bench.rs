@@ -1,14 +1,12 @@
-//! Where a program is looked at: started with the checker's own [`agent`] as its
+//! Where a program is looked at: started with the checker's own `agent` as its
 //! command, and seen through `/proc` from outside of the container.
-//!
-//! [`agent`]: crate::agent
 #![allow(unsafe_code)]
 
 use std::{
     cell::RefCell,
     ffi::CString,
     fs::{self, File},
-    io::{BufRead, BufReader, IoSliceMut, Write},
+    io::{IoSliceMut, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::{
@@ -189,7 +187,8 @@ impl Bench {
         // Our end of the other side has to be closed, too.
         drop(command);
         Ok(Container {
-            channel: BufReader::new(ours),
+            channel: ours,
+            heard: Vec::new(),
             pid: 0,
             child,
             namespaces: Vec::new(),
@@ -222,6 +221,40 @@ impl Bench {
             code == 125,
             "{options:?} ends with {code}, and not with 125"
         );
+        Ok(())
+    }
+
+    /// Whether a container with these options begins only when `first` has
+    /// ended.
+    pub fn waits_for(
+        &self,
+        first: Container,
+        image: &Image,
+        options: &[&str],
+    ) -> anyhow::Result<()> {
+        let mut all = vec!["--rootfs", image.path()];
+        all.extend(options);
+        let mut second = self.launch(&all, &image.agent, |command| {
+            command.stdout(Stdio::null());
+        })?;
+        // It may be slow, but then it is late for another reason.
+        let channel = &second.channel;
+        channel.set_read_timeout(Some(Duration::from_millis(700)))?;
+        let early = nix::sys::socket::recv(
+            channel.as_raw_fd(),
+            &mut [0; 8],
+            MsgFlags::MSG_PEEK,
+        );
+        ensure!(
+            !matches!(early, Ok(1..)),
+            "a second container begins before the first has ended"
+        );
+        ensure!(
+            second.child.try_wait()?.is_none(),
+            "a second container is refused, and should wait"
+        );
+        first.finish(0)?;
+        second.pid = second.wait_for_agent(&self.own)?;
         Ok(())
     }
 
@@ -281,7 +314,9 @@ impl Image {
 
 /// A container that runs, with our agent in it.
 pub struct Container {
-    channel: BufReader<UnixStream>,
+    channel: UnixStream,
+    /// What has come of the next answer.
+    heard: Vec<u8>,
     /// The number of the agent, out here.
     pub pid: i32,
     /// The program, outside of the container.
@@ -319,29 +354,11 @@ impl Container {
 
     fn hear_first(&mut self) -> anyhow::Result<(i32, String)> {
         let start = Instant::now();
-        let channel = self.channel.get_ref().as_raw_fd();
         loop {
-            let mut bytes = [0; 64];
-            let mut control =
-                nix::cmsg_space!(nix::sys::socket::UnixCredentials);
-            let mut slices = [IoSliceMut::new(&mut bytes)];
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-            let heard =
-                recvmsg::<()>(channel, &mut slices, Some(&mut control), flags);
-            match heard {
-                Ok(message) if message.bytes > 0 => {
-                    let count = message.bytes;
-                    let pid = message.cmsgs()?.find_map(|it| match it {
-                        ControlMessageOwned::ScmCredentials(it) => {
-                            Some(it.pid())
-                        }
-                        _ => None,
-                    });
-                    let text = String::from_utf8_lossy(&bytes[..count]);
-                    return Ok((
-                        pid.context("the kernel has not said who speaks")?,
-                        text.into_owned(),
-                    ));
+            match receive(&self.channel, MsgFlags::MSG_DONTWAIT) {
+                Ok(Some((pid, bytes))) => {
+                    let text = String::from_utf8_lossy(&bytes);
+                    return Ok((pid, text.into_owned()));
                 }
                 Err(Errno::EAGAIN) if start.elapsed() < patience() => {
                     sleep(Duration::from_millis(1));
@@ -366,7 +383,7 @@ impl Container {
     }
 
     /// Has the agent do something, and returns what it says: an error is one
-    /// answer among others, and begins with [`REFUSED`].
+    /// answer among others, and begins with `REFUSED`.
     pub fn ask(&mut self, words: &[&str]) -> anyhow::Result<String> {
         self.tell(words)?;
         self.hear()
@@ -385,18 +402,31 @@ impl Container {
     /// Has the agent begin with something.
     pub fn tell(&mut self, words: &[&str]) -> anyhow::Result<()> {
         let request = serde_json::Value::from(words.to_vec());
-        let stream = self.channel.get_mut();
-        writeln!(stream, "{request}").context("the command has gone")
+        writeln!(self.channel, "{request}").context("the command has gone")
     }
 
-    fn hear(&mut self) -> anyhow::Result<String> {
-        let limit = Some(patience());
-        self.channel.get_ref().set_read_timeout(limit)?;
-        let mut line = String::new();
-        let heard = self.channel.read_line(&mut line);
-        let heard = heard.context("it does not answer")?;
-        ensure!(heard > 0, "it has ended");
-        Ok(serde_json::from_str(&line)?)
+    /// The next line, of which each piece has to come from the command itself:
+    /// others of the program have its channel, too.
+    pub(crate) fn hear(&mut self) -> anyhow::Result<String> {
+        let start = Instant::now();
+        loop {
+            if let Some(end) = self.heard.iter().position(|it| *it == b'\n') {
+                let line: Vec<u8> = self.heard.drain(..=end).collect();
+                return Ok(serde_json::from_slice(&line)?);
+            }
+            let left = patience().saturating_sub(start.elapsed());
+            ensure!(!left.is_zero(), "it does not answer");
+            self.channel.set_read_timeout(Some(left))?;
+            let flags = MsgFlags::empty();
+            let (pid, bytes) = receive(&self.channel, flags)
+                .context("it does not answer")?
+                .context("it has ended")?;
+            ensure!(
+                pid == self.pid,
+                "somebody else has answered in its place, process {pid}"
+            );
+            self.heard.extend(bytes);
+        }
     }
 
     /// Has the command exit, and returns what the program ends with.
@@ -496,6 +526,34 @@ impl Container {
     }
 }
 
+/// What comes next, and who has said it, as the kernel knows it; `None` when
+/// nobody has the other end any more. See unix(7), SCM_CREDENTIALS.
+fn receive(
+    channel: &UnixStream,
+    flags: MsgFlags,
+) -> nix::Result<Option<(i32, Vec<u8>)>> {
+    let mut bytes = vec![0; 4096];
+    let mut control = nix::cmsg_space!(nix::sys::socket::UnixCredentials);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(
+        channel.as_raw_fd(),
+        &mut slices,
+        Some(&mut control),
+        flags,
+    )?;
+    let count = message.bytes;
+    if count == 0 {
+        return Ok(None);
+    }
+    let pid = message.cmsgs()?.find_map(|it| match it {
+        ControlMessageOwned::ScmCredentials(it) => Some(it.pid()),
+        _ => None,
+    });
+    bytes.truncate(count);
+    Ok(Some((pid.ok_or(Errno::ENOMSG)?, bytes)))
+}
+
 impl Drop for Container {
     /// Ends the command, and waits for the program to clean up.
     fn drop(&mut self) {
@@ -555,11 +613,14 @@ fn exit_code(status: std::process::ExitStatus) -> i32 {
     status.code().unwrap_or_else(by_signal)
 }
 
-/// Has a program inherit a descriptor of ours, as number 99.
+/// Has a program inherit a descriptor of ours, with a number that is as high as
+/// most limits allow.
 pub fn hand_on(command: &mut Command, descriptor: i32) {
+    let number = i32::try_from(random_in(900..1000));
+    let number = number.expect("it is below 1000");
     let hand_on = move || {
         // SAFETY: dup2(2) is async-signal-safe.
-        let number = unsafe { libc::dup2(descriptor, 99) };
+        let number = unsafe { libc::dup2(descriptor, number) };
         Ok(Errno::result(number).map(drop)?)
     };
     // SAFETY: as above, and nothing is allocated.

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use nix::sys::{
     memfd::{MFdFlags, memfd_create},
     resource::{Resource, setrlimit},
@@ -26,6 +26,29 @@ use crate::sandbox;
 pub fn checkout() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here)
+}
+
+/// Whether this program was built in the workspace that it is run in. Two that
+/// have one target directory look the same to Cargo: it takes the program of the
+/// one for that of the other.
+///
+/// # Errors
+/// It was built in another one, and what to do.
+pub fn ensure_own_target() -> anyhow::Result<()> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Cargo says this to what it runs. See "Environment variables" in its book.
+    let Some(run) = std::env::var_os("CARGO_MANIFEST_DIR") else {
+        return Ok(());
+    };
+    let run = Path::new(&run);
+    // The grader is another package than this one.
+    ensure!(
+        built.file_name() != run.file_name() || built == run,
+        "this was built in {:?}, which has its target directory in common with \
+         this workspace. It needs its own: CARGO_TARGET_DIR=target cargo lab …",
+        checkout()
+    );
+    Ok(())
 }
 
 /// How long one package may take to compile: the slowest takes seconds, but

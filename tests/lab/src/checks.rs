@@ -19,6 +19,8 @@ mod step06;
 
 mod hidden;
 
+mod variants;
+
 /// A check: an error is what is wrong.
 pub type Check = fn(&Bench) -> anyhow::Result<()>;
 
@@ -35,6 +37,7 @@ pub fn find(name: &str) -> anyhow::Result<Check> {
         step05::CHECKS,
         step06::CHECKS,
         hidden::CHECKS,
+        variants::CHECKS,
     ];
     let mut all = all.into_iter().flatten();
     let found = all.find(|(it, _)| *it == name);
@@ -67,6 +70,8 @@ struct Mount<'a> {
     options: &'a str,
     /// The number of its peer group, if it is shared.
     shared: Option<&'a str>,
+    /// That of the mounts whose changes come in here.
+    master: Option<&'a str>,
     kind: &'a str,
 }
 
@@ -74,6 +79,7 @@ impl Mount<'_> {
     fn parse(line: &str) -> Option<Mount<'_>> {
         let (before, after) = line.split_once(" - ")?;
         let mut fields = before.split(' ').skip(2);
+        let mut tags = before.split(' ').skip(6);
         let (device, root, point, options) = (
             fields.next()?,
             fields.next()?,
@@ -85,7 +91,8 @@ impl Mount<'_> {
             root,
             point,
             options,
-            shared: fields.find_map(|it| it.strip_prefix("shared:")),
+            shared: tags.clone().find_map(|it| it.strip_prefix("shared:")),
+            master: tags.find_map(|it| it.strip_prefix("master:")),
             kind: after.split(' ').next()?,
         })
     }

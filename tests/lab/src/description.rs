@@ -66,7 +66,7 @@ pub struct Check {
     pub hole: String,
     /// What it is worth.
     pub points: u32,
-    /// The function that tries it: see [`checks`](crate::checks).
+    /// The function that tries it: see [`crate::checks`].
     #[serde(rename = "try")]
     pub function: String,
     /// It sets limits, which not everybody may.
@@ -117,6 +117,17 @@ impl Lab {
     /// What all checks are worth together.
     pub fn points(&self) -> u32 {
         self.checks.iter().map(|check| check.points).sum()
+    }
+
+    /// What the checks are worth together that students get.
+    pub fn points_shown(&self) -> u32 {
+        let shown = self.checks.iter().filter(|it| !it.hidden);
+        shown.map(|check| check.points).sum()
+    }
+
+    /// What the hidden ones are worth together, here and for a student.
+    pub fn points_hidden(&self) -> u32 {
+        self.hidden + self.points() - self.points_shown()
     }
 
     /// What the checks of one hole are worth together, without hidden ones.

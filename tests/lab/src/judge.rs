@@ -104,6 +104,10 @@ enum Alone {
     Found(Vec<Outcome>),
 }
 
+fn has_failed(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().any(|it| it.verdict == Verdict::Failed)
+}
+
 struct Workplace<'a> {
     lab: &'a Lab,
     students: &'a Sources,
@@ -151,12 +155,53 @@ impl Workplace<'_> {
                     checks: self.checks_of(hole),
                 };
                 let found = self.tools.run(failed.iter().map(job).collect())?;
-                let found = found.into_iter().map(Alone::Found);
-                Ok(failed.iter().copied().zip(found).collect())
+                self.confirm(failed.iter().copied().zip(found).collect())
             }
             // One of them does not compile: which?
             Err(_) => self.one_by_one(failed),
         }
+    }
+
+    /// Tries what seems right once more, where there is no solution of it.
+    ///
+    /// What is in a hole can read its own program, the mixed one, and run it
+    /// anew with what the solution has there. So this one has the solution in
+    /// the holes that are wrong, and nowhere else.
+    fn confirm<'b>(
+        &self,
+        found: Vec<(&'b str, Vec<Outcome>)>,
+    ) -> anyhow::Result<Vec<(&'b str, Alone)>> {
+        let is_right = |it: &&(&str, Vec<Outcome>)| !has_failed(&it.1);
+        let right = found.iter().filter(is_right).map(|(hole, _)| *hole);
+        let right: BTreeSet<&str> = right.collect();
+        let mut doubtful = BTreeSet::new();
+        if !right.is_empty() {
+            let is_wrong = |it: &crate::description::Hole| {
+                let wrong = |(hole, _): &(&str, _)| *hole == it.name;
+                found.iter().any(wrong) && !right.contains(it.name.as_str())
+            };
+            let filled =
+                holes::fill(self.lab, self.students, self.solution, is_wrong)?;
+            let program = self.build(&filled, "confirmed")?;
+            let job = |hole: &&str| Job {
+                program: program.clone(),
+                filled: String::new(),
+                checks: self.checks_of(hole),
+            };
+            let again = self.tools.run(right.iter().map(job).collect())?;
+            let again = right.iter().zip(again);
+            let again = again.filter(|(_, outcomes)| has_failed(outcomes));
+            doubtful.extend(again.map(|(hole, _)| *hole));
+        }
+        // Or it is another way, with which another hole does not get along.
+        let mut judged = match doubtful.is_empty() {
+            true => Vec::new(),
+            false => self.one_by_one(&doubtful)?,
+        };
+        let found = found.into_iter();
+        let rest = found.filter(|(hole, _)| !doubtful.contains(hole));
+        judged.extend(rest.map(|(hole, it)| (hole, Alone::Found(it))));
+        Ok(judged)
     }
 
     fn one_by_one<'b>(

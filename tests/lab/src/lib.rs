@@ -9,6 +9,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Subcommand;
 
 mod agent;
+pub mod anywhere;
 pub mod bench;
 pub mod build;
 pub mod check;
@@ -32,7 +33,12 @@ pub mod sealed;
 #[derive(Subcommand)]
 pub enum Command {
     /// For students: build the step, run its checks, and print the score
-    Check,
+    Check {
+        /// What this machine can't tell is tried in a virtual machine, which
+        /// takes no privilege
+        #[arg(long)]
+        vm: bool,
+    },
     /// For students: check again whenever a file of the step is saved
     Watch,
     /// For students: show one more hint
@@ -53,6 +59,12 @@ pub enum Command {
     /// What is started in a container.
     #[command(hide = true)]
     Agent,
+    /// What is started in a virtual machine: see [`anywhere`].
+    #[command(hide = true)]
+    RunPlan {
+        /// The file that it is in
+        plan: PathBuf,
+    },
 }
 
 impl Command {
@@ -61,11 +73,25 @@ impl Command {
     /// # Errors
     /// It can't be done.
     pub fn act(self) -> anyhow::Result<bool> {
+        // What is started by another of these programs is the right one.
+        let is_first = matches!(
+            self,
+            Command::Check { .. }
+                | Command::Watch
+                | Command::Hint { .. }
+                | Command::Reset
+        );
+        if is_first {
+            build::ensure_own_target()?;
+        }
         match self {
-            Command::Check => check::main(),
+            Command::Check { vm } => check::main(vm),
             Command::Watch => check::watch(),
             Command::Hint { hole } => check::hint(hole.as_deref()),
             Command::Reset => reset::reset().map(|()| true),
+            Command::RunPlan { plan } => {
+                anywhere::run_plan(&plan).map(|()| true)
+            }
             // Nothing is left to be cleaned up in these processes.
             #[allow(clippy::exit)]
             Command::InSandbox { program, what } => {

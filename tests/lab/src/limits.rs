@@ -271,10 +271,5 @@ pub fn why_not() -> Option<String> {
                 && (writable(own) || own.parent().is_some_and(writable))
         })
     });
-    (!delegated).then(|| {
-        "you may set no limits here: with systemd, begin the command with \
-         `systemd-run --user --scope -p Delegate=yes --`; elsewhere, run it \
-         with sudo, or in a virtual machine"
-            .to_owned()
-    })
+    (!delegated).then(|| "you may set no limits here".to_owned())
 }

@@ -69,11 +69,13 @@ fn mask(bytes: &[u8]) -> Vec<u8> {
 /// One of them can't be read.
 pub fn note_files(workspace: &Path, without: &str) -> anyhow::Result<()> {
     let mut lines = Vec::new();
-    each_file(workspace, Path::new(""), &mut |path, bytes| {
+    each_file(workspace, Path::new(""), &mut |path| {
         let name = path.to_string_lossy();
         if !name.starts_with(without) && !name.starts_with(".lab/") {
-            lines.push(format!("{:016x} {name}\n", hash(bytes)));
+            let bytes = fs::read(workspace.join(path))?;
+            lines.push(format!("{:016x} {name}\n", hash(&bytes)));
         }
+        Ok(())
     })?;
     lines.sort();
     fs::write(workspace.join(FILES), lines.concat())?;
@@ -98,23 +100,44 @@ pub fn changed_files(workspace: &Path) -> anyhow::Result<Vec<String>> {
 /// A number for all that is in a file, or in a directory and its files.
 ///
 /// # Errors
-/// One of them can't be read.
+/// A directory can't be read.
 pub fn hash_of_all(path: &Path) -> anyhow::Result<u64> {
     if !path.is_dir() {
-        return Ok(hash(&fs::read(path)?));
+        return Ok(hash_of(path));
     }
     let mut all: Vec<(String, u64)> = Vec::new();
-    each_file(path, Path::new(""), &mut |name, bytes| {
-        all.push((name.to_string_lossy().into_owned(), hash(bytes)));
+    each_file(path, Path::new(""), &mut |name| {
+        let hash = hash_of(&path.join(name));
+        all.push((name.to_string_lossy().into_owned(), hash));
+        Ok(())
     })?;
     all.sort();
     Ok(hash(format!("{all:?}").as_bytes()))
 }
 
+/// The most that is read of a file, in bytes: it may be one of a submission, which
+/// can have any size.
+const LARGE: u64 = 4 << 20;
+
+/// A number for what is in a file; for a large one, or one that can't be read, a
+/// number for what is known of it.
+fn hash_of(path: &Path) -> u64 {
+    let known = match fs::metadata(path) {
+        Ok(it) if it.len() > LARGE => {
+            format!("{} {:?}", it.len(), it.modified().ok())
+        }
+        _ => match fs::read(path) {
+            Ok(bytes) => return hash(&bytes),
+            Err(error) => error.to_string(),
+        },
+    };
+    hash(known.as_bytes())
+}
+
 fn each_file(
     workspace: &Path,
     below: &Path,
-    look: &mut impl FnMut(&Path, &[u8]),
+    look: &mut impl FnMut(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     for entry in fs::read_dir(workspace.join(below))? {
         let entry = entry?;
@@ -123,7 +146,7 @@ fn each_file(
         if kind.is_dir() && path != Path::new("target") {
             each_file(workspace, &path, look)?;
         } else if kind.is_file() {
-            look(&path, &fs::read(workspace.join(&path))?);
+            look(&path)?;
         }
     }
     Ok(())

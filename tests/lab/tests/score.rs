@@ -94,3 +94,15 @@ fn a_wrong_hole_has_one_diagnosis() {
     assert_eq!(score.text_of("one"), expected);
     assert_eq!(score.text_of("two"), "== two ==  OK (20/20)\n");
 }
+
+#[test]
+fn what_is_shown_moves_no_cursor() {
+    let outcome = Outcome {
+        heard: "a\u{9b}2J\n".to_owned(),
+        ..Outcome::failed("the name is \u{1b}[2J\u{7}é\nin it")
+    };
+    assert_eq!(
+        outcome.text(),
+        "the name is \\u{1b}[2J\\u{7}é\nin it\nit said: a\\u{9b}2J"
+    );
+}

@@ -9,8 +9,9 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use ground::STEPS;
 use lab::{
+    anywhere,
     build::checkout,
-    check::{Outcome, Verdict},
+    check::{Outcome, Verdict, printable},
     description::{Lab, Sources},
     edit::blank_out,
     files::{mirror, read},
@@ -20,7 +21,11 @@ use lab::{
 };
 use serde_json::json;
 
-use crate::{anywhere, confine::Readable, workshop::Workshop};
+use crate::{
+    confine::Readable,
+    variant::{NOTE, Task},
+    workshop::Workshop,
+};
 
 /// A grade: what became of each check.
 pub(crate) struct Grade {
@@ -45,7 +50,7 @@ impl Grade {
 
     fn print(&self) {
         for remark in &self.remarks {
-            println!("{remark}");
+            println!("{}", printable(remark));
         }
         self.score().print();
         println!("Score: {}/{}", self.score().total(), self.lab.points());
@@ -93,13 +98,15 @@ impl Grade {
 pub fn main(
     directory: &Path,
     step: Option<usize>,
+    variant: u32,
     json: Option<&Path>,
 ) -> anyhow::Result<bool> {
     let step = match step {
         Some(step) => step,
         None => which(directory)?,
     };
-    let grade = grade(directory, Lab::load(step)?, &Workshop::open()?)?;
+    let task = Task::load(step, variant)?;
+    let grade = grade(directory, task, &Workshop::open()?)?;
     grade.print();
     if let Some(json) = json {
         let text = format!("{:#}\n", grade.json());
@@ -129,10 +136,22 @@ pub(crate) fn which(directory: &Path) -> anyhow::Result<usize> {
 /// directory of the step.
 pub(crate) fn grade(
     directory: &Path,
-    lab: Lab,
+    task: Task,
     workshop: &Workshop,
 ) -> anyhow::Result<Grade> {
-    let solution = lab.sources(checkout())?;
+    let solution = task.solution()?;
+    let note = fs::read_to_string(directory.join(NOTE)).ok();
+    let noted = note
+        .as_deref()
+        .map_or(Some(task.number), |it| it.trim().parse().ok());
+    let other = (noted != Some(task.number)).then(|| {
+        format!(
+            "it says that it is variant {}, and is graded as {}",
+            note.as_deref().unwrap_or_default().trim(),
+            task.number
+        )
+    });
+    let lab = task.lab;
     let students = match take(directory, &lab, workshop) {
         Ok(students) => students,
         Err(error) => return Ok(all_fail(lab, &format!("{error:#}"))),
@@ -146,7 +165,8 @@ pub(crate) fn grade(
     // Where other submissions can't be seen from a sandbox.
     let place = tempfile::tempdir()?;
     let judgement = judge(&lab, &students, &solution, &bench, place.path())?;
-    let mut remarks = edits(&lab, &students, &solution)?;
+    let mut remarks: Vec<String> = other.into_iter().collect();
+    remarks.extend(edits(&lab, &students, &solution)?);
     remarks.extend(bench.warnings.take());
     remarks.extend(judgement.does_not_compile.clone());
     let mut outcomes = judgement.outcomes;
@@ -234,6 +254,9 @@ impl Tools for Bench<'_> {
     }
 }
 
+/// How large a source may be, in bytes: the largest of ours has a thirtieth.
+const LARGEST: u64 = 1 << 20;
+
 /// What makes the compiler, or the assembler, read other files.
 const READING: [&str; 7] = [
     "include",
@@ -278,6 +301,11 @@ fn refuse(directory: &Path, ours: &Path, marks: &[&str]) -> anyhow::Result<()> {
             continue;
         }
         ensure!(kind.is_file(), "{path:?} is no regular file");
+        let size = path.symlink_metadata()?.len();
+        ensure!(
+            size <= LARGEST,
+            "{path:?} has {size} bytes, and a source has {LARGEST} at most"
+        );
         if fs::read(&ours)
             .is_ok_and(|ours| fs::read(&path).is_ok_and(|it| it == ours))
         {

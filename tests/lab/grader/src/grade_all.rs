@@ -1,10 +1,12 @@
 //! Grades a folder of submissions: several at a time, and the next run goes on
 //! where this one was ended.
+#![allow(unsafe_code)]
 
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::Write,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
     sync::Mutex,
@@ -13,10 +15,12 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use lab::{description::Lab, files::read, sandbox, sealed::hash_of_all};
+use lab::{files::read, sandbox, sealed::hash_of_all};
+use nix::sys::resource::{Resource, setrlimit};
 
 use crate::{
     grade::{Grade, grade, which},
+    variant::Task,
     workshop::Workshop,
 };
 
@@ -30,6 +34,8 @@ pub struct GradeAll {
     pub folder: PathBuf,
     /// Which lab it is, if the submissions do not tell.
     pub step: Option<usize>,
+    /// Which variant each has got; 0 without this.
+    pub variants: Option<PathBuf>,
     /// The table, to which a line is added for each.
     pub csv: PathBuf,
     /// Where to put what Gradescope reads, for each.
@@ -37,6 +43,9 @@ pub struct GradeAll {
     /// How many at a time; as many as there is memory for, without this.
     pub jobs: Option<usize>,
 }
+
+/// The largest file of an archive that is unpacked, in bytes.
+const LARGEST: u64 = 64 << 20;
 
 const HEAD: &str = "submission,score,of,state,digest,holes\n";
 
@@ -48,11 +57,18 @@ const HEAD: &str = "submission,score,of,state,digest,holes\n";
 pub fn main(options: &GradeAll) -> anyhow::Result<bool> {
     let submissions = submissions(&options.folder)?;
     let graded = read_table(&options.csv)?;
+    let variants = match &options.variants {
+        Some(csv) => read_variants(csv, &submissions)?,
+        None => BTreeMap::new(),
+    };
     let mut todo = Vec::new();
     for (name, path) in &submissions {
-        let digest = format!("{:016x}", hash_of_all(path)?);
+        let variant = variants.get(name).copied().unwrap_or(0);
+        // Why it can't be read, its own line says.
+        let hash = hash_of_all(path).unwrap_or_default();
+        let digest = format!("{hash:016x}-{variant}");
         if graded.get(name) != Some(&digest) {
-            todo.push((name, path, digest));
+            todo.push((name, path, digest, variant));
         }
     }
     let count = todo.len();
@@ -63,6 +79,9 @@ pub fn main(options: &GradeAll) -> anyhow::Result<bool> {
         "{} submissions, {done} of them graded before; {jobs} at a time",
         submissions.len()
     );
+    if count == 0 {
+        return Ok(true);
+    }
     let table = Mutex::new(open_table(&options.csv, &todo)?);
     let next = Mutex::new(todo.into_iter().enumerate());
     let begin = Instant::now();
@@ -77,11 +96,11 @@ pub fn main(options: &GradeAll) -> anyhow::Result<bool> {
         let mut without = 0;
         loop {
             let taken = next.lock().map_or(None, |mut it| it.next());
-            let Some((index, (name, path, digest))) = taken else {
+            let Some((index, (name, path, digest, variant))) = taken else {
                 return Ok(without);
             };
             let start = Instant::now();
-            let graded = one(path, options.step, workshop);
+            let graded = one(path, options.step, variant, workshop);
             if sandbox::is_interrupted() {
                 bail!("interrupted; the next run goes on from here");
             }
@@ -138,7 +157,9 @@ fn side_by_side() -> usize {
 }
 
 /// Each directory and archive, by its name.
-fn submissions(folder: &Path) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+pub(crate) fn submissions(
+    folder: &Path,
+) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let entries =
         fs::read_dir(folder).with_context(|| format!("opendir({folder:?})"))?;
     let mut found = BTreeMap::new();
@@ -148,6 +169,10 @@ fn submissions(folder: &Path) -> anyhow::Result<BTreeMap<String, PathBuf>> {
         if name.starts_with('.') {
             continue;
         }
+        ensure!(
+            !name.contains(char::is_control),
+            "{path:?}: no line of a table can have this name"
+        );
         if path.is_dir() {
             found.insert(name.into_owned(), path);
         } else if let Some(name) = name.strip_suffix(".tar.gz") {
@@ -161,24 +186,34 @@ fn submissions(folder: &Path) -> anyhow::Result<BTreeMap<String, PathBuf>> {
 fn one(
     path: &Path,
     step: Option<usize>,
+    variant: u32,
     workshop: &Workshop,
 ) -> anyhow::Result<Grade> {
     let place = tempfile::tempdir()?;
-    let directory = match path.is_dir() {
-        true => path.to_owned(),
-        false => unpack(path, place.path())?,
-    };
+    let directory = unpacked(path, place.path())?;
     let step = match step {
         Some(step) => step,
         None => which(&directory)?,
     };
-    let grade = grade(&directory, Lab::load(step)?, workshop)?;
-    Ok(grade)
+    grade(&directory, Task::load(step, variant)?, workshop)
+}
+
+/// Where a submission is, unpacked at `place` if need be.
+pub(crate) fn unpacked(path: &Path, place: &Path) -> anyhow::Result<PathBuf> {
+    match path.is_dir() {
+        true => Ok(path.to_owned()),
+        false => unpack(path, place),
+    }
 }
 
 /// Unpacks an archive, and returns where what is in it begins.
 fn unpack(archive: &Path, place: &Path) -> anyhow::Result<PathBuf> {
-    let output = Command::new("tar")
+    let mut tar = Command::new("tar");
+    // A small archive may have a file in it that fills the disk.
+    let limit = || Ok(setrlimit(Resource::RLIMIT_FSIZE, LARGEST, LARGEST)?);
+    // SAFETY: setrlimit(2) is async-signal-safe, and nothing is allocated.
+    unsafe { tar.pre_exec(limit) };
+    let output = tar
         .args(["--no-same-owner", "--no-same-permissions", "-xzf"])
         .arg(archive.canonicalize()?)
         .arg("-C")
@@ -186,7 +221,8 @@ fn unpack(archive: &Path, place: &Path) -> anyhow::Result<PathBuf> {
         .output()
         .context("running tar")?;
     let says = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "tar: {}", says.trim());
+    let status = output.status;
+    ensure!(status.success(), "tar: {status}: {}", says.trim());
     let entries = fs::read_dir(place)?.flatten();
     let entries: Vec<PathBuf> = entries.map(|it| it.path()).collect();
     // One directory with all in it, as `export` packs them.
@@ -253,19 +289,48 @@ fn read_table(csv: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(graded)
 }
 
+/// Which variant each submission has got: a line `NAME,NUMBER` for each.
+fn read_variants(
+    csv: &Path,
+    submissions: &BTreeMap<String, PathBuf>,
+) -> anyhow::Result<BTreeMap<String, u32>> {
+    let mut variants = BTreeMap::new();
+    for line in read(csv)?.lines().filter(|it| !it.trim().is_empty()) {
+        let (name, number) = first_field(line)
+            .with_context(|| format!("{csv:?}: no comma in {line:?}"))?;
+        // The line with the names of the columns is none.
+        if let Ok(number) = number.trim().parse() {
+            variants.insert(name, number);
+        }
+    }
+    for name in submissions.keys() {
+        ensure!(variants.contains_key(name), "{csv:?} has no {name}");
+    }
+    Ok(variants)
+}
+
 fn first_field(line: &str) -> Option<(String, &str)> {
     let Some(quoted) = line.strip_prefix('"') else {
         let (name, rest) = line.split_once(',')?;
         return Some((name.to_owned(), rest));
     };
-    let (name, rest) = quoted.split_once("\",")?;
-    Some((name.replace("\"\"", "\""), rest))
+    // A quote of the name is there twice, and that behind it once.
+    let mut name = String::new();
+    let mut rest = quoted;
+    loop {
+        let (before, behind) = rest.split_once('"')?;
+        name += before;
+        match behind.strip_prefix('"') {
+            Some(behind) => (name.push('"'), rest = behind),
+            None => return Some((name, behind.strip_prefix(',')?)),
+        };
+    }
 }
 
 /// Opens the table to add to it, without the lines that will come anew.
 fn open_table(
     csv: &Path,
-    todo: &[(&String, &PathBuf, String)],
+    todo: &[(&String, &PathBuf, String, u32)],
 ) -> anyhow::Result<File> {
     let old = match csv.exists() {
         true => read(csv)?,
@@ -298,17 +363,17 @@ mod tests {
         let place = tempfile::tempdir().expect("a temporary directory");
         let csv = place.path().join("grades.csv");
         let good = "anna,60,60,graded,11,a=30 b=30\n";
-        let odd = "\"b, \"\"x\"\"\",0,60,graded,22,a=0\n";
+        let odd = "\"b, \"\"x\"\",\",0,60,graded,22,a=0\n";
         let none = "carl,0,0,no grade,33,no src\n";
         let cut_off = "dora,5";
         fs::write(&csv, format!("{HEAD}{good}{odd}{none}{cut_off}"))
             .expect("it is ours");
         let graded = read_table(&csv).expect("a table");
-        let expected = [("anna", "11"), ("b, \"x\"", "22")]
+        let expected = [("anna", "11"), ("b, \"x\",", "22")]
             .map(|(name, digest)| (name.to_owned(), digest.to_owned()));
         assert_eq!(graded, BTreeMap::from(expected));
         let (carl, path) = ("carl".to_owned(), PathBuf::new());
-        let todo = [(&carl, &path, "44".to_owned())];
+        let todo = [(&carl, &path, "44".to_owned(), 0)];
         let mut table = open_table(&csv, &todo).expect("it is ours");
         let failed: anyhow::Result<Grade> = Err(anyhow::anyhow!("a, b"));
         let new = line("carl", "44", &failed);

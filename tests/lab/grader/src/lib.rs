@@ -3,12 +3,15 @@
 //! What students have too is in [`lab`]. What copies, edits and builds a
 //! workspace is also used by the mutants.
 
-pub mod anywhere;
 mod confine;
 pub mod grade;
 pub mod grade_all;
+mod handout;
 pub mod new_directory;
+mod pages;
 pub mod proof;
+pub mod similar;
 pub mod start;
 mod submissions;
+pub mod variant;
 pub mod workshop;

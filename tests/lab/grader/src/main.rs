@@ -4,9 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use grader::{
-    anywhere, grade,
+    grade,
     grade_all::{self, GradeAll},
-    proof, start,
+    proof, similar, start,
+    variant::Task,
 };
 
 /// The steps as labs: starters with holes, checks, grades
@@ -27,12 +28,18 @@ enum Command {
         /// A new directory, outside of the repository
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
+        /// Other tasks in some holes, 1 or 2; 0 is the lab itself
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        variant: u32,
     },
     /// Pack what students get, an archive for each lab
     Export {
         /// Where the archives go
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
+        /// Other tasks in some holes, 1 or 2; 0 is the lab itself
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        variant: u32,
     },
     /// Grade a submission, each hole alone
     Grade {
@@ -41,6 +48,9 @@ enum Command {
         /// Which lab it is [default: the last step that is there]
         #[arg(long)]
         step: Option<usize>,
+        /// Which variant was handed out
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        variant: u32,
         /// Write the grade to a file, as Gradescope reads it
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -53,6 +63,9 @@ enum Command {
         /// Which lab it is [default: the last step that is in each]
         #[arg(long)]
         step: Option<usize>,
+        /// Which variant each has got: a table with lines `NAME,NUMBER`
+        #[arg(long, value_name = "FILE")]
+        variants: Option<PathBuf>,
         /// The table of the grades; what is in it already is not graded again
         #[arg(long, value_name = "FILE")]
         csv: PathBuf,
@@ -63,14 +76,23 @@ enum Command {
         #[arg(long, value_name = "NUMBER")]
         jobs: Option<usize>,
     },
+    /// Show which submissions of a folder look like copies of one another
+    Similar {
+        /// Each directory in it, and each archive `NAME.tar.gz`, is a submission
+        folder: PathBuf,
+        /// Which lab it is [default: the last step that is in the first]
+        #[arg(long)]
+        step: Option<usize>,
+        /// Which variant was handed out
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        variant: u32,
+    },
     /// Prove that the labs grade rightly: starters, solutions, each hole alone,
     /// submissions whose grade is known
     Prove {
         /// Only these labs
         steps: Vec<usize>,
     },
-    #[command(hide = true)]
-    RunPlan { plan: PathBuf },
     // A check starts this program once more, as a sandbox.
     #[command(flatten)]
     OfStudents(lab::Command),
@@ -83,9 +105,11 @@ fn main() -> ExitCode {
 /// Does it; true means that all is well.
 fn act(command: Command) -> anyhow::Result<bool> {
     match command {
-        Command::Start { step, to } => start::start(step, &to).map(|()| true),
-        Command::Export { to } => {
-            for archive in start::export(&to)? {
+        Command::Start { step, to, variant } => {
+            start::start(&Task::load(step, variant)?, &to).map(|()| true)
+        }
+        Command::Export { to, variant } => {
+            for archive in start::export(&to, variant)? {
                 println!("{}", archive.display());
             }
             Ok(true)
@@ -93,23 +117,30 @@ fn act(command: Command) -> anyhow::Result<bool> {
         Command::Grade {
             directory,
             step,
+            variant,
             json,
-        } => grade::main(&directory, step, json.as_deref()),
+        } => grade::main(&directory, step, variant, json.as_deref()),
         Command::GradeAll {
             folder,
             step,
+            variants,
             csv,
             json,
             jobs,
         } => grade_all::main(&GradeAll {
             folder,
             step,
+            variants,
             csv,
             json,
             jobs,
         }),
+        Command::Similar {
+            folder,
+            step,
+            variant,
+        } => similar::main(&folder, step, variant),
         Command::Prove { steps } => proof::main(&steps),
-        Command::RunPlan { plan } => anywhere::run_plan(&plan).map(|()| true),
         Command::OfStudents(command) => command.act(),
     }
 }

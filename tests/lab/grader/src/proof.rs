@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 use anyhow::{Context, bail, ensure};
 use ground::STEPS;
 use lab::{
+    anywhere,
     build::{cargo, checkout, target_of},
     description::{Lab, Sources},
-    files::read,
     holes::{all_removed, fill, mixed, starter},
     judge::Score,
     plan::{Job, Plan},
@@ -15,10 +15,11 @@ use lab::{
 };
 
 use crate::{
-    anywhere,
     grade::{Grade, grade},
+    handout, pages,
     start::make,
     submissions,
+    variant::{self, Task},
     workshop::Workshop,
 };
 
@@ -38,6 +39,7 @@ pub fn main(steps: &[usize]) -> anyhow::Result<bool> {
     };
     println!("lab  starter  holes  points");
     for step in steps {
+        ensure!(!sandbox::is_interrupted(), "interrupted");
         let proven = prove(*step).and_then(|row| {
             println!("{row}");
             prove_submissions(*step)
@@ -55,16 +57,26 @@ pub fn main(steps: &[usize]) -> anyhow::Result<bool> {
 }
 
 fn prove(step: usize) -> anyhow::Result<String> {
-    let lab = Lab::load(step)?;
+    let task = Task::load(step, 0)?;
+    let lab = &task.lab;
     // Always the same place, so that Cargo builds little anew.
     let place = target_of(checkout()).join("lab");
     let student = place.join("student");
     if student.exists() {
         fs::remove_dir_all(&student)?;
     }
-    make(step, &student)?;
-    let solution = lab.sources(checkout())?;
-    nothing_leaks(&lab, &solution, &student)?;
+    make(&task, &student)?;
+    let solution = task.solution()?;
+    // Where there is no mdBook no hand-out can be made, either.
+    let has_book = handout::mdbook().is_ok();
+    if has_book {
+        handout::render(lab, &student)?;
+    }
+    let telling = nothing_leaks(lab, &solution, &student)?;
+    if has_book {
+        let telling: Vec<&str> = telling.iter().map(String::as_str).collect();
+        pages::check(&student.join("book"), &telling)?;
+    }
 
     // As the student builds it: the step, and what checks it.
     let check = cargo(&student)
@@ -76,7 +88,7 @@ fn prove(step: usize) -> anyhow::Result<String> {
 
     let starter = lab.sources(&student)?;
     lab.find_holes(&starter)?;
-    let filled = fill(&lab, &starter, &solution, |_| true)?;
+    let filled = fill(lab, &starter, &solution, |_| true)?;
     ensure!(
         sealed::open(&student)? == filled,
         "what is sealed is not the solution"
@@ -85,14 +97,14 @@ fn prove(step: usize) -> anyhow::Result<String> {
     ensure!(changed.is_empty(), "{changed:?} were changed by a build");
 
     let workshop = Workshop::open()?;
-    let of_starter = grade(&student, Lab::load(step)?, &workshop)?;
+    let of_starter = grade(&student, Task::load(step, 0)?, &workshop)?;
     let points = of_starter.score().total();
     ensure!(points == 0, "the starter scores {points}");
-    let not_here = each_hole_alone(&lab, &starter, &solution, &workshop)?;
+    let not_here = each_hole_alone(lab, &starter, &solution, &workshop)?;
     for (file, text) in &filled {
         fs::write(student.join(file), text)?;
     }
-    let of_solution = grade(&student, Lab::load(step)?, &workshop)?;
+    let of_solution = grade(&student, Task::load(step, 0)?, &workshop)?;
     all_right(&of_solution)?;
     ensure!(
         of_solution.remarks.is_empty(),
@@ -112,22 +124,37 @@ fn prove(step: usize) -> anyhow::Result<String> {
     Ok(row)
 }
 
-/// Grades the submissions whose grade is known, and shows a table. True if all
-/// is as it should be.
+/// Grades the submissions whose grade is known, and the solutions of the lab's
+/// variants: each earns all points of its own holes, and in another variant it
+/// loses them. Shows a table. True if all is as it should be.
 fn prove_submissions(step: usize) -> anyhow::Result<bool> {
-    let lab = Lab::load(step)?;
-    let solution = lab.sources(checkout())?;
+    let count = variant::count(&Lab::load(step)?)?;
+    let tasks = (0..=count).map(|number| Task::load(step, number));
+    let tasks: Vec<Task> = tasks.collect::<anyhow::Result<_>>()?;
+    for task in &tasks[1..] {
+        let student = tempfile::tempdir()?;
+        make(task, student.path())?;
+        nothing_leaks(&task.lab, &task.solution()?, student.path())?;
+    }
     let workshop = Workshop::open()?;
+    let rows = submissions::grade_all(&tasks, &workshop)?;
+    let points = tasks[0].lab.points();
     let mut good = true;
-    for row in submissions::grade_all(&lab, &solution, &workshop)? {
-        println!("{:>7}/{}  {}", row.points, lab.points(), row.name);
-        if let Some(wrong) = &row.wrong {
-            good = false;
-            print!("    BUT: {}", wrong.trim_end().replace('\n', "\n    "));
-            println!();
-        } else if std::env::var_os("LAB_SAYS").is_some() {
+    let mut wrong = |wrong: &Option<String>| {
+        let Some(wrong) = wrong else { return false };
+        println!("    BUT: {}", wrong.trim_end().replace('\n', "\n    "));
+        good = false;
+        true
+    };
+    for row in &rows.submissions {
+        println!("{:>7}/{points}  {}", row.points, row.name);
+        if !wrong(&row.wrong) && std::env::var_os("LAB_SAYS").is_some() {
             print!("{}", row.says);
         }
+    }
+    for row in &rows.variants {
+        println!("{:>7}/{}  {}", row.points, row.of, row.name);
+        wrong(&row.wrong);
     }
     Ok(good)
 }
@@ -224,12 +251,13 @@ fn nothing_to_see() -> anyhow::Result<()> {
 /// What is complete in a workspace, beside the steps below.
 const OURS: [&str; 3] = ["common", "tests/ground/src", "tests/lab/src"];
 
-/// Looks in all that a student gets for lines that were taken out.
+/// Looks in all that a student gets for lines that were taken out, and returns
+/// those that would give something away.
 fn nothing_leaks(
     lab: &Lab,
     solution: &Sources,
     student: &Path,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<String>> {
     let starter = starter(lab, solution)?;
     // What is also elsewhere in the step, or says nothing, gives nothing away.
     let mut elsewhere: Vec<String> = starter.values().cloned().collect();
@@ -256,8 +284,14 @@ fn nothing_leaks(
         .map(|step| (*step).to_owned())
         .chain(OURS.map(str::to_owned))
         .collect();
+    // What a student has, on purpose: a page may show that.
+    let mut had: BTreeSet<String> = BTreeSet::new();
     search(student, &mut |path, text| {
         let relative = path.strip_prefix(student).unwrap_or(path);
+        // That is looked at more closely, page by page.
+        if relative.starts_with("book") {
+            return Ok(());
+        }
         let lines: BTreeSet<&str> = text.lines().map(str::trim).collect();
         // The steps below are complete, on purpose.
         let complete = below.iter().any(|name| relative.starts_with(name));
@@ -266,6 +300,9 @@ fn nothing_leaks(
             let there = lines.contains(line)
                 || text.contains(format!("{line:?}").as_str());
             ensure!(complete || !there, "{relative:?} gives away: {line}");
+            if there {
+                had.insert((*line).to_owned());
+            }
         }
         Ok(())
     })?;
@@ -281,7 +318,8 @@ fn nothing_leaks(
     ] {
         ensure!(!student.join(name).exists(), "it has {name}");
     }
-    Ok(())
+    let telling = telling.iter().map(|it| (*it).to_owned());
+    Ok(telling.filter(|line| !had.contains(line)).collect())
 }
 
 fn search(
@@ -292,7 +330,8 @@ fn search(
         let path = entry?.path();
         match path.is_dir() {
             true => search(&path, look)?,
-            false => look(&path, &read(&path)?)?,
+            // Not all of it is text: the pages have fonts.
+            false => look(&path, &String::from_utf8_lossy(&fs::read(&path)?))?,
         }
     }
     Ok(())

@@ -16,10 +16,15 @@ use lab::{
     sealed,
 };
 
-use crate::{new_directory::in_new_directory, workshop::copy_packages};
+use crate::{
+    handout,
+    new_directory::in_new_directory,
+    variant::{NOTE, Task},
+    workshop::copy_packages,
+};
 
-/// Where the pages of the book are, here and in a student's workspace.
-const BOOK: &str = "book/src";
+/// What boots a virtual machine, for `cargo lab check --vm`.
+const FOR_VM: [&str; 3] = ["init", "prepare", "run"];
 
 /// What students have in the place of the hidden checks.
 const NOT_HIDDEN: &str = "\
@@ -33,19 +38,30 @@ pub(super) const CHECKS: &[(&str, Check)] = &[];
 /// What a workspace has beside the steps and `common`.
 const FOR_STUDENTS: [&str; 2] = ["tests/ground", "tests/lab"];
 
-/// As [`make`], but outside of the repository.
-pub fn start(number: usize, to: &Path) -> anyhow::Result<()> {
-    in_new_directory(to, |to| make(number, to))
+/// As `make`, but outside of the repository.
+///
+/// # Errors
+/// It can't be made there.
+pub fn start(task: &Task, to: &Path) -> anyhow::Result<()> {
+    in_new_directory(to, |to| {
+        make(task, to)?;
+        if let Err(error) = handout::mdbook() {
+            eprintln!("without the book: {error:#}");
+            return Ok(());
+        }
+        handout::render(&task.lab, to)
+    })
 }
 
 /// Makes the workspace of lab `number` at `to`: the steps below complete, the
 /// step with holes, no later one, and no solution.
-pub(crate) fn make(number: usize, to: &Path) -> anyhow::Result<()> {
-    let lab = Lab::load(number)?;
+pub(crate) fn make(task: &Task, to: &Path) -> anyhow::Result<()> {
+    let (lab, number) = (&task.lab, task.lab.number());
+    let solution = task.solution()?;
     let top = checkout();
     fs::create_dir_all(to).with_context(|| format!("mkdir({to:?})"))?;
 
-    let starter = starter(&lab, &lab.sources(top)?)?;
+    let starter = starter(lab, &solution)?;
     // The packages as a whole first; what was in the holes never gets there.
     let place = tempfile::tempdir()?;
     let clean = place.path();
@@ -68,7 +84,7 @@ pub(crate) fn make(number: usize, to: &Path) -> anyhow::Result<()> {
     fs::write(clean.join(".cargo/config.toml"), for_students(&config)?)?;
     copy_packages(clean, to, &packages)?;
 
-    let description = description_for_students(number)?;
+    let description = description_for_students(task)?;
     // The hidden checks stay here.
     fs::write(to.join("tests/lab/src/checks/hidden.rs"), NOT_HIDDEN)?;
     let labs = to.join("tests/lab/labs");
@@ -76,24 +92,33 @@ pub(crate) fn make(number: usize, to: &Path) -> anyhow::Result<()> {
     fs::write(labs.join(format!("step{number:02}.toml")), description)?;
     fs::remove_dir_all(to.join("target")).ok();
     fs::write(to.join(".gitignore"), "/target\n")?;
+    // For those whose students work on GitHub.
+    let workflows = to.join(".github/workflows");
+    fs::create_dir_all(&workflows)?;
+    let workflow = "tests/lab/grader/classroom/check.yml";
+    fs::copy(top.join(workflow), workflows.join("check.yml"))?;
     fs::copy(top.join("rustfmt.toml"), to.join("rustfmt.toml"))?;
-    fs::write(to.join("README.md"), readme(&lab))?;
-    copy_book(&lab, to)?;
+    let readme = readme(lab, &task.description());
+    fs::write(to.join("README.md"), readme)?;
+    copy_vm(to)?;
+    say_where_the_book_is(to)?;
     for (file, text) in &starter {
         let kept = to.join(".lab/starter").join(file);
         fs::create_dir_all(kept.parent().unwrap_or(to))?;
         fs::write(kept, text)?;
     }
     // Between the fences, since students don't know which lines these are.
-    let filled = fill(&lab, &starter, &lab.sources(top)?, |_| true)?;
+    let filled = fill(lab, &starter, &solution, |_| true)?;
     sealed::seal(to, &filled)?;
+    fs::write(to.join(NOTE), format!("{}\n", task.number))?;
     sealed::note_files(to, &format!("{}/src", lab.step))
 }
 
 /// The description of a lab as students get it: without hidden checks, and
 /// without the lines that a hole has taken out.
-fn description_for_students(number: usize) -> anyhow::Result<String> {
-    let text = fs::read_to_string(description(number))?;
+fn description_for_students(task: &Task) -> anyhow::Result<String> {
+    let text = fs::read_to_string(description(task.lab.number()))?;
+    let text = task.describe(&text);
     let parts = text.split("\n[[").enumerate();
     let kept = parts.filter(|(_, part)| !part.contains("\nhidden = true"));
     let kept: Vec<String> = kept
@@ -102,12 +127,7 @@ fn description_for_students(number: usize) -> anyhow::Result<String> {
             _ => format!("\n[[{}", without_lines(part)),
         })
         .collect();
-    let hidden: u32 = Lab::load(number)?
-        .checks
-        .iter()
-        .filter(|check| check.hidden)
-        .map(|check| check.points)
-        .sum();
+    let hidden = task.lab.points_hidden();
     let (step, rest) = kept[0].split_once('\n').context("it has no lines")?;
     let first = format!("{step}\nhidden = {hidden}\n{rest}");
     Ok(format!("{first}{}", kept[1..].concat()))
@@ -135,7 +155,7 @@ fn for_students(config: &str) -> anyhow::Result<String> {
     ))
 }
 
-fn readme(lab: &Lab) -> String {
+fn readme(lab: &Lab, variant: &str) -> String {
     let mut text = format!(
         "# Lab {}: `{}`\n\n\
          The steps below are complete, and this one has holes. Each of them \
@@ -147,16 +167,28 @@ fn readme(lab: &Lab) -> String {
         let points = lab.points_of(&hole.name);
         text += &format!("- `{}`, {points} points\n", hole.name);
     }
+    text += &format!("\nTogether that is {} points", lab.points_shown());
+    text += &match lab.points_hidden() {
+        0 => ", as in the grade.\n".to_owned(),
+        hidden => format!(
+            ". The grade has {hidden} more, by hidden checks: they try what \
+             the documentation says, too, but you don't get them.\n"
+        ),
+    };
+    text += variant;
     text += &format!(
-        "\nThe chapter that goes with it is `{BOOK}/{}.md`.\n",
+        "\nOpen `{BOOK}/index.html` in a browser: the book up to the chapter \
+         that goes with it, `{BOOK}/{}.html`, and how to work here, \
+         `{BOOK}/labs.html`.\n",
         lab.step
     );
     text += "\n\
         ```console\n\
-        $ cargo lab check    # builds it, and says what is right and what not\n\
-        $ cargo lab watch    # the same, whenever you save\n\
-        $ cargo lab hint     # one more hint for the first empty hole\n\
-        $ cargo lab reset    # back to the beginning; yours goes to .lab/before\n\
+        $ cargo lab check       # builds it, and says what is right and what not\n\
+        $ cargo lab check --vm  # in a virtual machine what can't be tried here\n\
+        $ cargo lab watch       # checks whenever you save\n\
+        $ cargo lab hint        # one more hint for the first empty hole\n\
+        $ cargo lab reset       # back to the beginning; yours is in .lab/before\n\
         ```\n\n\
         Change files in the directory of this step only: the others are \
         replaced before your work is graded.\n\
@@ -165,48 +197,45 @@ fn readme(lab: &Lab) -> String {
     text
 }
 
-/// The book up to the chapter of this step, at the paths that error messages
-/// name, but without what it takes from the sources.
-fn copy_book(lab: &Lab, to: &Path) -> anyhow::Result<()> {
-    let source = checkout().join(BOOK);
-    let book = to.join(BOOK);
-    for page in ["glossary.md", "troubleshooting.md", "cgroup-versions.md"] {
-        copy_pages(&source, &book, page)?;
-    }
-    copy_pages(&source.join("setting-up"), &book.join("setting-up"), "")?;
-    for step in &STEPS[..lab.number()] {
-        copy_pages(&source, &book, &format!("{step}.md"))?;
-        // The pages below a chapter, if it has some.
-        copy_pages(&source.join(step), &book.join(step), "")?;
+/// Where the pages of the book are, in a student's workspace.
+const BOOK: &str = "book";
+
+/// What `cargo lab check --vm` starts.
+fn copy_vm(to: &Path) -> anyhow::Result<()> {
+    let (from, to) = (checkout().join("tests/vm"), to.join("tests/vm"));
+    fs::create_dir_all(&to)?;
+    for name in FOR_VM {
+        // With its mode: it is a program.
+        fs::copy(from.join(name), to.join(name))?;
     }
     Ok(())
 }
 
-fn copy_pages(from: &Path, to: &Path, prefix: &str) -> anyhow::Result<()> {
-    // A student's workspace has no book.
-    let entries = fs::read_dir(from).into_iter().flatten().flatten();
-    for entry in entries {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with(prefix) || !name.ends_with(".md") {
-            continue;
-        }
-        let text = read(&entry.path())?;
-        let lines = text.lines().filter(|line| !line.starts_with("{{#"));
-        let text = lines.collect::<Vec<_>>().join("\n") + "\n";
-        fs::create_dir_all(to)?;
-        fs::write(to.join(name), text)?;
-    }
-    Ok(())
+/// Nobody has to build the book there.
+fn say_where_the_book_is(to: &Path) -> anyhow::Result<()> {
+    let path = to.join("common/src/errors/advice.rs");
+    let text = read(&path)?;
+    let told = text.replace("(target/book/{}.html)", "(book/{}.html)");
+    ensure!(text != told, "{path:?} names no page any more");
+    Ok(fs::write(path, told)?)
 }
 
 /// Packs the starters of all labs, each in an archive of its own.
-pub fn export(to: &Path) -> anyhow::Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// One of them can't be made, or there is no mdBook.
+pub fn export(to: &Path, variant: u32) -> anyhow::Result<Vec<PathBuf>> {
+    handout::mdbook()?;
     fs::create_dir_all(to).with_context(|| format!("mkdir({to:?})"))?;
     let place = tempfile::tempdir()?;
     let mut archives = Vec::new();
     for number in 1..=STEPS.len() {
-        let name = format!("lab{number}");
-        start(number, &place.path().join(&name))?;
+        let mut name = format!("lab{number}");
+        if variant > 0 {
+            name += &format!("-variant{variant}");
+        }
+        let task = Task::load(number, variant)?;
+        start(&task, &place.path().join(&name))?;
         let archive = to.join(format!("{name}.tar.gz"));
         let status = Command::new("tar")
             .args(["--owner=0", "--group=0", "--sort=name", "-czf"])
@@ -235,8 +264,44 @@ mod tests {
             top.join("x/../lab3"),
             top.join("..").join(name).join("lab3"),
         ] {
-            let error = start(3, &inside).expect_err("beside the solution");
+            let task = Task::load(3, 0).expect("a lab");
+            let error = start(&task, &inside).expect_err("beside it");
             assert!(error.to_string().contains("next to"), "{error:#}");
+        }
+    }
+
+    /// In the guide for teachers, on the student's screen and in the grade.
+    #[test]
+    fn points_are_the_same_everywhere() {
+        let guide = checkout().join("book/src/instructors-guide.md");
+        let guide = read(&guide).expect("it is there");
+        for number in 1..=STEPS.len() {
+            let lab = Lab::load(number).expect("a lab");
+            let row = guide.lines().find_map(|line| {
+                let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+                let is_own = cells.get(2)?.starts_with(&format!("{number}, "));
+                is_own.then(|| cells[3..6].join(" "))
+            });
+            let (holes, all) = (lab.holes.len(), lab.points());
+            let hidden = lab.points_hidden();
+            let expected = format!("{holes} {all} {hidden}");
+            assert_eq!(row.expect("a row"), expected, "lab {number}");
+
+            let task = Task::load(number, 0).expect("a lab");
+            let students = description_for_students(&task).expect("lines");
+            let students: Lab = toml::from_str(&students).expect("a lab");
+            assert_eq!(students.points(), lab.points_shown(), "lab {number}");
+            assert_eq!(students.hidden, hidden, "lab {number}");
+            let readme = readme(&lab, "");
+            assert_eq!(readme, self::readme(&students, ""), "lab {number}");
+            for hole in &lab.holes {
+                let name = &hole.name;
+                let points = lab.points_of(name);
+                assert_eq!(students.points_of(name), points, "{name}");
+                let line = format!("- `{name}`, {points} points\n");
+                assert!(readme.contains(&line), "{line}");
+            }
+            assert!(hidden == 0 || readme.contains("by hidden checks"));
         }
     }
 }

@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use lab::{
+    anywhere,
     bench::random_name,
     build::checkout,
     check::{Outcome, Verdict},
@@ -27,7 +28,7 @@ use lab::{
 };
 use serde::Deserialize;
 
-use crate::{anywhere, workshop::Workshop};
+use crate::{variant::Task, workshop::Workshop};
 
 /// A submission, as its file describes it.
 #[derive(Deserialize)]
@@ -68,21 +69,51 @@ pub(crate) struct Row {
     pub(crate) wrong: Option<String>,
 }
 
-/// Grades all submissions of a lab, and its mutants.
+/// What has become of all that is tried of a lab.
+pub(crate) struct Rows {
+    pub(crate) submissions: Vec<Row>,
+    pub(crate) variants: Vec<VariantRow>,
+}
+
+/// Grades all submissions of a lab, its mutants, and the solution of each of its
+/// variants as a solution of each. The first of `tasks` is the lab itself.
 ///
 /// # Errors
 /// One of them can't be read or built.
 pub(crate) fn grade_all(
-    lab: &Lab,
-    solution: &Sources,
+    tasks: &[Task],
     workshop: &Workshop,
-) -> anyhow::Result<Vec<Row>> {
+) -> anyhow::Result<Rows> {
+    let itself = tasks.first().context("no lab")?;
+    let (lab, solution) = (&itself.lab, itself.solution()?);
     let mut all = described(lab)?;
-    let (inside, outside) = mutants(lab, solution)?;
+    let (inside, outside) = mutants(lab, &solution)?;
     all.extend(inside);
-    let mut rows = together(lab, solution, workshop, &all)?;
-    rows.extend(one_by_one(lab, workshop, outside)?);
-    Ok(rows)
+    // Variants differ in holes as well, and in what the documentation says.
+    let mut sources = solution;
+    let tokens: Vec<String> = tasks.iter().map(|_| random_name()).collect();
+    for hole in &lab.holes {
+        let texts = tasks.iter().zip(&tokens).filter_map(|(task, token)| {
+            let variant = task.variant.as_ref()?;
+            let text = variant.holes.get(&hole.name)?;
+            Some((format!("{token}.{}", hole.name), text.as_str()))
+        });
+        let texts: Vec<(String, &str)> = texts.collect();
+        let texts: Vec<(&str, &str)> = texts
+            .iter()
+            .map(|(token, it)| (token.as_str(), *it))
+            .collect();
+        for place in &hole.places {
+            add_alternatives(lab, hole, place, &mut sources, &texts)?;
+        }
+    }
+    let (mut submissions, program) = together(lab, sources, workshop, &all)?;
+    let variants = grade_variants(tasks, &tokens, &program)?;
+    submissions.extend(one_by_one(lab, workshop, outside)?);
+    Ok(Rows {
+        submissions,
+        variants,
+    })
 }
 
 fn described(lab: &Lab) -> anyhow::Result<Vec<Submission>> {
@@ -252,14 +283,14 @@ fn changed_holes(
     Ok(Some(changed))
 }
 
-/// Grades submissions that differ in holes only, by one program.
+/// Grades submissions that differ in holes only, by one program; returns that,
+/// too.
 fn together(
     lab: &Lab,
-    solution: &Sources,
+    mut sources: Sources,
     workshop: &Workshop,
     all: &[Submission],
-) -> anyhow::Result<Vec<Row>> {
-    let mut sources = solution.clone();
+) -> anyhow::Result<(Vec<Row>, PathBuf)> {
     let tokens: Vec<String> = all.iter().map(|_| random_name()).collect();
     // Of one submission there may be a hole that is right: each hole has a token
     // of its own.
@@ -341,7 +372,108 @@ fn together(
         }
         rows.push(row(lab, submission, &outcomes));
     }
-    Ok(rows)
+    Ok((rows, program))
+}
+
+/// What the holes of one variant have got in another one.
+pub(crate) struct VariantRow {
+    pub(crate) name: String,
+    pub(crate) points: u32,
+    /// What the holes are worth that are different in the variant.
+    pub(crate) of: u32,
+    /// What should be otherwise.
+    pub(crate) wrong: Option<String>,
+}
+
+/// Tries the solution of each variant as a solution of each.
+fn grade_variants(
+    tasks: &[Task],
+    tokens: &[String],
+    program: &Path,
+) -> anyhow::Result<Vec<VariantRow>> {
+    let own = |task: &Task| {
+        let holes = task.variant.as_ref().map(|it| it.holes.clone());
+        holes.unwrap_or_default()
+    };
+    // What decides that a hole has the text of a variant.
+    let fill = |number: usize, hole: &str| {
+        let has = own(&tasks[number]).contains_key(hole);
+        has.then(|| format!("{}.{hole}", tokens[number]))
+    };
+    let checks_of = |task: &Task, hole: &str| -> Vec<Check> {
+        let checks = task.lab.checks.iter();
+        checks.filter(|it| it.hole == hole).cloned().collect()
+    };
+    // As `lab::judge`: each hole in the whole program, and alone.
+    let (mut jobs, mut whose) = (Vec::new(), Vec::new());
+    for (number, task) in tasks.iter().enumerate().skip(1) {
+        let holes = own(task);
+        for other in 0..tasks.len() {
+            for hole in holes.keys() {
+                let whole = holes.keys().map(|it| fill(other, it)).collect();
+                let alone = |it: &String| match it == hole {
+                    true => fill(other, it),
+                    false => fill(number, it),
+                };
+                let alone: Vec<_> = holes.keys().map(alone).collect();
+                let mut ways: Vec<Vec<Option<String>>> = vec![whole];
+                if ways[0] != alone {
+                    ways.push(alone);
+                }
+                for filled in ways {
+                    let filled: Vec<String> =
+                        filled.into_iter().flatten().collect();
+                    whose.push((number, other, hole.clone()));
+                    jobs.push(Job {
+                        program: program.to_owned(),
+                        filled: filled.join(","),
+                        checks: checks_of(task, hole),
+                    });
+                }
+            }
+        }
+    }
+    let found = anywhere::run(Plan { jobs })?;
+    // One of the ways is enough.
+    let mut best: BTreeMap<(usize, usize, String), Vec<Outcome>> =
+        BTreeMap::new();
+    for (key, outcomes) in whose.into_iter().zip(found) {
+        let is_right = outcomes.iter().all(|it| it.verdict != Verdict::Failed);
+        if is_right || !best.contains_key(&key) {
+            best.insert(key, outcomes);
+        }
+    }
+    let mut rows: BTreeMap<(usize, usize), VariantRow> = BTreeMap::new();
+    for ((number, other, hole), outcomes) in best {
+        let checks = checks_of(&tasks[number], &hole);
+        let is_own = number == other;
+        let row = rows.entry((number, other)).or_insert_with(|| VariantRow {
+            name: match (is_own, other) {
+                (true, _) => format!("variant {number}"),
+                (_, 0) => format!("variant {number} by the lab itself"),
+                _ => format!("variant {number} by {other}"),
+            },
+            points: 0,
+            of: 0,
+            wrong: None,
+        });
+        let points: u32 = checks.iter().map(|it| it.points).sum();
+        row.of += points;
+        let failed = outcomes.iter().find(|it| it.verdict == Verdict::Failed);
+        let passed = checks.iter().zip(&outcomes);
+        let passed = passed.filter(|(_, it)| it.verdict == Verdict::Passed);
+        let passed: u32 = passed.map(|(check, _)| check.points).sum();
+        row.points += if failed.is_none() { passed } else { 0 };
+        let wrong = match (is_own, failed) {
+            (true, Some(outcome)) => format!("{hole}: {}\n", outcome.text()),
+            (false, None) if passed > 0 => {
+                format!("{hole} earns its points\n")
+            }
+            _ => continue,
+        };
+        row.wrong.get_or_insert_default().push_str(&wrong);
+    }
+    Ok(rows.into_values().collect())
 }
 
 fn build(

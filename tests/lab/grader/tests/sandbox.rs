@@ -22,6 +22,7 @@ use std::{
 
 use ground::cgroups;
 use lab::{
+    bench::FILLED,
     limits::memberships,
     sandbox::{self, Finding, Finished},
 };
@@ -43,7 +44,7 @@ use nix::{
 #[path = "sandbox/hostile.rs"]
 mod hostile;
 
-use hostile::{SESSION, USER, add_key, attack, forge, keyctl, speak};
+use hostile::{SESSION, USER, add_key, answer, attack, forge, keyctl, speak};
 
 /// Who the plain user is.
 const NOBODY: u32 = 65534;
@@ -51,7 +52,7 @@ const NOBODY: u32 = 65534;
 /// A claim, and what tries it: in a directory, as who has made that.
 type Test = (&'static str, fn(&Path));
 
-const TESTS: [Test; 16] = [
+const TESTS: [Test; 17] = [
     ("what the grader owns is not changed", files_stay),
     ("it has a root of its own", root_is_its_own),
     ("no mount of it can be taken away", mounts_stay),
@@ -75,6 +76,7 @@ const TESTS: [Test; 16] = [
     ("it changes no device", devices_stay),
     ("nobody speaks in the place of a check", checks_are_closed),
     ("nobody speaks in the place of the command", agent_is_known),
+    ("nobody answers in the place of the command", agent_answers),
     ("what a killed check has left is swept", leftovers_are_swept),
     ("an interrupted check leaves no cgroup", interrupts_clean_up),
 ];
@@ -96,9 +98,16 @@ fn main() -> ExitCode {
             println!("{}", attack(attacks));
             return ExitCode::SUCCESS;
         }
-        ["run", "--hostname", _, "--", command, "agent"] => {
-            forge(Path::new(command));
+        ["run", "--hostname", name, "--", command, "agent"] => {
+            match env::var(FILLED).is_ok_and(|it| it == ANSWER) {
+                true => answer(Path::new(command), name),
+                false => forge(Path::new(command)),
+            }
             return ExitCode::SUCCESS;
+        }
+        ["agent"] => {
+            let done = lab::Command::Agent.act();
+            return lab::exit_code("sandbox", done);
         }
         ["forged"] => {
             speak();
@@ -497,24 +506,39 @@ fn devices_stay(_: &Path) {
     assert_eq!(run(script, &[]).stdout, "end\n");
 }
 
+/// Which of the two this program is to do: it hears of it by [`FILLED`].
+const ANSWER: &str = "answer";
+
 /// Has the first check of lab 1 be made of this program, which is hostile.
-fn check_of_a_hostile_program() -> Finding {
+fn check_of_a_hostile_program(how: &str) -> Finding {
     let program = env::current_exe().expect("there is a /proc");
-    let finished = sandbox::check(&program, "has_the_name", "")
+    let finished = sandbox::check(&program, "has_the_name", how)
         .expect("this machine has user namespaces");
     serde_json::from_str(&finished.stdout).expect("a check says one thing")
 }
 
 fn checks_are_closed(_: &Path) {
-    assert_eq!(check_of_a_hostile_program().heard, "end\n");
+    assert_eq!(check_of_a_hostile_program("").heard, "end\n");
 }
 
 fn agent_is_known(_: &Path) {
-    let says = check_of_a_hostile_program().says;
+    let says = check_of_a_hostile_program("").says;
     assert!(
         says.contains("is not the command that was asked for"),
         "{says}"
     );
+}
+
+fn agent_answers(_: &Path) {
+    // The command itself may be faster, and tells the truth.
+    for _ in 0..50 {
+        let says = check_of_a_hostile_program(ANSWER).says;
+        if says.contains("somebody else has answered in its place") {
+            return;
+        }
+        assert!(says.contains("the container is called outside"), "{says:?}");
+    }
+    panic!("the command was always faster");
 }
 
 /// In which directories the cgroups of our checks are made.

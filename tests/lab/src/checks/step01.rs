@@ -20,11 +20,20 @@ pub(super) fn start(bench: &Bench, name: &str) -> anyhow::Result<Container> {
 }
 
 fn has_the_name(bench: &Bench) -> anyhow::Result<()> {
-    let name = random_name();
-    let mut container = start(bench, &name)?;
+    let name = random_name().replace('x', "X");
+    is_called(bench, &name, &name)
+}
+
+/// Whether a container for which `name` is asked is called `expected`.
+pub(super) fn is_called(
+    bench: &Bench,
+    name: &str,
+    expected: &str,
+) -> anyhow::Result<()> {
+    let mut container = start(bench, name)?;
     let found = container.must(&["hostname"])?;
     ensure!(
-        found == name,
+        found == expected,
         "asked for the name {name}, the container is called {found}"
     );
     Ok(())
@@ -66,10 +75,18 @@ fn takes_64_bytes(bench: &Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn refuses_names(bench: &Bench) -> anyhow::Result<()> {
-    let long = "é".repeat(33);
-    for name in ["", "a b", "a\tb", "a\u{3000}b", "\u{7f}", &long] {
+pub(super) fn refuses_names(bench: &Bench) -> anyhow::Result<()> {
+    let (long, longer) = ("x".repeat(65), "é".repeat(33));
+    for name in ["", "a b", "a\tb", "a\u{3000}b", "\u{7f}", &long, &longer] {
         bench.refuses(&["--hostname", name])?;
+        // Nor is it left to the kernel, when the container is there already: the
+        // command line is read from left to right, and this is its end.
+        let ended = bench.run(&["run", "--hostname", name, "--help"])?;
+        ensure!(
+            ended.code == 125,
+            "the name {name:?} is refused by the kernel only, and the command \
+             line takes it"
+        );
     }
     Ok(())
 }

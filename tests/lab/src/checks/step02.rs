@@ -25,7 +25,7 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("ends_with_the_command", ends_with_the_command),
 ];
 
-fn start(bench: &Bench) -> anyhow::Result<Container> {
+pub(super) fn start(bench: &Bench) -> anyhow::Result<Container> {
     step01::start(bench, "box")
 }
 
@@ -84,14 +84,16 @@ fn passes_on_exit_codes(bench: &Bench) -> anyhow::Result<()> {
             "the command ends with {code}, the program with {found}"
         );
     }
-    let mut container = start(bench)?;
-    container.tell(&["kill", "self", "SIGKILL"])?;
-    let found = container.wait()?;
-    ensure!(
-        found == 137,
-        "the command is killed by SIGKILL, and the program ends with {found} \
-         instead of 137"
-    );
+    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGUSR1] {
+        let mut container = start(bench)?;
+        container.tell(&["kill", "self", signal.as_str()])?;
+        let (found, expected) = (container.wait()?, 128 + signal as i32);
+        ensure!(
+            found == expected,
+            "the command is killed by {signal}, and the program ends with \
+             {found} instead of {expected}"
+        );
+    }
     Ok(())
 }
 
@@ -145,19 +147,38 @@ pub(super) fn until(is_so: impl Fn() -> bool) {
     }
 }
 
-fn passes_on_signals(bench: &Bench) -> anyhow::Result<()> {
-    for signal in ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"] {
-        let mut container = start(bench)?;
-        container.must(&["catch", signal])?;
-        // From inside, to number 1.
-        container.must(&["kill", "1", signal])?;
-        let caught = container.must(&["caught"])?;
-        ensure!(
-            caught == signal,
-            "number 1 got {signal}, and the command got {caught}"
-        );
+pub(super) fn passes_on_signals(bench: &Bench) -> anyhow::Result<()> {
+    // All that a signal can mean: some of the others will do.
+    let more = ["SIGINT", "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGWINCH"];
+    for signal in ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"]
+        .into_iter()
+        .chain(more)
+    {
+        becomes(bench, signal, signal)?;
     }
-    // From outside, to the program.
+    from_outside(bench)
+}
+
+/// Whether the command gets `expected` when number 1 gets `signal`.
+pub(super) fn becomes(
+    bench: &Bench,
+    signal: &str,
+    expected: &str,
+) -> anyhow::Result<()> {
+    let mut container = start(bench)?;
+    container.must(&["catch", expected])?;
+    // From inside, to number 1.
+    container.must(&["kill", "1", signal])?;
+    let caught = container.must(&["caught"])?;
+    ensure!(
+        caught == expected,
+        "number 1 got {signal}, and the command got {caught}"
+    );
+    Ok(())
+}
+
+/// Whether the command gets what the program gets.
+pub(super) fn from_outside(bench: &Bench) -> anyhow::Result<()> {
     let mut container = start(bench)?;
     container.must(&["catch", "SIGTERM"])?;
     kill(Pid::from_raw(container.outside()), Signal::SIGTERM)?;
@@ -177,6 +198,15 @@ fn ends_with_the_command(bench: &Bench) -> anyhow::Result<()> {
     container
         .must(&["numbers"])
         .context("an orphan has ended, and the container with it")?;
+    container.tell(&["kill", "self", "SIGSTOP"])?;
+    let state = || Stat::of(container.pid).map(|it| it.state);
+    until(|| state() != Some('S') && state() != Some('R'));
+    sleep(Duration::from_millis(50));
+    kill(Pid::from_raw(container.pid), Signal::SIGCONT)
+        .context("the command was stopped, and the container has ended")?;
+    container
+        .hear()
+        .context("the command was stopped, and the container has ended")?;
     container.must(&["orphans", "2"])?;
     let processes = container.processes();
     let code = container.finish(3)?;

@@ -30,11 +30,26 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
 
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
+/// What becomes of what is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Rule {
+    /// The CPU's period.
+    pub(super) period: u64,
+    /// So many processes more than were asked for.
+    pub(super) more: u64,
+}
+
+pub(super) const RULE: Rule = Rule {
+    period: 100_000,
+    more: 0,
+};
+
 /// What is asked for, in the words of the command line and of the kernel.
 struct Limits {
     mib: u64,
     hundredths: u64,
     pids: u64,
+    rule: Rule,
 }
 
 impl Limits {
@@ -44,6 +59,14 @@ impl Limits {
             mib: random_in(40..90),
             hundredths: random_in(11..90),
             pids: random_in(12..40),
+            rule: RULE,
+        }
+    }
+
+    fn by(rule: Rule) -> Limits {
+        Limits {
+            rule,
+            ..Limits::random()
         }
     }
 
@@ -61,7 +84,15 @@ impl Limits {
     }
 
     fn quota(&self) -> String {
-        (self.hundredths * 1000).to_string()
+        (self.hundredths * self.rule.period / 100).to_string()
+    }
+
+    fn quota_and_period(&self) -> String {
+        format!("{} {}", self.quota(), self.rule.period)
+    }
+
+    fn processes(&self) -> u64 {
+        self.pids + self.rule.more
     }
 }
 
@@ -152,46 +183,70 @@ fn runs_with_what_can_be_set(bench: &Bench) -> anyhow::Result<()> {
 }
 
 fn forgets_no_limit(bench: &Bench) -> anyhow::Result<()> {
-    enforces_all_limits(bench)?;
-    // Where the processes can't be limited, that is an error if it was asked for,
-    // and else a warning.
+    forgets_no_limit_by(bench, RULE)
+}
+
+pub(super) fn forgets_no_limit_by(
+    bench: &Bench,
+    rule: Rule,
+) -> anyhow::Result<()> {
+    enforces_all_limits_by(bench, rule)?;
+    // What can't be limited is an error if it was asked for, and else a warning.
     let mounts = cgroups::mounts()?;
-    let mut trees = mounts.iter();
-    let tree = trees.find(|it| it.version == 2 || it.has("pids"));
-    let tree = tree.context("no cgroups are mounted")?.mount_point.clone();
     let image = bench.image()?;
-    let cover = |command: &mut Command| {
-        // A path has no NUL in it.
-        let _ = cover(command, &tree);
-    };
-    let options = ["--rootfs", image.path(), "--pids-limit", "33"];
-    bench.refuses_by(&options, &image.agent, cover).context(
-        "a limit that was asked for and can't be set has to be an error",
-    )?;
-    bench
-        .start_by(&options[..2], &image.agent, cover)
-        .context("a default that can't be set has to be a warning")?
-        .finish(0)?;
+    for (controller, option, value) in [
+        ("memory", "--memory", "50m"),
+        ("cpu", "--cpus", "0.3"),
+        ("pids", "--pids-limit", "33"),
+    ] {
+        let mut trees = mounts.iter();
+        let tree = trees.find(|it| it.version == 2 || it.has(controller));
+        let tree = tree.context("no cgroups are mounted")?;
+        let cover = |command: &mut Command| {
+            // A path has no NUL in it.
+            let _ = cover(command, &tree.mount_point);
+        };
+        let options = ["--rootfs", image.path(), option, value];
+        bench
+            .refuses_by(&options, &image.agent, cover)
+            .with_context(|| {
+                format!(
+                    "{option} was asked for and can't be set, which has to be \
+                     an error"
+                )
+            })?;
+        bench
+            .start_by(&options[..2], &image.agent, cover)
+            .context("a default that can't be set has to be a warning")?
+            .finish(0)?;
+    }
     // The defaults hold where nothing was asked for.
     let container = bench.start_in(&bench.image()?, &["--pids-limit", "33"])?;
-    for (controller, files, expected) in [
-        (
-            "memory",
-            ["memory.limit_in_bytes", "memory.max"],
-            "67108864",
-        ),
-        ("pids", ["pids.max", "pids.max"], "33"),
+    let quota = (rule.period / 2).to_string();
+    let with_period = format!("{quota} {}", rule.period);
+    let processes = (33 + rule.more).to_string();
+    for (controller, file, expected) in [
+        ("memory", "memory.limit_in_bytes", "67108864"),
+        ("memory", "memory.max", "67108864"),
+        ("cpu", "cpu.cfs_quota_us", &quota),
+        ("cpu", "cpu.max", &with_period),
+        ("pids", "pids.max", &processes),
     ] {
         let own = own_cgroup(&container, controller)?;
-        for file in files {
-            expect(&own, file, expected)?;
-        }
+        expect(&own, file, expected)?;
     }
     Ok(())
 }
 
 fn enforces_all_limits(bench: &Bench) -> anyhow::Result<()> {
-    let limits = Limits::random();
+    enforces_all_limits_by(bench, RULE)
+}
+
+pub(super) fn enforces_all_limits_by(
+    bench: &Bench,
+    rule: Rule,
+) -> anyhow::Result<()> {
+    let limits = Limits::by(rule);
     let container = limits.start(bench)?;
     for controller in CONTROLLERS {
         let own = own_cgroup(&container, controller)?;
@@ -202,23 +257,29 @@ fn enforces_all_limits(bench: &Bench) -> anyhow::Result<()> {
             }
             "cpu" => {
                 expect(&own, "cpu.cfs_quota_us", &limits.quota())?;
-                let quota = format!("{} 100000", limits.quota());
-                expect(&own, "cpu.max", &quota)?;
+                expect(&own, "cpu.max", &limits.quota_and_period())?;
             }
-            _ => expect(&own, "pids.max", &limits.pids.to_string())?,
+            _ => expect(&own, "pids.max", &limits.processes().to_string())?,
         }
     }
     Ok(())
 }
 
 fn limits_processes(bench: &Bench) -> anyhow::Result<()> {
-    let limits = Limits::random();
+    limits_processes_by(bench, RULE)
+}
+
+pub(super) fn limits_processes_by(
+    bench: &Bench,
+    rule: Rule,
+) -> anyhow::Result<()> {
+    let limits = Limits::by(rule);
     let mut container = limits.start(bench)?;
     let count = container.must(&["fork", "80"])?;
     let count: u64 = count.parse()?;
     let there = container.processes().len() as u64;
     ensure!(
-        count + there == limits.pids,
+        count + there == limits.processes(),
         "with --pids-limit {} and {there} processes, {count} more could be \
          started",
         limits.pids
@@ -227,8 +288,15 @@ fn limits_processes(bench: &Bench) -> anyhow::Result<()> {
 }
 
 fn sets_limits_of_version_1(bench: &Bench) -> anyhow::Result<()> {
+    sets_limits_of_version_1_by(bench, RULE)
+}
+
+pub(super) fn sets_limits_of_version_1_by(
+    bench: &Bench,
+    rule: Rule,
+) -> anyhow::Result<()> {
     only_on(1)?;
-    let limits = Limits::random();
+    let limits = Limits::by(rule);
     let container = limits.start(bench)?;
     let memory = own_cgroup(&container, "memory")?;
     for file in [
@@ -243,20 +311,27 @@ fn sets_limits_of_version_1(bench: &Bench) -> anyhow::Result<()> {
     }
     let cpu = own_cgroup(&container, "cpu")?;
     expect(&cpu, "cpu.cfs_quota_us", &limits.quota())?;
-    expect(&cpu, "cpu.cfs_period_us", "100000")?;
+    expect(&cpu, "cpu.cfs_period_us", &rule.period.to_string())?;
     let pids = own_cgroup(&container, "pids")?;
-    expect(&pids, "pids.max", &limits.pids.to_string())
+    expect(&pids, "pids.max", &limits.processes().to_string())
 }
 
 fn sets_limits_of_version_2(bench: &Bench) -> anyhow::Result<()> {
+    sets_limits_of_version_2_by(bench, RULE)
+}
+
+pub(super) fn sets_limits_of_version_2_by(
+    bench: &Bench,
+    rule: Rule,
+) -> anyhow::Result<()> {
     only_on(2)?;
-    let limits = Limits::random();
+    let limits = Limits::by(rule);
     let container = limits.start(bench)?;
     let own = own_cgroup(&container, "memory")?;
     expect(&own, "memory.max", &limits.bytes())?;
     expect(&own, "memory.swap.max", "0")?;
-    expect(&own, "cpu.max", &format!("{} 100000", limits.quota()))?;
-    expect(&own, "pids.max", &limits.pids.to_string())?;
+    expect(&own, "cpu.max", &limits.quota_and_period())?;
+    expect(&own, "pids.max", &limits.processes().to_string())?;
     hog(bench)
 }
 

@@ -64,10 +64,15 @@ fn is_overlay(container: &Container) -> anyhow::Result<()> {
     let mount = mounts(&root);
     let kind = mount.first().map_or("nothing", |it| it.kind);
     ensure!(kind == "overlay", "the root is no overlay, but {kind}");
+    ensure!(
+        mount.iter().all(|it| !it.has("nosuid")),
+        "the set-user-ID programs of the image don't work: the root is mounted \
+         with nosuid"
+    );
     Ok(())
 }
 
-fn writes_to_memory(bench: &Bench) -> anyhow::Result<()> {
+pub(super) fn writes_to_memory(bench: &Bench) -> anyhow::Result<()> {
     let image = bench.image()?;
     let content = random_name();
     let names = || -> anyhow::Result<BTreeSet<_>> {
@@ -116,6 +121,11 @@ fn root_has_the_mode_of_the_image(bench: &Bench) -> anyhow::Result<()> {
             found == format!("directory {mode:o}"),
             "the image has the mode {mode:o}, and the root is: {found}"
         );
+        let mask = container.status("Umask")?;
+        ensure!(
+            mask == "0077",
+            "the caller's umask, 0077, has become {mask} in the container"
+        );
     }
     Ok(())
 }
@@ -151,6 +161,14 @@ pub(super) fn layer(
 }
 
 fn first_layer_is_on_top(bench: &Bench) -> anyhow::Result<()> {
+    layer_is_on_top(bench, 0)
+}
+
+/// Whether of three layers the one with this index is on top.
+pub(super) fn layer_is_on_top(
+    bench: &Bench,
+    index: usize,
+) -> anyhow::Result<()> {
     let image = bench.image()?;
     let place = bench.place()?;
     let contents = [random_name(), random_name(), random_name()];
@@ -166,8 +184,9 @@ fn first_layer_is_on_top(bench: &Bench) -> anyhow::Result<()> {
     is_overlay(&container)?;
     let found = container.must(&["read", "/who"])?;
     ensure!(
-        found == contents[0],
-        "of several layers not the first one is on top"
+        found == contents[index],
+        "of several layers not the {} one is on top",
+        if index == 0 { "first" } else { "last" }
     );
     for content in &contents {
         container
@@ -177,7 +196,7 @@ fn first_layer_is_on_top(bench: &Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn next_run_goes_on(bench: &Bench) -> anyhow::Result<()> {
+pub(super) fn next_run_goes_on(bench: &Bench) -> anyhow::Result<()> {
     let image = bench.image()?;
     let upper = bench.place()?.join("up");
     let options = ["--upper", &upper.to_string_lossy()];

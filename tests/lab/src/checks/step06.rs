@@ -38,9 +38,9 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("volumes_stay_inside", volumes_stay_inside),
 ];
 
-const SAME: &str = "--root-is-root-outside";
+pub(super) const SAME: &str = "--root-is-root-outside";
 
-fn start(bench: &Bench) -> anyhow::Result<Container> {
+pub(super) fn start(bench: &Bench) -> anyhow::Result<Container> {
     bench.start_in(&bench.image()?, &[SAME])
 }
 
@@ -186,19 +186,27 @@ fn hides_the_cgroup_path(bench: &Bench) -> anyhow::Result<()> {
 }
 
 fn has_loopback(bench: &Bench) -> anyhow::Result<()> {
+    has_loopback_with(bench, "0x9", "IFF_UP and IFF_LOOPBACK")
+}
+
+pub(super) fn has_loopback_with(
+    bench: &Bench,
+    expected: &str,
+    meaning: &str,
+) -> anyhow::Result<()> {
     let mut container = start(bench)?;
     let names = container.must(&["list", "/sys/class/net"])?;
     ensure!(names == "lo", "the container's interfaces are: {names}");
     let flags = container.must(&["read", "/sys/class/net/lo/flags"])?;
     ensure!(
-        flags.trim() == "0x9",
-        "the flags of lo are {}, and not 0x9: IFF_UP and IFF_LOOPBACK",
+        flags.trim() == expected,
+        "the flags of lo are {}, and not {expected}: {meaning}",
         flags.trim()
     );
     Ok(())
 }
 
-const DEVICES: [(&str, &str); 6] = [
+pub(super) const DEVICES: [(&str, &str); 6] = [
     ("null", "1:3"),
     ("zero", "1:5"),
     ("full", "1:7"),
@@ -226,7 +234,7 @@ fn has_minimal_dev(bench: &Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn devices_keep_their_modes(bench: &Bench) -> anyhow::Result<()> {
+pub(super) fn devices_keep_their_modes(bench: &Bench) -> anyhow::Result<()> {
     let mut container = start(bench)?;
     for (name, _) in DEVICES {
         let path = format!("/dev/{name}");
@@ -248,7 +256,7 @@ fn devices_keep_their_modes(bench: &Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn settings_are_read_only(bench: &Bench) -> anyhow::Result<()> {
+pub(super) fn settings_are_read_only(bench: &Bench) -> anyhow::Result<()> {
     let mut container = start(bench)?;
     let path = "/proc/sys/net/ipv4/ip_forward";
     let answer = container.ask(&["write-there", path, "1"])?;

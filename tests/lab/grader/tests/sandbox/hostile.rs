@@ -4,7 +4,7 @@
 use std::{
     ffi::CString,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::{
         fd::AsFd,
         linux::net::SocketAddrExt,
@@ -164,4 +164,38 @@ pub(crate) fn speak() {
     channel.write_all(b"here\n").expect("somebody listens");
     // Until somebody has looked.
     sleep(Duration::from_secs(1));
+}
+
+/// Starts the command that it was to start, stops it when it has said its first
+/// word, and answers in its place: that the host is called `name`.
+pub(crate) fn answer(command: &Path, name: &str) {
+    let channel = io::stdin().as_fd().try_clone_to_owned();
+    let mut channel = File::from(channel.expect("it is open"));
+    let mut child = Command::new(command)
+        .arg("agent")
+        .spawn()
+        .expect("the command is there");
+    let pid = child.id().cast_signed();
+    let wrote = |line: &str| {
+        let count = line.strip_prefix("wchar: ");
+        count
+            .and_then(|it| it.parse().ok())
+            .is_some_and(|it: u64| it > 0)
+    };
+    let io = format!("/proc/{pid}/io");
+    while !fs::read_to_string(&io).is_ok_and(|it| it.lines().any(wrote)) {
+        std::hint::spin_loop();
+    }
+    // SAFETY: the call takes numbers.
+    let stopped = unsafe { libc::kill(pid, libc::SIGSTOP) };
+    assert_eq!(stopped, 0, "it is our child");
+    let mut request = [0; 4096];
+    while channel.read(&mut request).is_ok_and(|count| count > 0) {
+        let says = format!("{name:?}\n");
+        if channel.write_all(says.as_bytes()).is_err() {
+            break;
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }

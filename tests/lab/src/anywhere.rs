@@ -2,17 +2,22 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    fs::{self, DirBuilder},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context, bail};
-use lab::{
+use anyhow::{Context, bail, ensure};
+
+use crate::{
+    bench::random_name,
     build::{checkout, target_of},
     check::{Outcome, Verdict},
     files::read,
     plan::{Job, Plan},
+    sandbox,
 };
 
 /// Where all checks are run: a command that takes options and a script, like
@@ -30,7 +35,7 @@ const LAYOUTS: [[&str; 4]; 2] = [
 ///
 /// # Errors
 /// Nothing can be run.
-pub(crate) fn run(plan: Plan) -> anyhow::Result<Vec<Vec<Outcome>>> {
+pub fn run(plan: Plan) -> anyhow::Result<Vec<Vec<Outcome>>> {
     let given = env::var_os(VM).map(PathBuf::from);
     let mut layouts = LAYOUTS.iter();
     let mut found = match (&given, plan.jobs.is_empty()) {
@@ -75,26 +80,72 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Vec<Vec<Outcome>>> {
     Ok(found)
 }
 
-/// The virtual machine of this repository, if both of its kernels are there: see
-/// `tests/vm/prepare`.
+/// The virtual machine of this workspace, if both of its kernels are there.
 fn prepared() -> Option<PathBuf> {
     let cache = target_of(checkout()).join("vm");
-    let kernels = ["6.12", "6.1"];
-    let are_there = kernels
-        .iter()
-        .all(|it| cache.join(format!("stamp-{it}")).exists());
+    let mut kernels = LAYOUTS.iter().map(|[_, kernel, ..]| kernel);
+    let are_there =
+        kernels.all(|it| cache.join(format!("stamp-{it}")).exists());
     are_there.then(|| checkout().join("tests/vm/run"))
+}
+
+/// Makes the virtual machine, unless there is one. That takes no privilege, but
+/// the packages of its kernels.
+///
+/// # Errors
+/// It can't be made on this machine.
+pub fn prepare() -> anyhow::Result<()> {
+    if env::var_os(VM).is_some() || prepared().is_some() {
+        return Ok(());
+    }
+    eprintln!("A virtual machine is made, once: that fetches 120 MB.");
+    let script = checkout().join("tests/vm/prepare");
+    let status = Command::new(&script)
+        .status()
+        .with_context(|| format!("running {script:?}"))?;
+    ensure!(
+        status.success(),
+        "{script:?} has failed: it takes the packages of Debian or Ubuntu. \
+         Elsewhere, set {VM} to a command like tests/vm/run"
+    );
+    Ok(())
+}
+
+/// A directory that is closed to others, and goes with this value.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> anyhow::Result<Place> {
+        let path = env::temp_dir().join(format!("lab-vm-{}", random_name()));
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("mkdir({path:?})"))?;
+        Ok(Place(path))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Everything that is needed goes along in one directory: this program, which
 /// is linked statically, the plan, and the programs to be checked.
 fn run_in_vm(
     vm: &Path,
-    layout: &[&str],
+    layout: &[&str; 4],
     mut jobs: Vec<Job>,
 ) -> anyhow::Result<Vec<Vec<Outcome>>> {
-    let place = tempfile::Builder::new().prefix("lab-vm-").tempdir()?;
-    let top = place.path();
+    let place = Place::new()?;
+    let top = place.0.as_path();
+    let count: usize = jobs.iter().map(|it| it.checks.len()).sum();
+    let [_, kernel, _, cgroups] = layout;
+    eprintln!(
+        "{count} checks run in a virtual machine: Linux {kernel}, cgroups \
+         {cgroups}"
+    );
     fs::copy("/proc/self/exe", top.join("grader"))?;
     // Many jobs may be about one program.
     let mut copies: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
@@ -122,6 +173,7 @@ fn run_in_vm(
         .arg(script)
         .output()
         .with_context(|| format!("running {vm:?}"))?;
+    ensure!(!sandbox::is_interrupted(), "interrupted");
     let stdout = String::from_utf8_lossy(&output.stdout);
     let mut lines = stdout.lines();
     let Some(line) = lines.find_map(|line| line.strip_prefix(OUTCOMES)) else {
