@@ -136,10 +136,12 @@ impl Programs {
                 fs::copy(programs::path(step.name), to).expect("it is built");
             }
             // What stands above the steps is built only by who asks for it.
-            let from = programs::directory().join("box");
-            if from.exists() {
-                let to = self.directory.path().join("box");
-                fs::copy(from, to).expect("the disk is not full");
+            for wing in ["box", "step06-oci"] {
+                let from = programs::directory().join(wing);
+                if from.exists() {
+                    let to = self.directory.path().join(wing);
+                    fs::copy(from, to).expect("the disk is not full");
+                }
             }
         });
         self.directory.path()
@@ -253,7 +255,8 @@ impl Reader {
             .filter(|entry| entry.file_name().to_str().is_some_and(is_source));
         done(
             Command::new("cp")
-                .arg("-r")
+                // `run --explain` reads only what is not newer than itself.
+                .args(["-r", "--preserve=timestamps"])
                 .args(sources.map(|entry| entry.path()))
                 .arg(&checkout),
         );

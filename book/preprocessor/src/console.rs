@@ -166,7 +166,7 @@ impl Session {
             remarks.push(
                 "Ubuntu 23.10 and later refuse this to a plain user, unless \
                  the restriction of user namespaces is off: see Setting up, \
-                 Linux."
+                 Linux. It was not tried there."
                     .to_owned(),
             );
         }

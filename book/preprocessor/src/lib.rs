@@ -33,6 +33,7 @@ use anyhow::Context;
 pub mod console;
 pub mod diff;
 mod directive;
+pub mod handout;
 mod html;
 mod item;
 mod listing;
@@ -90,7 +91,7 @@ pub fn expand(chapter: &str, workspace: &Workspace) -> anyhow::Result<String> {
     Ok(expanded)
 }
 
-fn show(
+pub(crate) fn show(
     directive: &Directive,
     workspace: &Workspace,
 ) -> anyhow::Result<String> {

@@ -4,7 +4,7 @@
 use std::{env, io, path::Path, process::ExitCode};
 
 use anyhow::Context;
-use book_preprocessor::Workspace;
+use book_preprocessor::{Workspace, handout};
 use mdbook_preprocessor::book::{Book, BookItem};
 
 fn main() -> ExitCode {
@@ -30,22 +30,37 @@ fn run() -> anyhow::Result<()> {
         .root
         .parent()
         .context("the book is in a workspace")?;
-    expand(&mut book, top)?;
+    // Of a hand-out this is the lab's step: see `handout`.
+    let lab: Option<String> = context.config.get(HANDOUT)?;
+    expand(&mut book, top, lab.as_deref())?;
     serde_json::to_writer(io::stdout().lock(), &book)?;
     Ok(())
 }
 
-fn expand(book: &mut Book, top: &Path) -> anyhow::Result<()> {
+/// In `book.toml`: the book is a hand-out, and for which step.
+const HANDOUT: &str = "preprocessor.steps.handout";
+
+fn expand(
+    book: &mut Book,
+    top: &Path,
+    lab: Option<&str>,
+) -> anyhow::Result<()> {
     let workspace = Workspace::new(top);
     let mut result = Ok(());
     book.for_each_mut(|item| {
         let BookItem::Chapter(chapter) = item else {
             return;
         };
-        match book_preprocessor::expand(&chapter.content, &workspace) {
+        let path = chapter.path.clone().unwrap_or_default();
+        let content = match lab {
+            Some(step) => {
+                handout::prepare(&chapter.content, &workspace, step, &path)
+            }
+            None => chapter.content.clone(),
+        };
+        match book_preprocessor::expand(&content, &workspace) {
             Ok(expanded) => chapter.content = expanded,
             Err(error) if result.is_ok() => {
-                let path = chapter.path.clone().unwrap_or_default();
                 result =
                     Err(error.context(format!("book/src/{}", path.display())));
             }

@@ -8,7 +8,9 @@ use crate::{Workspace, directive::Directive, html};
 
 /// `{{#picture FILE "ALT" "CAPTION" part=N}}`. Who can't see it gets `ALT`, so
 /// that may not be empty. The groups of a picture that have the classes `part-1`
-/// and so on are parts: the Nth is coloured, and those after it are faint.
+/// and so on are parts: the Nth is coloured, and those after it are faint. Those
+/// that have the classes `at-1` and so on are moments: below the picture a box
+/// lets them appear one after the other.
 pub(crate) fn show(
     directive: &Directive,
     workspace: &Workspace,
@@ -56,10 +58,19 @@ pub(crate) fn show(
     let lines = svg.lines().filter(|line| !line.trim().is_empty());
     let lines: Vec<&str> = lines.collect();
     let svg = lines.join("\n");
+    let moves = match svg.contains("class=\"at-1") {
+        true => MOVES,
+        false => "",
+    };
     Ok(format!(
-        "<figure class=\"picture\">\n{svg}\n{caption}</figure>\n"
+        "<figure class=\"picture\">\n{svg}\n{moves}{caption}</figure>\n"
     ))
 }
+
+/// What a reader ticks to see one moment after the other. The style sheet does the
+/// rest, and hides it where nothing should move.
+const MOVES: &str = "<label class=\"moves\"><input type=\"checkbox\"> \
+    one after the other</label>\n";
 
 /// Says of each part whether it is the one that is spoken of, or comes later.
 fn colour(svg: &str, part: u32) -> anyhow::Result<String> {
