@@ -15,12 +15,16 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/keyctl.h>
+#include <linux/landlock.h>
 #include <linux/seccomp.h>
+#include <grp.h>
 #include <net/if.h>
 #include <poll.h>
-#include <grp.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
 
@@ -53,6 +57,35 @@ static void check_directory(const char *path)
 
 	TRY(fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
 	close(fd);
+}
+
+/* Step 3: opens the image past links, and asks for its real path. */
+static void find_root(void)
+{
+	struct { uint64_t flags, mode, resolve; } how = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = 4 /* RESOLVE_NO_SYMLINKS */
+	};
+	char link[64], path[4096];
+	int fd;
+
+	TRY(fd = (int)syscall(SYS_openat2, AT_FDCWD, root, &how, sizeof how));
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	TRY(readlink(link, path, sizeof path));
+	close(fd);
+}
+
+/* Gives away a part of a limit. */
+static void lower_limit(int which, uint64_t soft, uint64_t hard)
+{
+	struct rlimit limit;
+
+	TRY(getrlimit(which, &limit));
+	if (limit.rlim_cur > soft)
+		limit.rlim_cur = soft;
+	if (limit.rlim_max > hard)
+		limit.rlim_max = hard;
+	TRY(setrlimit(which, &limit));
 }
 
 /* Step 4 looks for cgroups of runs that were killed. */
@@ -114,57 +147,50 @@ static void map_ids(pid_t pid)
 	write_file(path, uid ? map : "0 100000 65536");
 }
 
-static int outlive(void *unused)
+/* Step 6, as root: copies of the mounts at `root` and at the layers. */
+static void copy_mounts(char **lower, int *mounts)
 {
-	(void)unused;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	getppid();
-	return pause();
-}
-
-/* Step 6: a user namespace with the container's ids, for which a process must
- * live while it is opened. */
-static int open_user_namespace(void)
-{
-	static char stack[16 * 1024] __attribute__((aligned(16)));
-	char path[64];
-	int user;
-	pid_t pid;
-
-	TRY(pid = clone(outlive, stack + sizeof stack,
-			CLONE_VM | CLONE_NEWUSER | SIGCHLD, NULL));
-	map_ids(pid);
-	snprintf(path, sizeof path, "/proc/%d/ns/user", pid);
-	TRY(user = open(path, O_RDONLY | O_CLOEXEC));
-	kill(pid, SIGKILL);
-	TRY(waitpid(pid, NULL, 0));
-	return user;
-}
-
-/* Step 6, as root: copies of the mounts at `root` and at the layers that show
- * their files with the container's ids. */
-static void map_files(char **lower, int *mounts)
-{
-	int user = open_user_namespace();
 	struct mount_attr private = { .propagation = MS_PRIVATE };
-	struct mount_attr mapped = { .attr_set = MOUNT_ATTR_IDMAP,
-				     .userns_fd = (uint64_t)user };
 	const char *path = root;
 
 	do {
-		int mount;
-
-		TRY(mount = (int)syscall(SYS_open_tree, AT_FDCWD, path,
-					 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-		TRY(syscall(SYS_mount_setattr, mount, "",
+		TRY(*mounts = (int)syscall(SYS_open_tree, AT_FDCWD, path,
+					   OPEN_TREE_CLONE |
+						   OPEN_TREE_CLOEXEC));
+		TRY(syscall(SYS_mount_setattr, *mounts, "",
 			    AT_EMPTY_PATH | AT_RECURSIVE, &private,
 			    sizeof private));
-		TRY(syscall(SYS_mount_setattr, mount, "",
+		mounts++;
+	} while ((path = *lower++));
+}
+
+/* Step 6, as root: has the copies show their files with the container's ids. */
+static void map_files(pid_t child, const int *mounts)
+{
+	struct mount_attr mapped = { .attr_set = MOUNT_ATTR_IDMAP };
+	struct statfs status;
+	char path[64];
+	int user;
+
+	snprintf(path, sizeof path, "/proc/%d/ns/user", child);
+	TRY(user = open(path, O_RDONLY | O_CLOEXEC));
+	mapped.userns_fd = (uint64_t)user;
+	for (; *mounts; mounts++)
+		TRY(syscall(SYS_mount_setattr, *mounts, "",
 			    AT_EMPTY_PATH | AT_RECURSIVE, &mapped,
 			    sizeof mapped));
-		*mounts++ = mount;
-	} while ((path = *lower++));
+	/* Pipes would be given to the container's root. */
+	for (int fd = 0; fd < 3; fd++)
+		TRY(fstatfs(fd, &status));
 	close(user);
+}
+
+static void reset_oom_score(pid_t child)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/oom_score_adj", child);
+	write_file(path, "0");
 }
 
 /* ---- the child: its file system ---------------------------------------- */
@@ -219,44 +245,27 @@ static void mount_overlay(char **lower)
 
 static const unsigned long RESTRICTED = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
+static void set_attributes(const char *path, unsigned flags, uint64_t attributes)
+{
+	struct mount_attr attr = { .attr_set = attributes };
+
+	TRY(syscall(SYS_mount_setattr, AT_FDCWD, path, flags, &attr,
+		    sizeof attr));
+}
+
 /* A path that this kernel does not have is skipped. */
 static int bind_if_there(const char *source, const char *target)
 {
 	return mount(source, target, NULL, MS_BIND, NULL) == 0;
 }
 
-/* Step 6: /sys, and Docker's masked and read-only paths. */
-static void protect_kernel_files(void)
+/* Step 6. */
+static void mount_sys(void)
 {
-	static const char *files[] = { "proc/interrupts", "proc/kcore",
-		"proc/keys", "proc/latency_stats", "proc/sched_debug",
-		"proc/timer_list", "proc/timer_stats" };
-	static const char *directories[] = { "proc/asound", "proc/scsi",
-		"sys/devices/virtual/powercap", "sys/firmware" };
-	static const char *read_only[] = { "proc/bus", "proc/fs", "proc/irq",
-		"proc/sys", "proc/sysrq-trigger" };
-	struct stat status;
-
 	mkdir(below_root("sys"), 0755);
 	check_directory(below_root("sys"));
 	TRY(mount("sysfs", below_root("sys"), "sysfs", RESTRICTED | MS_RDONLY,
 		  NULL));
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-		bind_if_there("/dev/null", below_root(files[i]));
-	stat(below_root("sys/devices/system/cpu/cpu0/thermal_throttle"),
-	     &status);
-	mount("tmpfs", below_root("proc/acpi"), "tmpfs",
-	      RESTRICTED | MS_RDONLY, NULL);
-	for (size_t i = 0; i < sizeof directories / sizeof *directories; i++)
-		bind_if_there(below_root("proc/acpi"),
-			      below_root(directories[i]));
-	for (size_t i = 0; i < sizeof read_only / sizeof *read_only; i++) {
-		const char *path = below_root(read_only[i]);
-		if (bind_if_there(path, path))
-			TRY(mount(NULL, path, NULL,
-				  MS_REMOUNT | MS_BIND | MS_RDONLY | RESTRICTED,
-				  NULL));
-	}
 }
 
 /* Step 6: a /dev of its own. */
@@ -282,6 +291,7 @@ static void mount_dev(void)
 		snprintf(host, sizeof host, "/%s", name);
 		TRY(mknod(below_root(name), S_IFREG | 0666, 0));
 		bind_mount(host, below_root(name), 0);
+		set_attributes(below_root(name), 0, MOUNT_ATTR_RDONLY);
 	}
 	TRY(mkdir(below_root("dev/pts"), 0755));
 	int tty = chown(below_root("dev/pts"), (uid_t)-1, 5) == 0;
@@ -297,6 +307,128 @@ static void mount_dev(void)
 		  ""));
 	for (size_t i = 0; i < sizeof links / sizeof *links; i++)
 		TRY(symlink(links[i][0], below_root(links[i][1])));
+}
+
+/* Step 6: masked and read-only paths. */
+static void protect_kernel_files(void)
+{
+	static const char *files[] = { "proc/config.gz", "proc/interrupts",
+		"proc/iomem", "proc/ioports", "proc/kcore", "proc/key-users",
+		"proc/keys", "proc/latency_stats", "proc/sched_debug",
+		"proc/timer_list", "proc/timer_stats" };
+	static const char *directories[] = { "proc/acpi", "proc/asound",
+		"proc/scsi", "sys/devices/virtual/powercap", "sys/firmware" };
+	static const char *read_only[] = { "proc/bus", "proc/fs", "proc/irq",
+		"proc/sys", "proc/sysrq-trigger" };
+	static const char *ours[] = { "proc", "sys", "dev", "sys/fs/cgroup" };
+	struct stat status;
+	struct statfs file_system;
+
+	TRY(chdir(root));
+	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+		TRY(statfs(ours[i], &file_system));
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		bind_if_there("dev/null", files[i]);
+	for (size_t i = 0; i < sizeof directories / sizeof *directories; i++)
+		bind_if_there("sys/fs/cgroup", directories[i]);
+	stat("sys/devices/system/cpu/cpu0/thermal_throttle", &status);
+	for (size_t i = 0; i < sizeof read_only / sizeof *read_only; i++)
+		if (bind_if_there(read_only[i], read_only[i]))
+			TRY(mount(NULL, read_only[i], NULL,
+				  MS_REMOUNT | MS_BIND | MS_RDONLY | RESTRICTED,
+				  NULL));
+}
+
+/* Step 6: /sys/fs/cgroup, in the root. Version 1 has a directory for each tree,
+ * and for Java a file in the place of two that we have nothing in. */
+static void show_cgroups(const struct cgroup *cgroups, int count)
+{
+	static const char *trees[] = { "memory", "cpu", "pids" };
+	static const char *hints[] = { "cpuset", "cpuacct" };
+	char host[4200], file[64];
+
+	if (count == 0)
+		return;
+	if (count == 1) {
+		bind_mount(cgroups[0].path, "sys/fs/cgroup", 0);
+		TRY(chdir("sys/fs/cgroup"));
+	} else {
+		TRY(mount("tmpfs", "sys/fs/cgroup", "tmpfs", 0, "mode=755"));
+		TRY(chdir("sys/fs/cgroup"));
+		for (int i = 0; i < count; i++) {
+			TRY(mkdir(trees[i], 0755));
+			bind_mount(cgroups[i].path, trees[i], 0);
+		}
+		for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
+			snprintf(host, sizeof host,
+				 "/sys/fs/cgroup/%s/cgroup.clone_children",
+				 hints[i]);
+			snprintf(file, sizeof file, "%s/cgroup.clone_children",
+				 hints[i]);
+			TRY(mkdir(hints[i], 0755));
+			TRY(mknod(file, S_IFREG | 0444, 0));
+			bind_if_there(host, file);
+		}
+	}
+	set_attributes(".", AT_RECURSIVE,
+		       MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+			       MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	TRY(chdir(root));
+}
+
+static int open_below(int directory, const char *path)
+{
+	struct { uint64_t flags, mode, resolve; } how = {
+		.flags = O_PATH | O_CLOEXEC,
+		/* RESOLVE_IN_ROOT, _NO_MAGICLINKS, _NO_XDEV */
+		.resolve = 0x10 | 2 | 1
+	};
+
+	return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
+}
+
+/* Step 6: a file of /etc that tells the container its name, in the root. */
+static void tell_name(int root_fd, const char *name, const char *text)
+{
+	struct mount_attr private = { .propagation = MS_PRIVATE };
+	char path[64], file[64];
+	struct stat status;
+	int target, mount, etc, fd;
+
+	snprintf(path, sizeof path, "etc/%s", name);
+	snprintf(file, sizeof file, "dev/%s", name);
+	if ((target = open_below(root_fd, path)) == -1) {
+		TRY(etc = open_below(root_fd, "etc"));
+		TRY(mknodat(etc, name, S_IFREG | 0644, 0));
+		close(etc);
+		TRY(target = open_below(root_fd, path));
+	}
+	TRY(fstat(target, &status));
+	TRY(fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+	TRY(write(fd, text, strlen(text)));
+	close(fd);
+	TRY(mount = (int)syscall(SYS_open_tree, AT_FDCWD, file,
+				 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+	TRY(syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | AT_RECURSIVE,
+		    &private, sizeof private));
+	TRY(syscall(SYS_move_mount, mount, "", target, "",
+		    MOVE_MOUNT_F_EMPTY_PATH | 0x40 /* T_EMPTY_PATH */));
+	close(target);
+	close(mount);
+	TRY(unlink(file));
+}
+
+static void tell_names(void)
+{
+	int fd;
+
+	TRY(fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+	tell_name(fd, "hostname", "box\n");
+	tell_name(fd, "hosts",
+		  "127.0.0.1\tlocalhost\n"
+		  "::1\tlocalhost ip6-localhost ip6-loopback\n"
+		  "127.0.1.1\tbox\n");
+	close(fd);
 }
 
 /* Step 3. */
@@ -328,6 +460,19 @@ static void become_container_root(void)
 	die_with_parent();
 }
 
+/* Lets the container have half of what the host's users have. */
+static void halve(const char *hosts, const char *ours)
+{
+	char text[32] = "";
+	int fd = open(hosts, O_RDONLY | O_CLOEXEC);
+
+	if (fd == -1 || read(fd, text, sizeof text - 1) == -1)
+		return;
+	close(fd);
+	snprintf(text, sizeof text, "%ld", atol(text) / 2);
+	write_file(ours, text);
+}
+
 static void clear_inheritance(void)
 {
 	uint64_t default_action[4] = { 0 };
@@ -336,8 +481,14 @@ static void clear_inheritance(void)
 	for (int fd = 0; fd < 3; fd++)
 		TRY(fstat(fd, &status));
 	TRY(syscall(SYS_close_range, 3, ~0U, 1 << 2 /* CLOEXEC */));
+	lower_limit(RLIMIT_NOFILE, 1024, 65536);
+	halve("/proc/sys/fs/inotify/max_user_instances",
+	      "/proc/sys/user/max_inotify_instances");
+	halve("/proc/sys/fs/inotify/max_user_watches",
+	      "/proc/sys/user/max_inotify_watches");
 	for (int signal = 1; signal <= 64; signal++)
 		syscall(SYS_rt_sigaction, signal, default_action, NULL, 8);
+	personality(0);
 	umask(022);
 	TRY(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL));
 }
@@ -391,6 +542,96 @@ static void install_filter(void)
 	TRY(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter));
 }
 
+/* Allows what is below `path`, and nothing else. */
+static void allow(int rules, int fd, uint64_t access)
+{
+	struct landlock_path_beneath_attr rule = { .allowed_access = access,
+						   .parent_fd = fd };
+
+	/* EBADFD for a pipe, which has no path. */
+	syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule,
+		0);
+}
+
+static void allow_below(int rules, const char *path, uint64_t access)
+{
+	int fd;
+
+	TRY(fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+	allow(rules, fd, access);
+	close(fd);
+}
+
+static void confine(void)
+{
+	/* The file system's rights of version 1, and REFER and TRUNCATE. */
+	uint64_t files = (1 << 13) - 1;
+	int version = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, 1);
+	int rules;
+
+	if (version < 1)
+		return;
+	if (version >= 2)
+		files |= 1 << 13;
+	if (version >= 3)
+		files |= 1 << 14;
+	struct landlock_ruleset_attr attr = { .handled_access_fs = files };
+	TRY(rules = (int)syscall(SYS_landlock_create_ruleset, &attr,
+				 sizeof attr.handled_access_fs, 0));
+	allow_below(rules, "/", files);
+	allow_below(rules, "/dev/mqueue", files);
+	for (int fd = 0; fd < 3; fd++) {
+		TRY(fcntl(fd, F_GETFL));
+		allow(rules, fd,
+		      LANDLOCK_ACCESS_FS_READ_FILE |
+			      LANDLOCK_ACCESS_FS_WRITE_FILE);
+	}
+	TRY(syscall(SYS_landlock_restrict_self, rules, 0));
+	close(rules);
+}
+
+/* The program that executes the command, in sealed memory. */
+static int make_stub(void)
+{
+	static const unsigned char code[] = {
+#include "stub.h"
+	};
+	char path[64];
+	int memory, stub;
+
+	memory = memfd_create("stub", MFD_CLOEXEC | MFD_ALLOW_SEALING |
+					      0x10 /* MFD_EXEC */);
+	if (memory == -1)
+		TRY(memory = memfd_create("stub", MFD_CLOEXEC |
+							  MFD_ALLOW_SEALING));
+	TRY(write(memory, code, sizeof code));
+	TRY(fcntl(memory, F_ADD_SEALS,
+		  F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE |
+			  0x10 /* F_SEAL_FUTURE_WRITE */));
+	snprintf(path, sizeof path, "/proc/self/fd/%d", memory);
+	TRY(stub = open(path, O_RDONLY | O_CLOEXEC));
+	close(memory);
+	return stub;
+}
+
+/* Closes all descriptors but three, the gate and `kept`. */
+static void close_descriptors(int kept)
+{
+	DIR *directory = opendir("/proc/self/fd");
+	struct dirent *entry;
+	int numbers[64], count = 0;
+
+	TRY(directory ? 0 : -1);
+	while ((entry = readdir(directory)) && count < 64)
+		numbers[count++] = atoi(entry->d_name);
+	closedir(directory);
+	for (int i = 0; i < count; i++)
+		if (numbers[i] > 2 && numbers[i] != gate[1] &&
+		    numbers[i] != kept &&
+		    (fcntl(numbers[i], F_GETFD) & FD_CLOEXEC))
+			close(numbers[i]);
+}
+
 /* ---- both -------------------------------------------------------------- */
 
 static void execute(void)
@@ -419,15 +660,37 @@ static int wait_for(pid_t child, pid_t which)
 	}
 }
 
-/* Step 2. */
-static void init(void)
+/* Step 2, and with a `stub` step 6. */
+static void init(int stub)
 {
-	pid_t command = vfork();
+	int report[2] = { -1, -1 }, error = 0;
+	struct stat status;
+	pid_t command;
 
+	close_descriptors(stub);
+	TRY(access(program, X_OK));
+	TRY(stat(program, &status));
+	TRY(pipe2(report, O_CLOEXEC));
+	command = vfork();
 	TRY(command);
-	if (command == 0)
+	if (command == 0 && stub == -1)
 		execute();
-	_exit(wait_for(command, -1));
+	if (command == 0) {
+		char *line[] = { (char *)program, (char *)program, NULL };
+		sigset_t none;
+
+		/* Descriptor 3 is where the stub tells that it has failed. */
+		TRY(dup2(report[1], 3));
+		sigemptyset(&none);
+		TRY(sigprocmask(SIG_SETMASK, &none, NULL));
+		TRY(syscall(SYS_execveat, stub, "", line, environ,
+			    AT_EMPTY_PATH));
+	}
+	close(report[1]);
+	TRY(read(report[0], &error, sizeof error));
+	close(report[0]);
+	close(stub);
+	_exit(error ? 127 : wait_for(command, -1));
 }
 
 int main(int argc, char **argv)
@@ -449,13 +712,19 @@ int main(int argc, char **argv)
 	plain_user = geteuid() != 0;
 
 	if (step >= 3)
-		check_directory(root);
+		find_root();
 	for (char **layer = lower; *layer; layer++)
 		check_directory(*layer);
+	if (step == 6) {
+		lower_limit(RLIMIT_SIGPENDING, 4096, RLIM_INFINITY);
+		lower_limit(RLIMIT_MSGQUEUE, 400 << 10, RLIM_INFINITY);
+	}
 	if (step == 6 && !plain_user) {
 		read_file("/etc/subuid");
+		read_file("/etc/passwd");
 		read_file("/etc/subgid");
-		map_files(lower, mounts);
+		read_file("/etc/group");
+		copy_mounts(lower, mounts);
 	}
 	if (step < 6)
 		become_root();
@@ -472,10 +741,13 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		sigaddset(&signals, all[i]);
 	TRY(sigprocmask(SIG_BLOCK, &signals, NULL));
+	for (int fd = 0; fd < 3; fd++)
+		tcgetpgrp(fd); /* none of them a terminal here */
 	TRY(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gate));
 	pid_t child = new_process(flags, count == 1 ? cgroups[0].entrance : -1);
 	if (child == 0) {
 		close(gate[0]);
+		TRY(setsid());
 		die_with_parent();
 		TRY(recv(gate[1], &byte, 1, 0));
 		for (int i = 0; count == 3 && i < count; i++)
@@ -503,8 +775,11 @@ int main(int argc, char **argv)
 				  RESTRICTED, NULL));
 		}
 		if (step == 6) {
-			protect_kernel_files();
+			mount_sys();
 			mount_dev();
+			protect_kernel_files();
+			show_cgroups(cgroups, count);
+			tell_names();
 		} else if (step >= 3) {
 			mkdir(below_root("dev"), 0755);
 			bind_mount("/dev", below_root("dev"), MS_REC);
@@ -513,15 +788,22 @@ int main(int argc, char **argv)
 			enter_root();
 		if (step == 6) {
 			drop_privileges();
+			confine();
 			install_filter();
 		}
 		if (step >= 2)
-			init();
+			init(step == 6 ? make_stub() : -1);
 		execute();
 	}
+	TRY(fcntl(gate[0], F_SETOWN, getpid()));
+	TRY(fcntl(gate[0], F_SETFL, O_NONBLOCK | O_ASYNC));
 	close(gate[1]);
-	if (step == 6)
+	if (step == 6) {
 		map_ids(child);
+		if (!plain_user)
+			map_files(child, mounts);
+		reset_oom_score(child);
+	}
 	TRY(send(gate[0], "!", 1, MSG_NOSIGNAL));
 	int code = wait_for(child, child);
 	for (int i = 0; i < count; i++)

@@ -6,6 +6,7 @@
 //! `peers`; how it is measured, in `measure`.
 
 mod cgroups;
+mod counters;
 mod layers;
 mod machine;
 mod measure;
@@ -19,6 +20,7 @@ mod subjects;
 mod svg;
 mod table;
 mod throughput;
+mod timeline;
 mod trial;
 
 use std::{
@@ -54,6 +56,10 @@ struct Options {
     /// Only start to exit: neither several at a time nor many layers
     #[arg(long)]
     quick: bool,
+    /// Show one start of this subject, such as "step 6", as a time line of its
+    /// processes, and measure nothing else
+    #[arg(long, value_name = "NAME")]
+    time_line: Option<String>,
     /// Do not build: all programs are in this directory
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
@@ -82,6 +88,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
+    if let Some(name) = &options.time_line {
+        return show_time_line(options, name);
+    }
     let report = match &options.from {
         Some(file) => Report::read(file)?,
         None => benchmark(options)?,
@@ -104,11 +113,7 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 fn benchmark(options: &Options) -> anyhow::Result<Report> {
-    let programs = match &options.programs {
-        Some(directory) => fs::canonicalize(directory)
-            .with_context(|| format!("realpath({directory:?})"))?,
-        None => programs::build()?,
-    };
+    let programs = programs(options)?;
     measure::install_handlers()?;
     // In this order: the last one is dropped first.
     let _cgroups = private::Cgroups::remember()?;
@@ -165,6 +170,48 @@ fn benchmark(options: &Options) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+fn programs(options: &Options) -> anyhow::Result<PathBuf> {
+    match &options.programs {
+        Some(directory) => fs::canonicalize(directory)
+            .with_context(|| format!("realpath({directory:?})")),
+        None => programs::build(),
+    }
+}
+
+/// Prints the time line of the subject of this `name`.
+fn show_time_line(options: &Options, name: &str) -> anyhow::Result<()> {
+    let programs = programs(options)?;
+    measure::install_handlers()?;
+    let _cgroups = private::Cgroups::remember()?;
+    private::enter()?;
+    let place = Place::make(&programs)?;
+    let cgroups = cgroups::parents()?;
+    let maker = Maker {
+        programs: &programs,
+        place: &place,
+        cgroups: &cgroups,
+    };
+    let peers = peers::all(&programs, &place)
+        .into_iter()
+        .filter_map(Result::ok);
+    let mut subjects = maker.own().into_iter().chain(peers);
+    let subject = subjects
+        .find(|subject| subject.name == name)
+        .with_context(|| format!("nothing is called {name:?} here"))?;
+    let format = match options.markdown {
+        Some(_) => Format::Markdown,
+        None => Format::Terminal,
+    };
+    let text = timeline::of(&subject, options.runs as usize, format)?;
+    match &options.markdown {
+        Some(file) => write(file, &text),
+        None => {
+            print!("{text}");
+            Ok(())
+        }
+    }
+}
+
 /// The wanted subjects that work here. The others are put down as left out.
 fn working(
     options: &Options,
@@ -177,7 +224,7 @@ fn working(
     };
     let own = maker.own().into_iter().map(Ok);
     let mut subjects = Vec::new();
-    for subject in own.chain(peers::all(maker.place)) {
+    for subject in own.chain(peers::all(maker.programs, maker.place)) {
         let subject = match subject {
             Ok(it) if it.kind != Kind::Limit && !is_wanted(&it.name) => {
                 continue;

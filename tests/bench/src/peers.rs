@@ -20,13 +20,15 @@ type Peer = Result<Subject, LeftOut>;
 /// How to set up the tool `program` for the containers of a place.
 type SetUp = fn(&Path, &Place) -> anyhow::Result<Subject>;
 
-/// All tools, from the one that does least.
-pub(crate) fn all(place: &Place) -> Vec<Peer> {
-    let tools: [(&str, SetUp); 9] = [
+/// All tools, from the one that does least; and this project's runtime, which is
+/// in `programs`, among those that it does the same as.
+pub(crate) fn all(programs: &Path, place: &Place) -> Vec<Peer> {
+    let tools: [(&str, SetUp); 10] = [
         ("unshare", unshare),
         ("bwrap", bubblewrap),
         ("crun", crun),
         ("lxc-execute", lxc),
+        (OWN_RUNTIME, own_runtime),
         ("youki", youki),
         ("runc", runc),
         ("systemd-nspawn", nspawn),
@@ -34,7 +36,9 @@ pub(crate) fn all(place: &Place) -> Vec<Peer> {
         ("docker", docker),
     ];
     let peer = |(name, set_up): (&str, SetUp)| {
-        let subject = find_program(name)
+        let own = Some(programs.join(name)).filter(|_| name == OWN_RUNTIME);
+        let subject = own
+            .or_else(|| find_program(name))
             .context("not installed")
             .and_then(|program| set_up(&program, place));
         subject.map_err(|error| LeftOut {
@@ -42,8 +46,15 @@ pub(crate) fn all(place: &Place) -> Vec<Peer> {
             reason: format!("{error:#}"),
         })
     };
-    tools.into_iter().map(peer).collect()
+    let peers = tools.into_iter().map(peer);
+    peers
+        .flat_map(|peer| [in_calls(&peer), Some(peer)])
+        .flatten()
+        .collect()
 }
+
+/// The runtime of this project.
+pub(crate) const OWN_RUNTIME: &str = "step06-oci";
 
 /// Puts a command line together.
 macro_rules! line {
@@ -134,12 +145,41 @@ fn oci(
     Ok(Subject::new(name, Kind::Peer, isolates, command))
 }
 
+/// An OCI runtime once more, called as an engine calls it: the container is made,
+/// started and deleted by one process each, and `run` is the three in one.
+fn in_calls(peer: &Peer) -> Option<Peer> {
+    let subject = peer.as_ref().ok()?;
+    let [program, root, state, rest @ ..] = &subject.command[..] else {
+        return None;
+    };
+    let run = rest.iter().position(|it| it == "run");
+    let bundle = run.and_then(|at| rest.get(at + 2))?;
+    if root != "--root" {
+        return None;
+    }
+    let script = r#"state=$1 bundle=$2 id=$3
+        "$0" --root "$state" create --bundle "$bundle" "$id" &&
+        "$0" --root "$state" start "$id" &&
+        "$0" --root "$state" delete --force "$id""#;
+    let command = line!["/bin/sh", "-c", script, program, state, bundle, ID];
+    Some(Ok(Subject::new(
+        format!("{}: create, start, delete", subject.name),
+        Kind::Peer,
+        subject.isolates.clone(),
+        command,
+    )))
+}
+
 fn crun(program: &Path, place: &Place) -> anyhow::Result<Subject> {
     oci("crun", program, place, &[])
 }
 
 fn runc(program: &Path, place: &Place) -> anyhow::Result<Subject> {
     oci("runc", program, place, &[])
+}
+
+fn own_runtime(program: &Path, place: &Place) -> anyhow::Result<Subject> {
+    oci(OWN_RUNTIME, program, place, &[])
 }
 
 fn youki(program: &Path, place: &Place) -> anyhow::Result<Subject> {

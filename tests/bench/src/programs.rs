@@ -1,4 +1,4 @@
-//! Builds what is measured: the six steps in release, the C programs beside
+//! Builds what is measured: the six steps and the runtime in release, the C programs beside
 //! them.
 
 use std::{
@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 use ground::STEPS;
+
+use crate::peers::OWN_RUNTIME;
 
 const C_PROGRAMS: [&str; 5] = ["true", "wait", "memory", "limit", "steps"];
 
@@ -35,6 +37,7 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     }
     fs::write(directory.join("filter.h"), filter())
         .context("writing filter.h")?;
+    fs::write(directory.join("stub.h"), stub()).context("writing stub.h")?;
     for name in C_PROGRAMS {
         let source = package.join("c").join(name).with_extension("c");
         let mut compiler = Command::new("cc");
@@ -54,13 +57,19 @@ fn filter() -> String {
     lines.collect()
 }
 
-/// Has Cargo build the steps, and tell where it has put them.
+/// The stub of step 6, byte by byte.
+fn stub() -> String {
+    let bytes = step06_full::stub::program(3);
+    bytes.iter().map(|byte| format!("{byte},\n")).collect()
+}
+
+/// Has Cargo build the steps and the runtime, and tell where it has put them.
 fn build_steps(package: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--release", "--message-format=json"]);
-    for step in STEPS {
-        command.args(["--package", step]);
+    for package in STEPS.into_iter().chain([OWN_RUNTIME]) {
+        command.args(["--package", package]);
     }
     command.stderr(std::process::Stdio::inherit());
     let messages = run(command.current_dir(package))?;

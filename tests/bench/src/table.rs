@@ -189,14 +189,14 @@ fn left_out(text: &mut String, report: &Report) {
 }
 
 /// Cells in rows; the first column is a name, the others are mostly numbers.
-struct Table {
+pub(crate) struct Table {
     title: String,
     heads: Vec<String>,
-    rows: Vec<Vec<String>>,
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn new(
+    pub(crate) fn new(
         title: &str,
         heads: impl IntoIterator<Item = impl Into<String>>,
     ) -> Table {
@@ -207,7 +207,7 @@ impl Table {
         }
     }
 
-    fn write(&self, text: &mut String, format: Format) {
+    pub(crate) fn write(&self, text: &mut String, format: Format) {
         let _ = writeln!(text, "\n{}", self.title);
         match format {
             Format::Terminal => self.write_aligned(text),
@@ -222,6 +222,10 @@ impl Table {
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.heads.len()).map(width).collect();
+        let is_words = |column: usize| {
+            let mut cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.any(|cell| cell.starts_with(char::is_alphabetic))
+        };
         for line in lines() {
             let mut aligned = String::new();
             for (column, cell) in line.iter().enumerate() {
@@ -230,6 +234,7 @@ impl Table {
                 let _ = match (column, self.heads.len()) {
                     (0, _) => write!(aligned, "{cell:width$}"),
                     (_, 2) => write!(aligned, "  {}", wrapped(cell, widths[0])),
+                    _ if is_words(column) => write!(aligned, "  {cell:width$}"),
                     _ => write!(aligned, "  {cell:>width$}"),
                 };
             }
