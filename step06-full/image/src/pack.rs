@@ -18,10 +18,12 @@ use std::{
 
 use anyhow::Context;
 use common::{
+    errors,
     host::files::{by_number, file_type},
     sys::{self, xattr},
 };
 use nix::{
+    errno::Errno,
     fcntl::{AtFlags, OFlag},
     sys::stat::{FileStat, SFlag},
 };
@@ -66,9 +68,12 @@ impl<W: Write> Packer<W> {
                 continue;
             };
             let path = directory.path.join(&name);
-            let below = self.add_one(&directory.file, &name, &path);
-            let below = below.with_context(|| format!("packing {path:?}"))?;
-            levels.extend(below);
+            match self.add_one(&directory.file, &name, &path) {
+                Err(error) if is_another_by_now(&error) => {}
+                below => levels.extend(
+                    below.with_context(|| format!("packing {path:?}"))?,
+                ),
+            }
         }
         Ok(self.archive.into_inner()?)
     }
@@ -157,6 +162,17 @@ impl<W: Write> Packer<W> {
         self.archive.append_data(&mut header, path, &[][..])?;
         Ok(())
     }
+}
+
+/// Whether a container that runs has removed meanwhile what was to be read, or
+/// has put something of another type in its place: a link is no directory, is
+/// not followed, and what is no link has no target. Nothing of it is in the
+/// archive then.
+fn is_another_by_now(error: &anyhow::Error) -> bool {
+    matches!(
+        errors::errno(error),
+        Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EINVAL)
+    )
 }
 
 impl Directory {
