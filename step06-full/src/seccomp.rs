@@ -88,9 +88,10 @@ const TYPING: [u32; 2] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
 
 /// The machine's own calls. See AUDIT_ARCH in <linux/audit.h>.
 #[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: u32 = 0xC000_003E;
+pub const ARCHITECTURE: u32 = 0xC000_003E;
+/// The machine's own calls. See AUDIT_ARCH in <linux/audit.h>.
 #[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: u32 = 0xC000_00B7;
+pub const ARCHITECTURE: u32 = 0xC000_00B7;
 
 /// Installs `filter`, for this process and all its descendants.
 ///

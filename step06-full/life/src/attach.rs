@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    io::Read,
     process::ExitCode,
     thread::sleep,
     time::{Duration, Instant},
@@ -11,7 +10,10 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    Container, DetachKeys, console::Console, screen, server, wait::CODE,
+    Container, DetachKeys,
+    console::Console,
+    screen, server,
+    wait::{CODE, read_code},
     words::Over,
 };
 
@@ -48,13 +50,11 @@ impl Container {
 
     /// The exit code of a container whose terminal has ended, from its file
     /// `code`: the container itself may be removed by now.
-    fn end_code(&self, mut code: File) -> anyhow::Result<ExitCode> {
+    fn end_code(&self, code: File) -> anyhow::Result<ExitCode> {
         let start = Instant::now();
         while start.elapsed() < A_MOMENT {
             if !self.is_alive()? {
-                let mut text = String::new();
-                code.read_to_string(&mut text).context("read(code)")?;
-                let code: Option<u8> = text.trim().parse().ok();
+                let code = read_code(code)?;
                 let code = code.context("nobody has seen how it has ended")?;
                 return Ok(code.into());
             }

@@ -31,11 +31,9 @@ impl Container {
         while self.is_alive()? {
             let state: Option<State> = record::read(&self.running(), STATE)?;
             let code = File::open(self.lasting().join(CODE));
-            if let (Some(state), Ok(mut code)) = (state, code) {
+            if let (Some(state), Ok(code)) = (state, code) {
                 state.monitor.wait()?;
-                let mut text = String::new();
-                code.read_to_string(&mut text).context("read(code)")?;
-                return Ok(text.trim().parse().ok());
+                return read_code(code);
             }
             // It is about to begin, or to end.
             sleep(Duration::from_millis(1));
@@ -46,6 +44,13 @@ impl Container {
             _ => None,
         })
     }
+}
+
+/// What [`write_code`] has written at the end; `None` if nobody has seen it.
+pub(crate) fn read_code(mut file: File) -> anyhow::Result<Option<u8>> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).context("read(code)")?;
+    Ok(text.trim().parse().ok())
 }
 
 /// For the monitor: writes the file, with nothing in it until the end. It is

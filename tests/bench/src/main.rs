@@ -89,11 +89,11 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(name) = &options.time_line {
-        return show_time_line(options, name);
+        return prepared(options, |maker| show_time_line(options, maker, name));
     }
     let report = match &options.from {
         Some(file) => Report::read(file)?,
-        None => benchmark(options)?,
+        None => prepared(options, |maker| benchmark(options, maker))?,
     };
     print!("{}", table::of(&report, Format::Terminal));
     if let Some(file) = &options.json {
@@ -112,29 +112,42 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(file, text).with_context(|| format!("writing {file:?}"))
 }
 
-fn benchmark(options: &Options) -> anyhow::Result<Report> {
-    let programs = programs(options)?;
+/// Builds what is measured and the place for it, and removes at the end what
+/// `work` has left there.
+fn prepared<T>(
+    options: &Options,
+    work: impl FnOnce(&Maker) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let programs = match &options.programs {
+        Some(directory) => fs::canonicalize(directory)
+            .with_context(|| format!("realpath({directory:?})"))?,
+        None => programs::build()?,
+    };
     measure::install_handlers()?;
     // In this order: the last one is dropped first.
     let _cgroups = private::Cgroups::remember()?;
     private::enter()?;
     let place = Place::make(&programs)?;
-    let cgroups = cgroups::parents()?;
-    let maker = Maker {
+    work(&Maker {
         programs: &programs,
         place: &place,
-        cgroups: &cgroups,
-    };
+        cgroups: &cgroups::parents()?,
+    })
+}
 
+fn benchmark(options: &Options, maker: &Maker) -> anyhow::Result<Report> {
     let runs = options.runs as usize;
     let mut report = Report {
-        machine: Machine::describe(cgroups::layout(&cgroups), place.busybox),
+        machine: Machine::describe(
+            cgroups::layout(maker.cgroups),
+            maker.place.busybox,
+        ),
         rows: Vec::new(),
         left_out: Vec::new(),
         throughput: Vec::new(),
         layers: Vec::new(),
     };
-    let subjects = working(options, &maker, &mut report)?;
+    let subjects = working(options, maker, &mut report)?;
     let tools = subjects.iter().filter(|it| it.kind == Kind::Peer);
     report.machine.versions = tools
         .filter_map(|it| machine::version(Path::new(it.command.first()?)))
@@ -153,8 +166,8 @@ fn benchmark(options: &Options) -> anyhow::Result<Report> {
             isolates: subject.isolates.clone(),
             burst: Summary::of(&samples.burst),
             cold: Summary::of(&samples.cold),
-            peak_memory: trial::peak_memory(&programs, subject)?,
-            supervisor_memory: trial::supervisor_memory(&maker, subject)?,
+            peak_memory: trial::peak_memory(maker.programs, subject)?,
+            supervisor_memory: trial::supervisor_memory(maker, subject)?,
             failures: samples.failures,
         });
     }
@@ -163,35 +176,20 @@ fn benchmark(options: &Options) -> anyhow::Result<Report> {
         report.throughput = throughput::measure(&subjects, 2 * runs)?;
         if subjects.iter().any(layers::concerns) {
             progress("layers");
-            report.layers = layers::measure(&maker, runs.div_ceil(5))?;
+            report.layers = layers::measure(maker, runs.div_ceil(5))?;
         }
     }
     progress("");
     Ok(report)
 }
 
-fn programs(options: &Options) -> anyhow::Result<PathBuf> {
-    match &options.programs {
-        Some(directory) => fs::canonicalize(directory)
-            .with_context(|| format!("realpath({directory:?})")),
-        None => programs::build(),
-    }
-}
-
 /// Prints the time line of the subject of this `name`.
-fn show_time_line(options: &Options, name: &str) -> anyhow::Result<()> {
-    let programs = programs(options)?;
-    measure::install_handlers()?;
-    let _cgroups = private::Cgroups::remember()?;
-    private::enter()?;
-    let place = Place::make(&programs)?;
-    let cgroups = cgroups::parents()?;
-    let maker = Maker {
-        programs: &programs,
-        place: &place,
-        cgroups: &cgroups,
-    };
-    let peers = peers::all(&programs, &place)
+fn show_time_line(
+    options: &Options,
+    maker: &Maker,
+    name: &str,
+) -> anyhow::Result<()> {
+    let peers = peers::all(maker.programs, maker.place)
         .into_iter()
         .filter_map(Result::ok);
     let mut subjects = maker.own().into_iter().chain(peers);

@@ -19,7 +19,7 @@ use crate::{
 mod record;
 mod tracefs;
 
-use record::{Call, Process, Start};
+use record::{Call, Start};
 use tracefs::Tracefs;
 
 /// A call that takes so long, in microseconds, gets a line of its own.
@@ -96,7 +96,7 @@ fn processes(start: &Start) -> Table {
     for (number, process) in start.processes.iter().enumerate() {
         let inside: f64 = process.calls.iter().map(Call::length).sum();
         table.rows.push(vec![
-            name(number, process),
+            format!("{} ({})", role(number), process.name),
             format!("{:.0}", process.from),
             format!("{:.0}", process.to),
             process.calls.len().to_string(),
@@ -107,11 +107,10 @@ fn processes(start: &Start) -> Table {
     table
 }
 
-fn name(number: usize, process: &Process) -> String {
+/// What the process with this `number` is for, if it is a step's.
+fn role(number: usize) -> String {
     let role = ["parent", "child", "command"].get(number);
-    let role =
-        role.map_or_else(|| (number + 1).to_string(), ToString::to_string);
-    format!("{role} ({})", process.name)
+    role.map_or_else(|| (number + 1).to_string(), ToString::to_string)
 }
 
 /// The calls of all processes in the order of time, the short ones that follow
@@ -134,12 +133,11 @@ fn lines(start: &Start) -> Table {
     }
     lines.sort_by(|a, b| a.0.total_cmp(&b.0));
     for (from, to, number, what) in lines {
-        let who = ["parent", "child", "command"].get(number);
         table.rows.push(vec![
             format!("{from:.0}"),
             format!("{to:.0}"),
             format!("{:.0}", to - from),
-            who.map_or_else(|| (number + 1).to_string(), ToString::to_string),
+            role(number),
             what,
         ]);
     }

@@ -16,7 +16,10 @@ use nix::{
     sys::resource::Resource,
     unistd::{Gid, Pid, Uid},
 };
-use step06_full::privileges;
+use step06_full::{
+    privileges,
+    seccomp::{ARCHITECTURE, Program},
+};
 
 /// Lets go of all that came along from the parent, but the descriptors `kept`:
 /// files, the terminal as that of a session, signals that are blocked.
@@ -146,12 +149,6 @@ const CALLS_WITH: &[(c_long, usize, &[c_int])] = &[
     (libc::SYS_fcntl, 1, &[libc::F_GETFD]),
 ];
 
-/// The machine's own calls. See AUDIT_ARCH in <linux/audit.h>.
-#[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: u32 = 0xC000_003E;
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: u32 = 0xC000_00B7;
-
 /// Refuses all other system calls. Step 6's filter lists what a container must
 /// not do, since nobody knows what it will; here we know what we do, and list
 /// that. Whatever else is called, somebody else calls it: the end.
@@ -160,57 +157,29 @@ pub(super) fn filter_calls() -> anyhow::Result<()> {
         .context("filtering its own calls")
 }
 
-/// The filter, as bpf(4) instructions. What does not go on to an answer of its
-/// own falls through to the next question.
+/// The filter, as bpf(4) instructions, from its end to its beginning.
 fn filter() -> Vec<sock_filter> {
-    let allow = answer(libc::SECCOMP_RET_ALLOW);
-    let kill = answer(libc::SECCOMP_RET_KILL_PROCESS);
-    let mut filter = vec![load(offset_of!(seccomp_data, arch))];
-    // If it is the machine's own, the answer is skipped.
-    filter.extend([compare(ARCHITECTURE, 1, 0), kill]);
-    filter.push(load(offset_of!(seccomp_data, nr)));
-    for call in CALLS {
-        filter.extend([unless(number(*call), 1), allow]);
-    }
+    let mut program = Program::default();
+    let kill = program.answer(libc::SECCOMP_RET_KILL_PROCESS);
+    let allow = program.answer(libc::SECCOMP_RET_ALLOW);
+    let calls: Vec<u32> = CALLS.iter().map(|call| number(*call)).collect();
+    let mut numbers = program.is_one_of(&calls, allow, kill);
     for (call, argument, values) in CALLS_WITH {
-        let argument = argument * size_of::<u64>();
-        let mut answers = vec![load(offset_of!(seccomp_data, args) + argument)];
-        for value in *values {
-            answers.extend([unless(value.cast_unsigned(), 1), allow]);
-        }
-        answers.push(kill);
-        filter.push(unless(number(*call), answers.len()));
-        filter.extend(answers);
+        let values: Vec<u32> =
+            values.iter().map(|it| it.cast_unsigned()).collect();
+        let values = program.is_one_of(&values, allow, kill);
+        let offset =
+            offset_of!(seccomp_data, args) + argument * size_of::<u64>();
+        let argument = program.load(offset, values);
+        let call = number(*call);
+        numbers = program.branch(libc::BPF_JEQ, call, argument, numbers);
     }
-    filter.push(kill);
-    filter
+    let own = program.load(offset_of!(seccomp_data, nr), numbers);
+    let whose = program.branch(libc::BPF_JEQ, ARCHITECTURE, own, kill);
+    program.load(offset_of!(seccomp_data, arch), whose);
+    program.finish()
 }
 
 fn number(call: c_long) -> u32 {
     u32::try_from(call).expect("numbers are positive")
-}
-
-/// Takes the word at `offset` of the call's description.
-fn load(offset: usize) -> sock_filter {
-    let k = u32::try_from(offset).expect("within 64 bytes");
-    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, k, 0, 0)
-}
-
-fn answer(value: u32) -> sock_filter {
-    instruction(libc::BPF_RET | libc::BPF_K, value, 0, 0)
-}
-
-/// Skips so many instructions if the word is another one.
-fn unless(value: u32, skipped: usize) -> sock_filter {
-    let skipped = u8::try_from(skipped).expect("the answers are few");
-    compare(value, 0, skipped)
-}
-
-fn compare(value: u32, jt: u8, jf: u8) -> sock_filter {
-    instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, jt, jf)
-}
-
-fn instruction(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    let code = u16::try_from(code).expect("codes have 16 bits");
-    sock_filter { code, jt, jf, k }
 }
