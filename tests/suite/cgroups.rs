@@ -165,7 +165,8 @@ fn membership_is_inherited() {
 
 /// With a fifth of a processor, 100 ms of work take 20 ms in each of five
 /// periods of 100 ms: from the first to the last it is 300 ms at least, and a
-/// busy machine only adds to it.
+/// busy machine only adds to it. There it may get less than its fifth in most
+/// periods, and then it does not have to wait for the next.
 ///
 /// The same with two processors: one thread can't use them up, so it may have to
 /// wait for others, but never for the next period. The kernel counts that.
@@ -190,7 +191,7 @@ fn a_cpu_quota_makes_a_busy_process_wait() {
     };
     let (milliseconds, waited) = burn("0.2");
     assert!(milliseconds >= 300, "it took {milliseconds} ms");
-    assert!(waited >= 3, "it had to wait {waited} times");
+    assert!(waited >= 1, "it never had to wait");
 
     let (milliseconds, waited) = burn("2");
     assert_eq!(waited, 0, "without need, in {milliseconds} ms");
