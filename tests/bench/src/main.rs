@@ -7,6 +7,7 @@
 
 mod cgroups;
 mod counters;
+mod engines;
 mod layers;
 mod machine;
 mod measure;
@@ -15,6 +16,7 @@ mod place;
 mod private;
 mod programs;
 mod report;
+mod sequences;
 mod statistics;
 mod subjects;
 mod svg;
@@ -49,11 +51,12 @@ struct Options {
     #[arg(long, default_value_t = 100, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Measure only what has this in its name, such as "step 6"; may be given
-    /// more than once. The limit is always measured
+    /// Measure only what has this in its name, such as "step 6", or the
+    /// "engines"; may be given more than once. The limit is always measured
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Only start to exit: neither several at a time nor many layers
+    /// Only start to exit: neither several at a time, nor many layers, nor what
+    /// engines do
     #[arg(long)]
     quick: bool,
     /// Show one start of this subject, such as "step 6", as a time line of its
@@ -146,6 +149,7 @@ fn benchmark(options: &Options, maker: &Maker) -> anyhow::Result<Report> {
         left_out: Vec::new(),
         throughput: Vec::new(),
         layers: Vec::new(),
+        comparisons: Vec::new(),
     };
     let subjects = working(options, maker, &mut report)?;
     let tools = subjects.iter().filter(|it| it.kind == Kind::Peer);
@@ -178,6 +182,15 @@ fn benchmark(options: &Options, maker: &Maker) -> anyhow::Result<Report> {
             progress("layers");
             report.layers = layers::measure(maker, runs.div_ceil(5))?;
         }
+    }
+    if !options.quick && is_wanted(options, "engines") {
+        progress("engines");
+        report.comparisons = engines::measure(
+            maker.programs,
+            maker.place,
+            runs.div_ceil(2),
+            &mut report.left_out,
+        )?;
     }
     progress("");
     Ok(report)
@@ -216,10 +229,7 @@ fn working(
     maker: &Maker,
     report: &mut Report,
 ) -> anyhow::Result<Vec<Subject>> {
-    let is_wanted = |name: &str| {
-        options.only.is_empty()
-            || options.only.iter().any(|part| name.contains(&**part))
-    };
+    let is_wanted = |name: &str| is_wanted(options, name);
     let own = maker.own().into_iter().map(Ok);
     let mut subjects = Vec::new();
     for subject in own.chain(peers::all(maker.programs, maker.place)) {
@@ -237,6 +247,11 @@ fn working(
         }
     }
     Ok(subjects)
+}
+
+fn is_wanted(options: &Options, name: &str) -> bool {
+    options.only.is_empty()
+        || options.only.iter().any(|part| name.contains(&**part))
 }
 
 /// Tells a person who waits what is going on.

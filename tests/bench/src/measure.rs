@@ -209,10 +209,10 @@ pub(crate) fn by_turns(
 }
 
 /// The same in each run of the benchmark.
-const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+pub(crate) const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Fisher and Yates's shuffle.
-fn shuffle(order: &mut [usize], random: &mut Random) {
+pub(crate) fn shuffle(order: &mut [usize], random: &mut Random) {
     for last in (1..order.len()).rev() {
         order.swap(last, random.index(last + 1));
     }

@@ -11,7 +11,7 @@ use crate::{
     cgroups,
     place::{Place, find_program, make_directory},
     report::LeftOut,
-    subjects::{CGROUP, ID, Kind, Subject},
+    subjects::{ID, Kind, Subject},
 };
 
 /// A tool, or why it can't be compared.
@@ -62,6 +62,7 @@ macro_rules! line {
         [$(OsString::from($argument)),*]
     };
 }
+pub(crate) use line;
 
 fn unshare(program: &Path, place: &Place) -> anyhow::Result<Subject> {
     let chroot = find_program("chroot").context("there is no chroot")?;
@@ -249,30 +250,35 @@ fn nspawn(program: &Path, place: &Place) -> anyhow::Result<Subject> {
     ))
 }
 
+/// What podman is always told: its state is in /run, which is ours and in memory.
+pub(crate) const PODMAN: [&str; 4] = [
+    "--root=/run/podman/root",
+    "--runroot=/run/podman/run",
+    "--cgroup-manager=cgroupfs",
+    "--events-backend=none",
+];
+
+/// Its options for a container like that of step 6.
+pub(crate) const PODMAN_RUN: [&str; 6] = [
+    "--network=none",
+    // With our mark in its name: what stays is removed at the end.
+    "--cgroup-parent=/container-in-six-steps-bench",
+    "--memory=64m",
+    "--pids-limit=64",
+    // Its own default is more than a container in a container may have.
+    "--ulimit=nofile=1024:1024",
+    "--ulimit=nproc=1024:1024",
+];
+
 fn podman(program: &Path, place: &Place) -> anyhow::Result<Subject> {
     need_root()?;
     let mut overlay = place.rootfs().into_os_string();
     overlay.push(":O");
-    // Its state is in /run, which is ours and in memory.
-    let command = line![
-        program,
-        "--root=/run/podman/root",
-        "--runroot=/run/podman/run",
-        "--cgroup-manager=cgroupfs",
-        "--events-backend=none",
-        "run",
-        "--rm",
-        "--network=none",
-        format!("--cgroup-parent=/{CGROUP}"),
-        "--memory=64m",
-        "--pids-limit=64",
-        // Its own default is more than a container in a container may have.
-        "--ulimit=nofile=1024:1024",
-        "--ulimit=nproc=1024:1024",
-        "--rootfs",
-        overlay,
-        "/bin/true",
-    ];
+    let mut command = line![program].to_vec();
+    command.extend(PODMAN.map(OsString::from));
+    command.extend(line!["run", "--rm"]);
+    command.extend(PODMAN_RUN.map(OsString::from));
+    command.extend(line!["--rootfs", overlay, "/bin/true"]);
     let isolates = "mount, UTS, PID, IPC, net, cgroup namespaces; overlay; \
                     cgroup; capabilities; seccomp; /dev; masks. Not: user \
                     namespace";
@@ -291,7 +297,7 @@ fn need_root() -> anyhow::Result<()> {
 }
 
 /// Runs a command that prepares something.
-fn run(command: &mut Command) -> anyhow::Result<()> {
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let output = command
         .output()
         .with_context(|| format!("execve({:?})", command.get_program()))?;

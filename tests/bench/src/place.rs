@@ -35,7 +35,9 @@ impl Place {
             make_directory(&place.rootfs().join(name))?;
         }
         let bin = place.rootfs().join("bin");
-        copy(&programs.join("wait"), &bin.join("wait"))?;
+        for name in ["wait", "stay"] {
+            copy(&programs.join(name), &bin.join(name))?;
+        }
         match busybox {
             None => copy(&programs.join("true"), &bin.join("true"))?,
             Some(busybox) => {

@@ -1,5 +1,5 @@
-//! Builds what is measured: the six steps and the runtime in release, the C programs beside
-//! them.
+//! Builds what is measured: the six steps, the runtime and `box` in release, the C
+//! programs beside them.
 
 use std::{
     env, fs,
@@ -10,9 +10,10 @@ use std::{
 use anyhow::{Context, ensure};
 use ground::STEPS;
 
-use crate::peers::OWN_RUNTIME;
+use crate::{engines::OWN_ENGINE, peers::OWN_RUNTIME};
 
-const C_PROGRAMS: [&str; 5] = ["true", "wait", "memory", "limit", "steps"];
+const C_PROGRAMS: [&str; 6] =
+    ["true", "wait", "stay", "memory", "limit", "steps"];
 
 /// The directory `target/bench`, with all programs in it: the C programs, and
 /// links to the steps.
@@ -63,12 +64,12 @@ fn stub() -> String {
     bytes.iter().map(|byte| format!("{byte},\n")).collect()
 }
 
-/// Has Cargo build the steps and the runtime, and tell where it has put them.
+/// Has Cargo build them, and tell where it has put them.
 fn build_steps(package: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--release", "--message-format=json"]);
-    for package in STEPS.into_iter().chain([OWN_RUNTIME]) {
+    for package in STEPS.into_iter().chain([OWN_RUNTIME, OWN_ENGINE]) {
         command.args(["--package", package]);
     }
     command.stderr(std::process::Stdio::inherit());

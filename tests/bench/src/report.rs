@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, statistics::Summary, subjects::Kind};
+use crate::{
+    machine::Machine, sequences::Comparison, statistics::Summary,
+    subjects::Kind,
+};
 
 /// All results of one benchmark.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +18,8 @@ pub(crate) struct Report {
     pub(crate) left_out: Vec<LeftOut>,
     pub(crate) throughput: Vec<Throughput>,
     pub(crate) layers: Vec<Layers>,
+    /// Of engines.
+    pub(crate) comparisons: Vec<Comparison>,
 }
 
 /// Start to exit of one subject.
@@ -137,6 +142,11 @@ pub(crate) fn example() -> Report {
                 ("straight 5".to_owned(), summary(4000.0)),
                 ("step 5".to_owned(), summary(5000.0)),
             ],
+        }],
+        comparisons: vec![Comparison {
+            title: "A container that stays, ms".to_owned(),
+            columns: vec!["run -d".to_owned(), "exec".to_owned()],
+            rows: vec![("box".to_owned(), vec![summary(9000.0), None])],
         }],
     };
     report.rows[4].failures.push("exit code 1".to_owned());

@@ -58,9 +58,6 @@ impl Subject {
     }
 }
 
-/// What the cgroups are called that are made for the benchmark.
-pub(crate) const CGROUP: &str = "container-in-six-steps-bench";
-
 const LIMIT: &str = "all namespaces but user; overlay; pivot_root; memory and \
                      pids cgroup. Not: capabilities, seccomp, /dev, masks";
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     report::{Report, Row, Throughput},
+    sequences::Comparison,
     statistics::Summary,
     throughput::AT_A_TIME,
 };
@@ -28,6 +29,9 @@ pub(crate) fn of(report: &Report, format: Format) -> String {
     }
     if !report.layers.is_empty() {
         layers(&mut text, report, format);
+    }
+    for comparison in &report.comparisons {
+        compared(&mut text, comparison, format);
     }
     left_out(&mut text, report);
     text
@@ -155,6 +159,23 @@ fn layers(text: &mut String, report: &Report, format: Format) {
                 cells.push(ratio.unwrap_or_default());
             }
             straight = median;
+        }
+        table.rows.push(cells);
+    }
+    table.write(text, format);
+}
+
+fn compared(text: &mut String, comparison: &Comparison, format: Format) {
+    let heads = comparison.columns.iter().flat_map(|it| [it, "p95"]);
+    let mut table =
+        Table::new(&comparison.title, [""].into_iter().chain(heads));
+    for (name, summaries) in &comparison.rows {
+        let mut cells = vec![name.clone()];
+        for summary in summaries {
+            let cell = |pick: fn(&Summary) -> f64| {
+                summary.as_ref().map(pick).map(millis).unwrap_or_default()
+            };
+            cells.extend([cell(|it| it.median), cell(|it| it.p95)]);
         }
         table.rows.push(cells);
     }

@@ -1,0 +1,8 @@
+/* Runs until it is killed. */
+#include <unistd.h>
+
+int main(void)
+{
+	for (;;)
+		pause();
+}
