@@ -26,6 +26,7 @@ use common::{
     sys::{self, xattr},
 };
 use nix::{
+    errno::Errno,
     fcntl::{OFlag, ResolveFlag},
     mount::MsFlags,
     sys::statvfs::FsFlags,
@@ -229,5 +230,7 @@ fn look_for_tools(
 /// Links in the image lead to where they will lead in the container.
 fn has_shell(root: impl AsFd) -> bool {
     let in_root = ResolveFlag::RESOLVE_IN_ROOT;
-    sys::openat2(root, "bin/sh", OFlag::O_PATH, in_root).is_ok()
+    let open = || sys::openat2(root, "bin/sh", OFlag::O_PATH, in_root);
+    // Without it the error would be told where `root` is, among all layers.
+    matches!(sys::ask(&[Errno::ENOENT, Errno::ENOTDIR], open), Ok(Ok(_)))
 }
