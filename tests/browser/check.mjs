@@ -187,6 +187,21 @@ for (const name of chosen) {
         ).length,
     );
     if (hidden > 0) complain(here, `${hidden} folds are shut`);
+    // The answers stand at the end, and afterwards all is as it was.
+    const print = await page.evaluate(() => {
+        const main = document.querySelector("main");
+        const asked = ":is(.exercise, .quiz):has(> details)";
+        const before = main.innerHTML;
+        const questions = main.querySelectorAll(asked).length;
+        dispatchEvent(new Event("beforeprint"));
+        const answers = main.querySelectorAll(".answers > .answer").length;
+        const left = main.querySelectorAll(".exercise > details").length;
+        dispatchEvent(new Event("afterprint"));
+        return { questions, answers, left, same: main.innerHTML === before };
+    });
+    if (print.answers !== print.questions || print.left || !print.same) {
+        complain(here, `the answers: ${JSON.stringify(print)}`);
+    }
 }
 await page.emulateMedia({ media: null });
 

@@ -63,7 +63,7 @@ pub(crate) fn show(
         false => "",
     };
     Ok(format!(
-        "<figure class=\"picture\">\n{svg}\n{moves}{caption}</figure>\n"
+        "<figure class=\"picture\">\n{svg}\n{moves}{LARGER}{caption}</figure>\n"
     ))
 }
 
@@ -71,6 +71,11 @@ pub(crate) fn show(
 /// rest, and hides it where nothing should move.
 const MOVES: &str = "<label class=\"moves\"><input type=\"checkbox\"> \
     one after the other</label>\n";
+
+/// What a reader ticks on a phone, where a picture is as small as the page: then
+/// it can be read, and scrolls.
+const LARGER: &str = "<label class=\"larger\"><input type=\"checkbox\"> \
+    larger</label>\n";
 
 /// Says of each part whether it is the one that is spoken of, or comes later.
 fn colour(svg: &str, part: u32) -> anyhow::Result<String> {
