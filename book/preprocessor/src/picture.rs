@@ -62,8 +62,10 @@ pub(crate) fn show(
         true => MOVES,
         false => "",
     };
+    // One without a caption has nothing in it to be read.
+    let larger = if caption.is_empty() { "" } else { LARGER };
     Ok(format!(
-        "<figure class=\"picture\">\n{svg}\n{moves}{LARGER}{caption}</figure>\n"
+        "<figure class=\"picture\">\n{svg}\n{moves}{larger}{caption}</figure>\n"
     ))
 }
 
