@@ -342,6 +342,11 @@ const POINTS: usize = 5;
 /// What begins an exercise, and how many a chapter has at least.
 const EXERCISE: (&str, usize) = ("<div class=\"exercise\">", 4);
 
+/// How an exercise begins that asks for more than a guess, with its stars; and
+/// how many of them a chapter has at least.
+const MADE: [&str; 3] = ["\n**Make** ★", "\n**Measure** ★", "\n**Decide** ★"];
+const LEAST_MADE: usize = 2;
+
 fn each_chapter_of_a_step_has_the_same_shape() {
     let mut wrong = Vec::new();
     for chapter in chapters::all() {
@@ -381,6 +386,10 @@ fn each_chapter_of_a_step_has_the_same_shape() {
             false => EXERCISE,
         };
         let exercises = chapter.text.matches(exercise).count();
+        let made = MADE.iter().map(|it| chapter.text.matches(it).count());
+        if made.sum::<usize>() < LEAST_MADE {
+            wrong.push(format!("{}: too little to make", chapter.name));
+        }
         let answers = chapter.text.matches("<summary>").count();
         if exercises < least || answers < exercises {
             wrong.push(format!(
