@@ -104,6 +104,26 @@ pub fn setsockopt_on(fd: impl AsFd, option: SocketOption) -> Result<()> {
     })
 }
 
+/// See include/uapi/asm-generic/socket.h in the kernel's source,
+/// `SO_NETNS_COOKIE`: the number of the network namespace in which the socket
+/// `fd` was made. No other one gets it until the machine restarts. Since Linux
+/// 5.14; `ENOPROTOOPT` before.
+#[track_caller]
+pub fn getsockopt_netns_cookie(fd: impl AsFd) -> Result<u64> {
+    let fd = fd.as_fd();
+    let mut cookie = 0_u64;
+    let mut length = socklen_t::try_from(size_of::<u64>()).expect("small");
+    // SAFETY: the descriptor is borrowed, so open; the kernel writes 8 bytes,
+    // and both variables live through the call.
+    let got = Errno::result(unsafe {
+        let (level, name) = (libc::SOL_SOCKET, libc::SO_NETNS_COOKIE);
+        let value = (&raw mut cookie).cast();
+        libc::getsockopt(fd.as_raw_fd(), level, name, value, &raw mut length)
+    });
+    let option = Word("SOL_SOCKET, SO_NETNS_COOKIE".into());
+    call!(getsockopt(fd, option), got.map(|_| cookie))
+}
+
 /// See send(2).
 #[track_caller]
 pub fn send(fd: impl AsFd, buf: &[u8], flags: MsgFlags) -> Result<usize> {
@@ -148,6 +168,21 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!("setsockopt({fd}, IPPROTO_TCP, TCP_NODELAY, [1], 4)")
+        );
+    }
+
+    #[test]
+    fn a_network_namespace_has_a_number() {
+        let socket = || socket(AddressFamily::Unix, SockType::Datagram);
+        let cookie =
+            || getsockopt_netns_cookie(socket().expect("a socket")).ok();
+        assert_eq!(cookie(), cookie());
+        let null = std::fs::File::open("/dev/null").expect("it is there");
+        let error = getsockopt_netns_cookie(&null).expect_err("no socket");
+        let fd = null.as_raw_fd();
+        assert_eq!(
+            error.to_string(),
+            format!("getsockopt({fd}, SOL_SOCKET, SO_NETNS_COOKIE)")
         );
     }
 }
