@@ -1,5 +1,7 @@
 //! What is asked of the kernel by netlink, and how ip(8) calls it.
 
+use std::{fmt, net::IpAddr};
+
 use common::sys;
 use libc::{
     IFA_F_NODAD, IFA_FLAGS, IFA_LOCAL, IFF_UP, IFLA_IFNAME, RTA_DST,
@@ -7,10 +9,39 @@ use libc::{
     RTM_NEWROUTE, c_int,
 };
 
-use crate::{
-    netlink::{NEW, Netlink, Request, attributes, index, link, number},
-    subnet::Address,
-};
+use crate::netlink::{NEW, Netlink, Request, attributes, index, link, number};
+
+/// An address of an interface, and how many bits of it are the network's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// How many bits all addresses of this network have in common.
+    pub prefix: u8,
+}
+
+impl Address {
+    pub(crate) fn family(self) -> u8 {
+        let family = match self.ip {
+            IpAddr::V4(_) => libc::AF_INET,
+            IpAddr::V6(_) => libc::AF_INET6,
+        };
+        u8::try_from(family).expect("it fits the field")
+    }
+
+    pub(crate) fn octets(self) -> Vec<u8> {
+        match self.ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ip, self.prefix)
+    }
+}
 
 impl Netlink {
     /// Turns an interface on: `ip link set NAME up`.

@@ -1,47 +1,18 @@
 //! The addresses of a network.
 
 use std::{
-    fmt, fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    fs,
+    net::{Ipv4Addr, Ipv6Addr},
 };
 
 use anyhow::Context;
 use common::sys;
 use nix::fcntl::OFlag;
 
-use crate::{interfaces::Route, netlink::Netlink};
-
-/// An address of an interface, and how many bits of it are the network's.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Address {
-    /// The address.
-    pub ip: IpAddr,
-    /// How many bits all addresses of this network have in common.
-    pub prefix: u8,
-}
-
-impl Address {
-    pub(crate) fn family(self) -> u8 {
-        let family = match self.ip {
-            IpAddr::V4(_) => libc::AF_INET,
-            IpAddr::V6(_) => libc::AF_INET6,
-        };
-        u8::try_from(family).expect("it fits the field")
-    }
-
-    pub(crate) fn octets(self) -> Vec<u8> {
-        match self.ip {
-            IpAddr::V4(ip) => ip.octets().to_vec(),
-            IpAddr::V6(ip) => ip.octets().to_vec(),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.ip, self.prefix)
-    }
-}
+use crate::{
+    interfaces::{Address, Route},
+    netlink::Netlink,
+};
 
 /// The addresses of a network: 254 of IPv4, and as many of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -13,8 +13,9 @@ use nix::{errno::Errno, unistd::Pid};
 
 use crate::{
     bridge::{Bridge, hardware_address},
+    interfaces::Address,
     netlink::{NEW, Netlink, Request, attributes, index, link},
-    subnet::{Address, HOST, Subnet},
+    subnet::{HOST, Subnet},
 };
 
 /// A cable between a bridge and a container.
