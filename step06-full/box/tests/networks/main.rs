@@ -29,9 +29,9 @@ const TESTS: &[&[Test]] = &[
 fn main() -> ExitCode {
     // In a container, and on the machines beside it, this program is the server
     // and its client.
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    if probe::is_meant(&arguments) {
-        return probe::main(&arguments);
+    let arguments: Vec<String> = env::args().collect();
+    if probe::is_meant(&arguments[0]) {
+        return probe::main(&arguments[1..]);
     }
     panic::set_hook(Box::new(|panic| harness::trial::note(panic.to_string())));
     let tests = TESTS.concat().into_iter().map(harness::trial::of_test);

@@ -5,6 +5,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    path::Path,
     process::ExitCode,
     thread,
     time::Duration,
@@ -15,17 +16,21 @@ use nix::{
     sys::socket::{MsgFlags, SockaddrIn, bind, sendto},
 };
 
-/// Whether this program was started for this and not to test.
-pub(crate) fn is_meant(arguments: &[String]) -> bool {
-    let word = arguments.first().map(String::as_str);
-    matches!(word, Some("serve" | "reach" | "pretend"))
+/// What this program is called where it was started for this and not to test: no
+/// word behind its name says so, since each could be that of a test.
+pub(crate) const NAME: &str = "probe";
+
+/// Whether it is called so, by this first of the arguments.
+pub(crate) fn is_meant(program: &str) -> bool {
+    Path::new(program).file_name() == Some(NAME.as_ref())
 }
 
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    match arguments[0].as_str() {
-        "serve" => serve(&arguments[1..]),
-        "reach" => reach(&arguments[1..]),
-        _ => pretend(&arguments[1]),
+    match arguments {
+        [word, addresses @ ..] if word == "serve" => serve(addresses),
+        [word, addresses @ ..] if word == "reach" => reach(addresses),
+        [word, other] if word == "pretend" => pretend(other),
+        _ => panic!("serve ADDRESS..., reach ADDRESS... or pretend ADDRESS"),
     }
     ExitCode::SUCCESS
 }
