@@ -61,7 +61,8 @@ impl Nat {
              add rule {table} nat ip saddr 10.0.0.0/8 masquerade\n\
              add chain {table} forward {{ \
              type filter hook forward priority filter; }}\n\
-             add rule {table} forward ct state != established drop\n\
+             add rule {table} forward ct state != established \
+             ct status & dnat == 0 drop\n\
              list table {table}\n"
         ))?;
         hear(&mut nft).map(drop)
@@ -136,10 +137,12 @@ fn rules(cable: &Cable, bridge: &Bridge, forwarding: &[&Forwarding]) -> String {
         };
         for interface in &it.opened {
             // This one did not forward anything before, and no more comes in by
-            // it now than the answers.
+            // it now than the answers, and what a rule of the host's owner leads
+            // elsewhere: Docker may start meanwhile, and publish a port.
             text += &format!(
                 "add rule {table} forward iifname {interface:?} meta nfproto \
-                 {family} ct state != {{ established, related }} drop\n"
+                 {family} ct state != {{ established, related }} \
+                 ct status & dnat == 0 drop\n"
             );
         }
     }
