@@ -1,6 +1,7 @@
 //! Which addresses there are, and who has which.
 //!
-//! There is no database. A network is a directory, and in it each address that
+//! There is no database. A network is a directory, below one for the network
+//! namespace in which its bridge is, and in it each address that
 //! is in use is a file, which its container's parent keeps locked for as long
 //! as it lives. So the kernel knows who has what, and forgets it by itself: an
 //! address whose file can be locked is nobody's any more. See flock(2).
@@ -8,23 +9,19 @@
 use std::{
     fs::{self, File},
     io::{Seek, Write},
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, RawFd},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
-use common::{errors::Advice, sys};
+use common::sys;
 use libc::{LOCK_EX, LOCK_NB, LOCK_SH};
 use nix::{errno::Errno, fcntl::OFlag, unistd::Pid};
 
-use crate::subnet::HOST;
-
-/// Where the networks of this machine are, which are gone after a restart, as
-/// the interfaces are.
-const NETWORKS: &str = "/run/container-in-six-steps.networks";
-
-/// A file beside them. No network can be called so.
-const LOCK: &str = ".lock";
+use crate::{
+    place::{NETWORKS, here},
+    subnet::HOST,
+};
 
 /// A network's directory.
 #[derive(Clone, Debug)]
@@ -56,8 +53,9 @@ impl Directory {
     /// That of the network `name`, which is made if it is missing. Only root can
     /// look into it.
     pub fn open(name: &str) -> anyhow::Result<Directory> {
-        let directory = Path::new(NETWORKS).join(name);
-        for path in [Path::new(NETWORKS), &directory] {
+        let here = here()?;
+        let directory = here.join(name);
+        for path in [Path::new(NETWORKS), &here, &directory] {
             match sys::mkdir(path, 0o700) {
                 Err(error) if error.errno == Errno::EEXIST => {}
                 made => made?,
@@ -66,11 +64,12 @@ impl Directory {
         Ok(Directory(directory))
     }
 
-    /// The networks that there are.
-    pub fn all() -> Vec<Directory> {
-        let names = sys::readdir(NETWORKS).unwrap_or_default();
-        let paths = names.iter().map(|name| Path::new(NETWORKS).join(name));
-        paths.filter(|it| it.is_dir()).map(Directory).collect()
+    /// The networks that there are in our network namespace.
+    pub fn all() -> sys::Result<Vec<Directory>> {
+        let here = here()?;
+        let names = sys::readdir(&here).unwrap_or_default();
+        let paths = names.iter().map(|name| here.join(name));
+        Ok(paths.filter(|it| it.is_dir()).map(Directory).collect())
     }
 
     /// Where it is.
@@ -86,7 +85,7 @@ impl Directory {
 
     /// Takes the first address that nobody has.
     ///
-    /// To be called with the [`lock`] held.
+    /// To be called with the [`lock`](crate::place::lock) held.
     ///
     /// # Errors
     /// 253 containers have them all.
@@ -214,28 +213,6 @@ impl Member {
             process,
         }
     }
-}
-
-/// Waits until nobody else changes the networks of this machine, or looks for an
-/// address. The lock is free again when it is dropped.
-pub fn lock() -> anyhow::Result<OwnedFd> {
-    match sys::mkdir(NETWORKS, 0o700) {
-        Err(error) if error.errno == Errno::EEXIST => {}
-        made => made
-            .context(Advice::only(
-                "networks take a directory in /run, which root can write to",
-            ))
-            .context("making a place for networks")?,
-    }
-    let path = Path::new(NETWORKS).join(LOCK);
-    let file = sys::open(path, OFlag::O_CREAT | OFlag::O_RDWR, 0o600)?;
-    sys::flock(&file, LOCK_EX)?;
-    Ok(file)
-}
-
-/// A place for a file of ours beside the networks.
-pub(crate) fn beside(name: &str) -> PathBuf {
-    Path::new(NETWORKS).join(name)
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub struct Bridge {
 impl Bridge {
     /// Finds the bridge `name`, or makes it.
     ///
-    /// To be called with the [`lock`](crate::addresses::lock) held, which keeps
+    /// To be called with the [`lock`](crate::place::lock) held, which keeps
     /// others from making the same one, or another with the same addresses.
     ///
     /// # Errors

@@ -6,12 +6,13 @@ use common::{errors, process::Stat};
 use nix::unistd::Pid;
 
 use crate::{
-    addresses::{Directory, Lease, lock},
+    addresses::{Directory, Lease},
     bridge::Bridge,
     forwarding::{Forwarding, Version},
     keeper::{self, Keeper},
     names::Hosts,
     nat::Nat,
+    place::lock,
     veth::Cable,
 };
 
@@ -42,7 +43,7 @@ impl Cables {
     ) -> anyhow::Result<Cables> {
         // The bridge, and the address on it, are found by one at a time.
         let lock = lock()?;
-        keeper::sweep();
+        let _ = keeper::sweep();
         let (mut bridges, mut leases, mut cables) = (vec![], vec![], vec![]);
         for (nth, name) in networks.iter().enumerate() {
             let directory = Directory::open(name)?;

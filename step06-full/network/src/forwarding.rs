@@ -16,7 +16,7 @@ use anyhow::Context;
 use common::{host::files::write_kernel_file, sys};
 use nix::net::if_::if_indextoname;
 
-use crate::{addresses::beside, netlink::Netlink};
+use crate::{netlink::Netlink, place::here};
 
 /// The directory of the settings.
 const SETTINGS: &str = "/proc/sys/net";
@@ -78,9 +78,10 @@ impl Forwarding {
     /// Looks what has to be changed.
     pub fn plan(version: Version) -> anyhow::Result<Forwarding> {
         let ways_out = ways_out(version)?;
+        let here = here()?;
         let is_ours = |interface: &String| {
             let setting = version.setting(interface);
-            note(&setting).exists()
+            here.join(note(&setting)).exists()
                 || reads(&setting).is_none_or(|it| it != "1")
         };
         let opened = match version.is_on() {
@@ -99,7 +100,7 @@ impl Forwarding {
     /// Changes it, and returns the names of the settings that were not yet
     /// changed for another container.
     ///
-    /// To be called with the [`lock`](crate::addresses::lock) held.
+    /// To be called with the [`lock`](crate::place::lock) held.
     ///
     /// # Errors
     /// There is no such switch for IPv6 in this kernel; `/proc/sys` is read-only.
@@ -110,9 +111,10 @@ impl Forwarding {
         }
         // It goes with the bridge.
         set(&self.version.setting(bridge), "1")?;
+        let here = here()?;
         for interface in &self.opened {
             let setting = self.version.setting(interface);
-            let note = note(&setting);
+            let note = here.join(note(&setting));
             if !note.exists() {
                 fs::write(&note, &setting)
                     .with_context(|| format!("writing {note:?}"))?;
@@ -138,9 +140,9 @@ fn ways_out(version: Version) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The file that says that a setting was changed.
-fn note(setting: &str) -> PathBuf {
-    beside(&format!("{CHANGED}{}", setting.replace('/', ".")))
+/// The name of the file that says that a setting was changed.
+fn note(setting: &str) -> String {
+    format!("{CHANGED}{}", setting.replace('/', "."))
 }
 
 fn set(setting: &str, value: &str) -> sys::Result<()> {
@@ -148,8 +150,8 @@ fn set(setting: &str, value: &str) -> sys::Result<()> {
 }
 
 /// What was turned on here and is not put back yet: names of settings.
-pub fn changed() -> Vec<String> {
-    notes().into_iter().map(|(_, setting)| setting).collect()
+pub fn changed() -> sys::Result<Vec<String>> {
+    Ok(notes()?.into_iter().map(|(_, setting)| setting).collect())
 }
 
 /// Puts everything back. To be called by the last one, with the lock held.
@@ -158,7 +160,7 @@ pub fn changed() -> Vec<String> {
 /// all interfaces, and wants it here, too. (IPv6 has a switch of its own for
 /// that.)
 pub fn put_back() -> anyhow::Result<()> {
-    for (note, setting) in notes() {
+    for (note, setting) in notes()? {
         let is_wanted = setting.starts_with("ipv4/") && Version::V4.is_on();
         // The interface may be gone meanwhile, and its setting with it.
         if reads(&setting).is_some() && !is_wanted {
@@ -169,12 +171,16 @@ pub fn put_back() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn notes() -> Vec<(PathBuf, String)> {
-    let names = sys::readdir(beside("")).unwrap_or_default();
+fn notes() -> sys::Result<Vec<(PathBuf, String)>> {
+    let here = here()?;
+    let names = sys::readdir(&here).unwrap_or_default();
     let ours = names.iter().filter_map(|it| it.to_str());
-    let ours = ours.filter(|it| it.starts_with(CHANGED)).map(beside);
-    ours.filter_map(|it| fs::read_to_string(&it).ok().map(|text| (it, text)))
-        .collect()
+    let ours = ours.filter(|it| it.starts_with(CHANGED));
+    let texts = ours.map(|it| here.join(it)).filter_map(|it| {
+        let text = fs::read_to_string(&it).ok()?;
+        Some((it, text))
+    });
+    Ok(texts.collect())
 }
 
 fn reads(setting: &str) -> Option<String> {

@@ -9,8 +9,9 @@ use nix::{fcntl::OFlag, sched::CloneFlags, unistd::geteuid};
 use step06_full::mount_api;
 
 use crate::{
-    addresses::{Directory, Process, beside},
+    addresses::{Directory, Process},
     names::{HOSTS, read_only},
+    place::beside,
 };
 
 /// Enters the network namespace of the container that is called `name`, and
@@ -31,7 +32,7 @@ pub(crate) fn enter(name: &str) -> anyhow::Result<OwnedFd> {
     // Opened first, compared second: from here on the number means nothing.
     let is_it = !Stat::is_gone(process.0, process.1);
     ensure!(is_it, "the container {name:?} has ended");
-    let hosts = mount_api::copy(&beside(&format!("{HOSTS}{cable}")), 0)?;
+    let hosts = mount_api::copy(&beside(&format!("{HOSTS}{cable}"))?, 0)?;
     read_only(&hosts)?;
     sys::setns(namespace, CloneFlags::CLONE_NEWNET)
         .context("entering the network of another container")?;
@@ -41,7 +42,7 @@ pub(crate) fn enter(name: &str) -> anyhow::Result<OwnedFd> {
 /// Its first cable, and its process.
 fn find(name: &str) -> anyhow::Result<(String, Process)> {
     let mut found: Vec<(String, Process)> = Vec::new();
-    for network in Directory::all() {
+    for network in Directory::all()? {
         for member in network.members() {
             let Some(process) = member
                 .process

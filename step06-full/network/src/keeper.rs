@@ -26,11 +26,12 @@ use nix::{
 };
 
 use crate::{
-    addresses::{Directory, Lease, beside, lock},
+    addresses::{Directory, Lease},
     bridge::Bridge,
     forwarding,
     names::{self, Hosts},
     netlink::Netlink,
+    place::{self, here, lock},
     veth::Cable,
 };
 
@@ -150,7 +151,7 @@ fn leave(cables: &[Cable]) {
         tell(names::remove(cable).map_err(anyhow::Error::from));
     }
     match lock {
-        Ok(_) => sweep(),
+        Ok(_) => drop(sweep()),
         Err(error) => tell(Err(error)),
     }
 }
@@ -166,7 +167,9 @@ fn tell(done: anyhow::Result<()>) {
 /// them, if nobody is in any.
 ///
 /// To be called with the [`lock`] held.
-pub(crate) fn sweep() {
+///
+/// Returns the names of the networks that are gone.
+pub(crate) fn sweep() -> Vec<String> {
     let is_dead = |it: &Directory| {
         // Of which that can't be known, that is somebody's.
         let is_empty = it.is_empty();
@@ -174,25 +177,51 @@ pub(crate) fn sweep() {
         tell(is_empty.map(drop).map_err(anyhow::Error::from));
         known
     };
-    let (dead, live): (Vec<_>, Vec<_>) =
-        Directory::all().into_iter().partition(is_dead);
+    let mut gone = Vec::new();
+    let all = match Directory::all() {
+        Ok(all) => all,
+        Err(error) => {
+            tell(Err(error.into()));
+            return gone;
+        }
+    };
+    let (dead, live): (Vec<_>, Vec<_>) = all.into_iter().partition(is_dead);
     for directory in dead {
         let removed = remove_bridge(directory.name());
         tell(removed.and_then(|()| directory.remove()));
+        gone.push(directory.name().to_owned());
     }
     if live.is_empty() {
         tell(forwarding::put_back());
         tell(remove_files_of_the_killed());
+        tell(place::remove().map_err(anyhow::Error::from));
     }
+    gone
 }
 
 fn remove_files_of_the_killed() -> anyhow::Result<()> {
-    for name in sys::readdir(beside(""))? {
+    let here = here()?;
+    for name in sys::readdir(&here).unwrap_or_default() {
         if name.to_str().is_some_and(|it| it.starts_with(names::HOSTS)) {
-            sys::unlink(beside("").join(name))?;
+            sys::unlink(here.join(name))?;
         }
     }
     Ok(())
+}
+
+/// Removes what is left of networks that nobody is in, where all who should have
+/// done it were killed. Returns their names.
+///
+/// # Errors
+/// `EACCES` for who is not root.
+pub fn prune() -> anyhow::Result<Vec<String>> {
+    if let Err(error) = sys::stat(here()?)
+        && error.errno == Errno::ENOENT
+    {
+        return Ok(Vec::new());
+    }
+    let _lock = lock()?;
+    Ok(sweep())
 }
 
 fn remove_bridge(name: &str) -> anyhow::Result<()> {

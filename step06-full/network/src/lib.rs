@@ -28,11 +28,14 @@ pub mod netlink;
 mod networks;
 mod options;
 pub mod picture;
+pub mod place;
 pub mod publish;
 pub mod report;
+mod reverse_path;
 pub mod subnet;
 pub mod user_mode;
 pub mod veth;
 
+pub use keeper::prune;
 pub use networks::Network;
 pub use options::Networks;

@@ -18,10 +18,7 @@ use common::sys;
 use nix::{errno::Errno, fcntl::OFlag};
 use step06_full::mount_api;
 
-use crate::{
-    addresses::{Directory, beside},
-    veth::Cable,
-};
+use crate::{addresses::Directory, place::beside, veth::Cable};
 
 /// A container's `/etc/hosts`.
 pub struct Hosts {
@@ -38,7 +35,7 @@ impl Hosts {
     pub fn new(names: &str, cable: &Cable) -> anyhow::Result<Hosts> {
         // There may be one of a container that was killed.
         remove(cable)?;
-        let path = path(cable);
+        let path = path(cable)?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR;
         let file = sys::open(&path, flags, 0o644)?;
         sys::fchmod(&file, 0o644)?;
@@ -89,7 +86,7 @@ pub(crate) fn read_only(mount: &OwnedFd) -> sys::Result<()> {
     mount_api::add_attributes(mount, 0, attributes)
 }
 
-fn path(cable: &Cable) -> PathBuf {
+fn path(cable: &Cable) -> sys::Result<PathBuf> {
     beside(&format!("{HOSTS}{}", cable.outside()))
 }
 
@@ -98,7 +95,7 @@ pub(crate) const HOSTS: &str = "hosts.";
 
 /// Removes the file, if it is there.
 pub fn remove(cable: &Cable) -> sys::Result<()> {
-    match sys::unlink(path(cable)) {
+    match sys::unlink(path(cable)?) {
         Err(error) if error.errno == Errno::ENOENT => Ok(()),
         removed => removed,
     }

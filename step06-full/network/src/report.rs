@@ -23,6 +23,7 @@ use crate::{
     names::resolvers,
     nat::Nat,
     netlink::{NEW, Netlink, Request, link},
+    reverse_path,
     subnet::Subnet,
     user_mode::Program,
 };
@@ -38,7 +39,7 @@ pub struct Members {
 /// The networks that somebody is in.
 pub fn networks() -> anyhow::Result<Vec<Members>> {
     let mut all = Vec::new();
-    for directory in Directory::all() {
+    for directory in Directory::all()? {
         if let Some(bridge) = Bridge::find(directory.name())? {
             let members = directory.members().into_iter();
             let members = members.map(|it| (it.number, it.names));
@@ -65,7 +66,7 @@ pub fn text() -> anyhow::Result<String> {
             text += &format!("  {}", line(number, &name));
         }
     }
-    for setting in forwarding::changed() {
+    for setting in forwarding::changed()? {
         let setting = setting.replace('/', ".");
         text += &format!("changed here     net.{setting}\n");
     }
@@ -86,6 +87,7 @@ fn abilities() -> Vec<(&'static str, anyhow::Result<String>)> {
         ("cables", apart(|| add("try0", "veth"))),
         ("rules", apart(Nat::try_out)),
         ("a free range", free_range()),
+        ("reverse path", reverse_path::of_the_ways_out()),
         ("resolvers", whom_to_ask()),
     ];
     if geteuid().is_root() {

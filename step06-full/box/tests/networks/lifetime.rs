@@ -8,6 +8,8 @@ pub(crate) const TESTS: &[Test] = claims![
     nothing_stays_of_a_network,
     the_rules_end_with_their_owner,
     whoever_is_killed_nothing_stays,
+    what_nobody_could_remove_the_next_command_does,
+    two_network_namespaces_do_not_disturb_each_other,
 ];
 
 const LEFT: &str = r#"
@@ -76,4 +78,60 @@ exit 0
 "#
     ));
     assert_eq!(said, "and then\n");
+}
+
+/// The parent and the keeper at once: the kernel removes the cable, and nobody
+/// is there who would remove the bridge.
+fn what_nobody_could_remove_the_next_command_does() {
+    let said = says(&format!(
+        r#"{LEFT}
+leave_a_bridge() {{
+    "$BOX" run --network box0 - sleep 1000 >/dev/null 2>&1 &
+    until_it sh -c 'grep " " /run/container-in-six-steps.networks/*/box0/2'
+    # Neither has a moment in which it is alone.
+    pkill -STOP -x box; pkill -KILL -x box
+    wait $!
+    until_it sh -c '! pgrep -x "box|nft"'
+    ip -br link | grep -o ^box0
+}} 2>/dev/null
+for command in 'network prune' network 'run --network box1 - true'; do
+    leave_a_bridge
+    echo "box $command"
+    "$BOX" $command 2>/dev/null | grep box0
+    left
+done
+exit 0
+"#
+    ));
+    assert_eq!(
+        said,
+        "box0\nbox network prune\nbox0\nbox0\nbox network\nbox0\n\
+         box run --network box1 - true\n"
+    );
+}
+
+/// Each has a bridge of the same name, and `/run` is the same.
+fn two_network_namespaces_do_not_disturb_each_other() {
+    let said = says(&format!(
+        r#"{LEFT}
+"$BOX" run --network box0 --hostname one - sleep 1000 2>/dev/null & one=$!
+until_it ip link show box0.2
+unshare --net sh -c "ip link set lo up
+    $BOX run --network box0 --hostname two - \
+        ip -4 -br address show eth0 2>/dev/null
+    $BOX run --network box0 --hostname two - grep -c one /etc/hosts 2>/dev/null
+    $BOX network | grep -c '  one'
+    $BOX network prune
+    ip -br link | grep -c box0"
+ip -br link | grep -o '^box0[.2]*' | sort
+box run --network box0 - ping -c 1 -W 1 one 2>/dev/null | grep -o '1 received'
+kill $one; wait $one
+left
+exit 0
+"#
+    ));
+    let inside = "10.88.77.2/24";
+    assert!(said.contains(inside), "{said}");
+    let rest = said.lines().skip(1).collect::<Vec<_>>().join(" ");
+    assert_eq!(rest, "0 0 0 box0 box0.2 1 received", "{said}");
 }

@@ -224,7 +224,7 @@ for n in $(seq 50); do
 done
 until_it sh -c '[ $(grep -c 10.88.77 /run/said) = 50 ]'
 sort -u /run/said | grep -c 10.88.77
-ls /run/container-in-six-steps.networks/box0 | grep -c .
+ls /run/container-in-six-steps.networks/*/box0 | grep -c .
 "#,
     );
     assert_eq!(said, "50\n50\n");
@@ -274,7 +274,7 @@ fn two_containers_may_share_a_network() {
     let said = says(
         r#"
 box run --network box0 --hostname pod - /probe serve 127.0.0.1:2000 2>/dev/null &
-until_it grep -q ' ' /run/container-in-six-steps.networks/box0/2
+until_it sh -c 'grep -q " " /run/container-in-six-steps.networks/*/box0/2'
 box run --network container:pod - sh -c '
     until /probe reach 127.0.0.1:2000 | grep as; do sleep 0.1; done
     grep -w pod /etc/hosts | head -n 1

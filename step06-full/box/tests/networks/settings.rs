@@ -9,6 +9,8 @@ pub(crate) const TESTS: &[Test] = claims![
     what_forwards_already_is_left_alone,
     addresses_are_none_that_the_host_has_a_way_to,
     a_firewall_that_drops_is_named,
+    who_publishes_a_port_meanwhile_is_reached,
+    several_ways_out_and_strictness_are_told,
     who_makes_a_router_of_the_host_meanwhile_keeps_it,
     without_nft_there_is_no_way_out,
     a_router_without_rules_lets_nobody_in,
@@ -90,6 +92,74 @@ box run --network box0 - ping -c 1 -W 1 192.168.50.9 2>/dev/null
     assert!(said.contains("iptables -I DOCKER-USER -i box0"), "{said}");
     assert!(said.contains("0 received"), "{said}");
     assert!(said.contains("1 received"), "{said}");
+}
+
+/// As Docker does it: the host becomes a router, and a port of it leads to
+/// somebody behind it. The container that was there before is in nobody's way.
+fn who_publishes_a_port_meanwhile_is_reached() {
+    let said = says(
+        r#"
+unshare --net sleep 1000 & other=$!
+until [ "$(readlink /proc/$other/ns/net)" != "$(readlink /proc/$$/ns/net)" ]
+do sleep 0.01; done
+ip link add docker0 type veth peer name eth0 netns $other
+ip address add 172.17.0.1/24 dev docker0; ip link set docker0 up
+other() { nsenter --target $other --net "$@"; }
+other ip link set lo up
+other ip address add 172.17.0.2/24 dev eth0; other ip link set eth0 up
+other ip route add default via 172.17.0.1
+other /run/probe serve 0.0.0.0:80 2>/dev/null &
+box run --network box0 - /probe serve 0.0.0.0:80 2>/dev/null &
+until_it sh -c '/run/probe reach 10.88.77.2:80 172.17.0.2:80 | grep -c as | grep 2'
+lan ip route add 10.88.77.0/24 via 192.168.50.1
+lan ip route add 172.17.0.0/24 via 192.168.50.1
+echo 1 > /proc/sys/net/ipv4/ip_forward
+nft -f - <<END
+table ip docker {
+    chain PREROUTING {
+        type nat hook prerouting priority dstnat;
+        tcp dport 8080 dnat to 172.17.0.2:80
+    }
+}
+END
+# To others than by that rule there is still no way.
+lan /run/probe reach 192.168.50.1:8080 172.17.0.2:80 10.88.77.2:80
+# Not even if the rule leads to a container that is ours.
+nft flush chain ip docker PREROUTING
+nft add rule ip docker PREROUTING tcp dport 8080 dnat to 10.88.77.2:80
+lan /run/probe reach 192.168.50.1:8080
+"#,
+    );
+    assert_eq!(
+        said,
+        "192.168.50.1:8080 as 192.168.50.9\n172.17.0.2:80 no\n\
+         10.88.77.2:80 no\n192.168.50.1:8080 no\n"
+    );
+}
+
+fn several_ways_out_and_strictness_are_told() {
+    let said = says(
+        r#"
+reverse_path() { "$BOX" network | grep '^reverse path'; }
+echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter
+echo 0 > /proc/sys/net/ipv4/conf/wan/rp_filter
+reverse_path
+echo 1 > /proc/sys/net/ipv4/conf/wan/rp_filter
+reverse_path
+ip link add wan2 type veth peer name wan3
+ip link set wan2 up; ip link set wan3 up
+ip route add default dev wan2 metric 9
+reverse_path
+echo 2 > /proc/sys/net/ipv4/conf/all/rp_filter
+reverse_path
+"#,
+    );
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 4, "{said}");
+    assert!(lines[0].contains("wherever"), "{said}");
+    assert!(lines[1].contains("no trouble"), "{said}");
+    assert!(lines[2].contains("strict at wan (rp_filter = 1)"), "{said}");
+    assert!(lines[3].contains("wherever"), "{said}");
 }
 
 fn who_makes_a_router_of_the_host_meanwhile_keeps_it() {

@@ -18,7 +18,7 @@ type Namespace = (u64, u64);
 pub fn now() -> anyhow::Result<Picture> {
     let mut picture = Picture::default();
     let mut known: Vec<Namespace> = Vec::new();
-    let mut directories = Directory::all();
+    let mut directories = Directory::all()?;
     directories.sort_by(|one, other| one.name().cmp(other.name()));
     for directory in directories {
         let Some(bridge) = Bridge::find(directory.name())? else {
