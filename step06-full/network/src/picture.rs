@@ -98,7 +98,7 @@ impl Container {
     fn draw(&self, top: usize, cables: &mut [Vec<usize>]) -> String {
         let mut text = rect("box inside", 440, top, 192, self.lines() * LINE);
         let mut line = top + LINE / 2 + 5;
-        text += &label("centre", 536, line, &self.name);
+        text += &title(&self.name, 536, line);
         for (bridge, address) in &self.cables {
             line += LINE;
             text += &label("code centre", 536, line, address);
@@ -148,8 +148,33 @@ fn path(class: &str, d: &str) -> String {
     format!("  <path class=\"{class}\" d=\"{d}\"/>\n")
 }
 
-/// Names come from others: here they are text and nothing else.
+/// How many letters of a name there is room for, and how many of an address.
+const ROOM: usize = 22;
+
+/// A name in its box, as much as there is room for; the mouse shows all of it.
+fn title(name: &str, x: usize, y: usize) -> String {
+    if name.chars().count() <= ROOM {
+        return label("centre", x, y, name);
+    }
+    let short: String = name.chars().take(ROOM - 1).collect();
+    let shown = label("centre", x, y, &format!("{short}…"));
+    format!("  <g><title>{}</title>\n{shown}  </g>\n", escape(name))
+}
+
 fn label(class: &str, x: usize, y: usize, text: &str) -> String {
+    // Nothing of an address can be left out: it is made narrower.
+    let fit = match text.chars().count() > ROOM {
+        true => " textLength=\"170\" lengthAdjust=\"spacingAndGlyphs\"",
+        false => "",
+    };
+    let text = escape(text);
+    format!(
+        "  <text class=\"{class}\" x=\"{x}\" y=\"{y}\"{fit}>{text}</text>\n"
+    )
+}
+
+/// Names come from others: here they are text and nothing else.
+fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for letter in text.chars() {
         let _ = match letter {
@@ -160,7 +185,7 @@ fn label(class: &str, x: usize, y: usize, text: &str) -> String {
             _ => write!(escaped, "{letter}"),
         };
     }
-    format!("  <text class=\"{class}\" x=\"{x}\" y=\"{y}\">{escaped}</text>\n")
+    escaped
 }
 
 #[cfg(test)]
@@ -183,5 +208,24 @@ mod tests {
             assert!(svg.contains(text), "{text}: {svg}");
         }
         assert!(picture.svg(true).contains("<style>"));
+    }
+
+    #[test]
+    fn what_is_long_stays_in_its_box() {
+        let name = "a-name-as-long-as-host-names-may-be";
+        let port = "[fd50:1234:5678:9abc::1]:8080";
+        let picture = Picture {
+            bridges: vec![],
+            containers: vec![Container {
+                name: name.into(),
+                cables: vec![],
+                ports: vec![port.into()],
+            }],
+        };
+        let svg = picture.svg(false);
+        assert!(svg.contains(&format!("<title>{name}</title>")), "{svg}");
+        assert!(svg.contains(">a-name-as-long-as-hos…</text>"), "{svg}");
+        let narrow = "textLength=\"170\" lengthAdjust=\"spacingAndGlyphs\">";
+        assert!(svg.contains(&format!("{narrow}{port}</text>")), "{svg}");
     }
 }
