@@ -25,7 +25,7 @@ use crate::{
 
 /// A network's directory.
 #[derive(Clone, Debug)]
-pub struct Directory(PathBuf);
+pub struct Directory(pub(crate) PathBuf);
 
 /// An address that is ours for as long as anybody has this descriptor.
 #[derive(Debug)]

@@ -71,6 +71,11 @@ impl Bridge {
         Ok(exists(name) && is_ours(&Netlink::open()?, name)?)
     }
 
+    /// The names of all bridges of ours.
+    pub(crate) fn all() -> sys::Result<Vec<String>> {
+        all(&Netlink::open()?)
+    }
+
     /// The same as [`Bridge::find_or_make`], if it is there.
     pub fn find(name: &str) -> anyhow::Result<Option<Bridge>> {
         if !Bridge::is_there(name)? {
@@ -153,21 +158,26 @@ fn exists(name: &str) -> bool {
     crate::netlink::index(name).is_ok()
 }
 
-/// By the list of all interfaces: the files in /sys may be those of another
-/// network namespace.
 fn is_ours(netlink: &Netlink, name: &str) -> sys::Result<bool> {
+    Ok(all(netlink)?.iter().any(|it| it == name))
+}
+
+/// The names of all that carry our alias, by the list of all interfaces: the
+/// files in /sys may be those of another network namespace.
+fn all(netlink: &Netlink) -> sys::Result<Vec<String>> {
     let request =
         Request::new(RTM_GETLINK, 0, &link(0, 0), "RTM_GETLINK".into());
     let links = netlink.list(request)?;
-    let name = [name.as_bytes(), b"\0"].concat();
-    let alias = [ALIAS.as_bytes(), b"\0"].concat();
-    Ok(links.iter().any(|it| {
-        let has = |kind, value: &[u8]| {
-            let mut all = attributes(it.get(16..).unwrap_or(&[]));
-            all.any(|it| it == (kind, value))
-        };
-        has(IFLA_IFNAME, &name) && has(IFLA_IFALIAS, &alias)
-    }))
+    let text = |link: &[u8], wanted| {
+        let mut all = attributes(link.get(16..).unwrap_or(&[]));
+        let (_, value) = all.find(|(kind, _)| *kind == wanted)?;
+        let value = value.strip_suffix(b"\0").unwrap_or(value);
+        String::from_utf8(value.to_vec()).ok()
+    };
+    let ours = links
+        .iter()
+        .filter(|it| text(it, IFLA_IFALIAS).is_some_and(|it| it == ALIAS));
+    Ok(ours.filter_map(|it| text(it, IFLA_IFNAME)).collect())
 }
 
 /// The addresses that a bridge of ours has: it is the only place where they are

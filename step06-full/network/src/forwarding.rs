@@ -22,7 +22,7 @@ use crate::{netlink::Netlink, place::here};
 const SETTINGS: &str = "/proc/sys/net";
 
 /// How the files begin that say what was changed.
-const CHANGED: &str = "changed.";
+pub(crate) const CHANGED: &str = "changed.";
 
 /// A version of the internet protocol, as far as forwarding goes.
 #[derive(Clone, Copy, Debug, PartialEq)]

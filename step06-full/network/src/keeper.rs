@@ -185,17 +185,26 @@ pub(crate) fn sweep() -> Vec<String> {
             return gone;
         }
     };
+    let known: Vec<_> = all.iter().map(|it| it.name().to_owned()).collect();
     let (dead, live): (Vec<_>, Vec<_>) = all.into_iter().partition(is_dead);
     for directory in dead {
         let removed = remove_bridge(directory.name());
         tell(removed.and_then(|()| directory.remove()));
         gone.push(directory.name().to_owned());
     }
+    // Before there is a bridge, there is its directory.
+    for name in Bridge::all().unwrap_or_default() {
+        if !known.contains(&name) {
+            tell(remove_bridge(&name));
+            gone.push(name);
+        }
+    }
     if live.is_empty() {
         tell(forwarding::put_back());
         tell(remove_files_of_the_killed());
         tell(place::remove().map_err(anyhow::Error::from));
     }
+    tell(place::remove_deserted());
     gone
 }
 

@@ -15,6 +15,8 @@ use nix::{
     sys::socket::{AddressFamily, SockType},
 };
 
+use crate::{addresses::Directory, forwarding::CHANGED};
+
 /// Where the networks of this machine are, which are gone after a restart, as
 /// the interfaces are.
 pub(crate) const NETWORKS: &str = "/run/container-in-six-steps.networks";
@@ -71,4 +73,38 @@ pub(crate) fn remove() -> sys::Result<()> {
         }
         removed => removed,
     }
+}
+
+/// Removes the places of other network namespaces in which nobody is: most of
+/// them are of namespaces that are no more.
+///
+/// If one is still there, a command in it removes its bridge, which says by
+/// itself whose it is. But a place that says what was changed stays: nobody else
+/// would know. To be called with the [`lock`] held.
+pub(crate) fn remove_deserted() -> anyhow::Result<()> {
+    let here = here()?;
+    for name in sys::readdir(NETWORKS)? {
+        // Something else may be there: earlier versions had networks there.
+        let is_place =
+            name.to_str().is_some_and(|it| it.parse::<u64>().is_ok());
+        let place = Path::new(NETWORKS).join(name);
+        if is_place && place != here && place.is_dir() && is_deserted(&place)? {
+            std::fs::remove_dir_all(&place)
+                .with_context(|| format!("removing {place:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_deserted(place: &Path) -> sys::Result<bool> {
+    for name in sys::readdir(place)? {
+        if name.as_encoded_bytes().starts_with(CHANGED.as_bytes()) {
+            return Ok(false);
+        }
+        let path = place.join(name);
+        if path.is_dir() && !Directory(path).is_empty()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

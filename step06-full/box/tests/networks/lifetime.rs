@@ -127,11 +127,18 @@ ip -br link | grep -o '^box0[.2]*' | sort
 box run --network box0 - ping -c 1 -W 1 one 2>/dev/null | grep -o '1 received'
 kill $one; wait $one
 left
+# Nor does anything stay of a namespace that is no more, with all who were in it.
+unshare --net --pid --fork --kill-child --mount-proc sh -c "ip link set lo up
+    $BOX run --network box0 - sleep 1000 >/dev/null 2>&1 &
+    until ip link show box0.2 >/dev/null 2>&1; do sleep 0.1; done"
+ls /run/container-in-six-steps.networks | grep -c .
+"$BOX" run --network box0 - true 2>/dev/null
+left
 exit 0
 "#
     ));
     let inside = "10.88.77.2/24";
     assert!(said.contains(inside), "{said}");
     let rest = said.lines().skip(1).collect::<Vec<_>>().join(" ");
-    assert_eq!(rest, "0 0 0 box0 box0.2 1 received", "{said}");
+    assert_eq!(rest, "0 0 0 box0 box0.2 1 received 1", "{said}");
 }
