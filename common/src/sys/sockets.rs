@@ -182,7 +182,7 @@ mod tests {
         let fd = null.as_raw_fd();
         assert_eq!(
             error.to_string(),
-            format!("getsockopt({fd}, SOL_SOCKET, SO_NETNS_COOKIE)")
+            format!("getsockopt({fd}</dev/null>, SOL_SOCKET, SO_NETNS_COOKIE)")
         );
     }
 }

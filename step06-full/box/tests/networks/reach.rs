@@ -200,8 +200,8 @@ box run --network box0 --hostname db - sh -c '
     until ! grep -q web /etc/hosts; do sleep 0.05; done
     echo after: $(grep -c web /etc/hosts)
     echo mine > /etc/hosts || echo read-only
-' 2>/dev/null &
-until_it ip link show box0.2
+' > /run/db 2>/dev/null &
+until_it grep before /run/db
 box run --network box0 --hostname web - sh -c '
     ping -c 1 -w 10 db >/dev/null && echo reached
     ping -c 1 -w 10 $(grep -w db /etc/hosts | sed -n "s/^\(fd[0-9a-f:]*\).*/\1/p") \
@@ -209,6 +209,7 @@ box run --network box0 --hostname web - sh -c '
     grep -w web /etc/hosts | head -n 1
     sleep 0.5' 2>/dev/null
 wait %2
+cat /run/db
 "#,
     );
     for line in [
