@@ -15,9 +15,14 @@ use anyhow::{Context, ensure};
 use common::host::cgroups::Layout;
 use nix::unistd::Pid;
 
-use crate::config::resources::{Memory, Resources};
+use crate::{
+    config::resources::{Memory, Resources},
+    systemd::{self, Held},
+};
 
 mod path;
+
+mod unit;
 
 mod place;
 
@@ -49,12 +54,15 @@ use path::Wanted;
 pub(crate) use place::Place;
 use plan::Plan;
 use processes::Doors;
+use unit::Unit;
 
 /// A cgroup of the container's own, which it outlives: nothing is removed when
 /// this is dropped.
 pub(crate) struct Cgroup {
     place: Place,
     doors: Doors,
+    /// As long as it has no process of the container, if it is systemd's.
+    held: Option<Held>,
 }
 
 impl Cgroup {
@@ -71,29 +79,56 @@ impl Cgroup {
         resources: &Resources,
         planned: impl FnOnce(&Place) -> anyhow::Result<()>,
     ) -> anyhow::Result<Cgroup> {
-        let wanted = Wanted::parse(cgroups_path, id, systemd)?;
+        let text = cgroups_path.unwrap_or_default();
         let layout = Layout::read().context("finding the cgroups")?;
         let limits = Limits::of(resources, plan::is_unified(&layout))?;
         let needed = limits.needed();
-        let plan = Plan::of(&wanted, &layout, &needed)?;
+        let unit = systemd.then(|| Unit::parse(text, id)).transpose()?;
+        let (wanted, held) = match unit {
+            None => (Wanted::parse(text, id)?, None),
+            Some(unit) if !systemd::is_running() => {
+                (Wanted::Below(unit.path()?), None)
+            }
+            Some(unit) => {
+                let held = start(&unit, &layout)?;
+                (Wanted::At(held.directory.join(BELOW)), Some(held))
+            }
+        };
+        let scope = held.as_ref().map(|held| held.scope.clone());
+        let mut plan = Plan::of(&wanted, &layout, &needed)?;
+        plan.place.scope.clone_from(&scope);
         planned(&plan.place)?;
-        let place = plan.make()?;
+        let mut place = plan.make()?;
+        place.scope = scope;
+        place.remember();
         match limit(&limits, &place) {
-            Ok(doors) => Ok(Cgroup { place, doors }),
+            Ok(doors) => Ok(Cgroup { place, doors, held }),
             Err(error) => {
-                // The first error is the one to be told.
+                // The first error is the one to be told. A scope ends with what
+                // holds it.
                 let _ = processes::remove(&place);
                 Err(error)
             }
         }
     }
 
+    /// The container has a process now, which is in it.
+    pub(crate) fn is_taken(&mut self) {
+        self.held = None;
+    }
+
     /// That of a container which is there already, to be looked at, changed or
     /// removed. To get in, see [`Cgroup::opened`].
     pub(crate) fn of(place: &Place) -> anyhow::Result<Cgroup> {
-        let place = place.clone();
-        let doors = Doors::default();
-        Ok(Cgroup { place, doors })
+        let place = match place.is_gone() {
+            true => Place::default(),
+            false => place.clone(),
+        };
+        Ok(Cgroup {
+            place,
+            doors: Doors::default(),
+            held: None,
+        })
     }
 
     /// The same, so that a new process can be born in it, or enter it.
@@ -168,7 +203,11 @@ impl Cgroup {
 
     /// Removes it and those below. One that is gone is no error.
     pub(crate) fn remove(&self) -> anyhow::Result<()> {
-        processes::remove(&self.place)
+        processes::remove(&self.place)?;
+        match &self.place.scope {
+            Some(scope) => scope.stop(),
+            None => Ok(()),
+        }
     }
 
     /// Changes its limits: those that are there. The devices stay as they are,
@@ -201,6 +240,19 @@ impl Cgroup {
     pub(crate) fn stats(&self) -> anyhow::Result<serde_json::Value> {
         Ok(stats::of(&self.place))
     }
+}
+
+/// The container's cgroup in a scope. The scope's own is systemd's to change.
+const BELOW: &str = "container";
+
+fn start(unit: &Unit, layout: &Layout) -> anyhow::Result<Held> {
+    ensure!(
+        plan::is_unified(layout),
+        "--systemd-cgroup: with cgroups of version 1 a scope has no more than \
+         some of them; have the engine use cgroupfs (podman --cgroup-manager \
+         cgroupfs, containerd SystemdCgroup = false)"
+    );
+    Held::start(&unit.name, &unit.slice)
 }
 
 /// What is done with a new cgroup before there is a process in it.

@@ -89,7 +89,7 @@ fn make(
     let namespaces = Namespaces::open(linux)?;
     let console = options.console_socket.as_deref();
     let console = console.map(terminal::connect).transpose()?;
-    let cgroup = Cgroup::create(
+    let mut cgroup = Cgroup::create(
         linux.cgroups_path.as_deref(),
         &state.id,
         state.systemd,
@@ -135,6 +135,7 @@ fn make(
     let talk::Said::Mounted = ours.hear()? else {
         bail!("the process says what it should not");
     };
+    cgroup.is_taken();
     let creating = Status::Creating;
     let list = &config.hooks;
     hooks::run(&list.before_start, "prestart", state, creating)?;

@@ -25,8 +25,8 @@ pub(crate) fn features() -> Value {
             "cgroup": {
                 "v1": true,
                 "v2": true,
-                "systemd": false,
-                "systemdUser": false,
+                "systemd": true,
+                "systemdUser": true,
                 "rdma": false,
             },
             "seccomp": filter::features(),

@@ -48,6 +48,7 @@ mod spec;
 mod start;
 mod state;
 mod sysctl;
+mod systemd;
 mod talk;
 mod terminal;
 mod user_ids;

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
+use common::sys;
 use serde::{Deserialize, Serialize};
+
+use crate::systemd::Scope;
 
 /// Where the cgroup is: what `state.json` keeps.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -12,6 +15,11 @@ pub(crate) struct Place {
     /// One in each tree; none at all where a plain user may make none, and
     /// nothing was to be limited.
     pub(super) parts: Vec<Part>,
+    /// The unit that it is in, if it is systemd's.
+    pub(super) scope: Option<Scope>,
+    /// Which directory it is, if it is systemd's: that of another container,
+    /// whose unit has got the name meanwhile, is another one. 0: not known.
+    pub(super) inode: u64,
 }
 
 /// The cgroup in one of the trees.
@@ -29,6 +37,24 @@ pub(super) struct Part {
 }
 
 impl Place {
+    /// Remembers which directory it is.
+    pub(super) fn remember(&mut self) {
+        self.inode = self.inode_there().unwrap_or(0);
+    }
+
+    /// Whether systemd has taken it away, as it does when the last process has
+    /// ended.
+    pub(super) fn is_gone(&self) -> bool {
+        self.scope.is_some()
+            && self.inode != 0
+            && self.inode_there() != Some(self.inode)
+    }
+
+    fn inode_there(&self) -> Option<u64> {
+        let file = sys::stat(self.unified()?).ok()?;
+        Some(file.st_ino)
+    }
+
     /// Whether all of these controllers work in it.
     pub(super) fn check(&self, needed: &[&str]) -> anyhow::Result<()> {
         for controller in needed {

@@ -1,0 +1,132 @@
+//! What `cgroupsPath` means where systemd makes the cgroups: a unit of its, and
+//! the slice that the unit is in.
+
+use std::path::PathBuf;
+
+use anyhow::{bail, ensure};
+
+/// A unit for a container.
+#[derive(Debug, PartialEq)]
+pub(super) struct Unit {
+    /// `libpod-1.scope`
+    pub(super) name: String,
+    /// `machine.slice`
+    pub(super) slice: String,
+}
+
+impl Unit {
+    /// Understands `slice:prefix:name`.
+    pub(super) fn parse(text: &str, id: &str) -> anyhow::Result<Unit> {
+        let parts: Vec<&str> = match text {
+            "" => vec!["", "step06-oci", id],
+            text => text.split(':').collect(),
+        };
+        let [slice, prefix, name] = parts[..] else {
+            bail!(
+                "linux.cgroupsPath: with --systemd-cgroup it is \
+                 slice:prefix:name, and not {text:?}"
+            );
+        };
+        ensure!(
+            !name.is_empty() && [prefix, name].into_iter().all(is_clean),
+            "linux.cgroupsPath: {text:?} has no name of a unit in it"
+        );
+        let slice = match slice {
+            "" => "system.slice",
+            slice => slice,
+        };
+        path_of(slice)?;
+        ensure!(
+            !name.ends_with(".slice"),
+            "linux.cgroupsPath: {name:?} is a slice, which has units in it and \
+             no processes"
+        );
+        Ok(Unit {
+            name: match prefix {
+                "" => format!("{name}.scope"),
+                prefix => format!("{prefix}-{name}.scope"),
+            },
+            slice: slice.to_owned(),
+        })
+    }
+
+    /// Where systemd would make its cgroup. Where no systemd is running we do, so
+    /// that it is where the engine looks for it.
+    pub(super) fn path(&self) -> anyhow::Result<PathBuf> {
+        Ok(path_of(&self.slice)?.join(&self.name))
+    }
+}
+
+/// Whether it may be in the name of a unit. See systemd.unit(5).
+fn is_clean(text: &str) -> bool {
+    let is_good =
+        |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+    text.bytes().all(is_good)
+}
+
+/// A slice is in those whose names its own begins with: `a-b.slice` is in
+/// `a.slice`. See systemd.slice(5).
+fn path_of(slice: &str) -> anyhow::Result<PathBuf> {
+    if slice == "-.slice" {
+        return Ok(PathBuf::new());
+    }
+    let name = slice.strip_suffix(".slice").unwrap_or_default();
+    ensure!(
+        !name.is_empty()
+            && is_clean(name)
+            && name.split('-').all(|part| !part.is_empty()),
+        "linux.cgroupsPath: {slice:?} is not the name of a slice"
+    );
+    let ends = name.match_indices('-').map(|(at, _)| at);
+    let ends = ends.chain([name.len()]);
+    Ok(ends.map(|end| format!("{}.slice", &name[..end])).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Result<PathBuf, String> {
+        let unit = Unit::parse(text, "id").and_then(|unit| unit.path());
+        unit.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_scope_is_where_systemd_has_it() {
+        for (text, place) in [
+            ("machine.slice:libpod:1", "machine.slice/libpod-1.scope"),
+            (
+                "kubepods-besteffort-pod1.slice:cri:x",
+                "kubepods.slice/kubepods-besteffort.slice/\
+                 kubepods-besteffort-pod1.slice/cri-x.scope",
+            ),
+            ("-.slice::x", "x.scope"),
+            ("", "system.slice/step06-oci-id.scope"),
+            (":libpod:1", "system.slice/libpod-1.scope"),
+        ] {
+            assert_eq!(path(text), Ok(place.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_unit_is_refused() {
+        for text in [
+            "/a/b",
+            "a:b",
+            "a.slice:b:c:d",
+            "a.slice:b:",
+            "a.slice:../x:y",
+            "../..:x:y",
+            "../...slice:x:y",
+            "a/b.slice:x:y",
+            "a--b.slice:c:d",
+            "-a.slice:c:d",
+            "a.slice:b:c.slice",
+            "a.slice:b:c d",
+            "a.slice:b:c\nd",
+            "a.slice:b:\u{e9}",
+        ] {
+            path(text).expect_err(text);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The object of systemd's that makes and ends units, and what it is asked here.
+//! See org.freedesktop.systemd1(5), "The Manager Object".
+
+use anyhow::{Context, bail};
+
+use super::{
+    bus::{self, Bus, Refusal},
+    message::{Message, Method},
+    wire::{Value, Writer},
+};
+
+/// A connection to it.
+pub(super) struct Manager(Bus);
+
+const DESTINATION: &str = "org.freedesktop.systemd1";
+const OBJECT: &str = "/org/freedesktop/systemd1";
+const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+
+/// What becomes of a job is told by this signal to whoever wants to know.
+const MATCH: &str = "type='signal',sender='org.freedesktop.systemd1',\
+     path='/org/freedesktop/systemd1',\
+     interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
+
+impl Manager {
+    pub(super) fn connect(kind: bus::Kind) -> anyhow::Result<Manager> {
+        let mut bus = Bus::connect(kind)?;
+        let listen = Method {
+            destination: "org.freedesktop.DBus",
+            object: "/org/freedesktop/DBus",
+            interface: "org.freedesktop.DBus",
+            member: "AddMatch",
+        };
+        let mut arguments = Writer::default();
+        arguments.text(MATCH);
+        bus.call(&listen, "s", arguments)?;
+        Ok(Manager(bus))
+    }
+
+    fn call(
+        &mut self,
+        member: &str,
+        signature: &str,
+        arguments: Writer,
+    ) -> anyhow::Result<Message> {
+        let method = Method {
+            destination: DESTINATION,
+            object: OBJECT,
+            interface: INTERFACE,
+            member,
+        };
+        self.0.call(&method, signature, arguments)
+    }
+
+    /// Makes a scope that has the process `pid` in it.
+    pub(super) fn start(
+        &mut self,
+        unit: &str,
+        slice: &str,
+        pid: i32,
+    ) -> anyhow::Result<()> {
+        match self.start_once(unit, slice, pid) {
+            // Perhaps one that has failed still has the name.
+            Err(error) if is_called(&error, "UnitExists") => {
+                self.reset(unit)?;
+                self.start_once(unit, slice, pid)
+            }
+            started => started,
+        }
+    }
+
+    fn start_once(
+        &mut self,
+        unit: &str,
+        slice: &str,
+        pid: i32,
+    ) -> anyhow::Result<()> {
+        let pids = [pid.cast_unsigned()];
+        let mut arguments = Writer::default();
+        arguments.text(unit);
+        // If a job for this unit waits, this one takes its place.
+        arguments.text("replace");
+        arguments.properties(&[
+            ("Description", Value::Text("a container of step06-oci")),
+            ("Slice", Value::Text(slice)),
+            ("PIDs", Value::Shorts(&pids)),
+            ("Delegate", Value::Flag(true)),
+            ("DefaultDependencies", Value::Flag(false)),
+            // What the container may use is the bundle's to say.
+            ("TasksMax", Value::Long(u64::MAX)),
+            ("CollectMode", Value::Text("inactive-or-failed")),
+        ]);
+        // Further units, of which there are none.
+        arguments.array(8, |_| {});
+        let answer =
+            self.call("StartTransientUnit", "ssa(sv)a(sa(sv))", arguments)?;
+        match self.result(&answer)?.as_str() {
+            "done" => Ok(()),
+            result => bail!("its job ends as {result:?}"),
+        }
+    }
+
+    pub(super) fn stop(&mut self, unit: &str) -> anyhow::Result<()> {
+        let mut arguments = Writer::default();
+        arguments.text(unit);
+        arguments.text("replace");
+        match self.call("StopUnit", "ss", arguments) {
+            Err(error) if is_called(&error, "NoSuchUnit") => Ok(()),
+            answer => self.result(&answer?).map(drop),
+        }
+    }
+
+    /// Has systemd forget that the unit has failed.
+    pub(super) fn reset(&mut self, unit: &str) -> anyhow::Result<()> {
+        let mut arguments = Writer::default();
+        arguments.text(unit);
+        match self.call("ResetFailedUnit", "s", arguments) {
+            Err(error) if is_called(&error, "NoSuchUnit") => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// Waits until the job of that answer is done, and returns how it has ended.
+    fn result(&mut self, answer: &Message) -> anyhow::Result<String> {
+        let job = answer.body().text()?;
+        loop {
+            let signal = self.0.signal().context("waiting for a job")?;
+            // Anybody may send us a signal that is called so.
+            if signal.member != "JobRemoved" || signal.sender != answer.sender {
+                continue;
+            }
+            let mut body = signal.body();
+            body.short()?;
+            let its_job = body.text()?;
+            body.text()?;
+            if its_job == job {
+                return Ok(body.text()?.to_owned());
+            }
+        }
+    }
+}
+
+fn is_called(error: &anyhow::Error, name: &str) -> bool {
+    let refusal = error.downcast_ref::<Refusal>();
+    let name = format!("{DESTINATION}.{name}");
+    refusal.is_some_and(|refusal| refusal.name == name)
+}
