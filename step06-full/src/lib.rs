@@ -18,13 +18,14 @@
 //! - [`stub`]: the program that executes the command.
 //!
 //! [`mount_api`] handles mounts as descriptors instead of paths, the
-//! [`doctor`] tries all of it; [`enter`] is for who comes later, and
-//! [`terminal`] for who wants one of the container's own.
+//! [`doctor`] tries all of it; [`enter`] and [`freezer`] are for who comes later,
+//! and [`terminal`] for who wants one of the container's own.
 
 pub mod cgroup_files;
 pub mod devices;
 pub mod doctor;
 pub mod enter;
+pub mod freezer;
 pub mod inheritance;
 pub mod kernel_files;
 pub mod landlock;

@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    thread::sleep,
     time::Duration,
 };
 
@@ -17,6 +16,7 @@ use common::{
     sys,
 };
 use nix::errno::Errno;
+use step06_full::freezer;
 
 use crate::{
     Container,
@@ -35,10 +35,6 @@ pub struct Usage {
     /// How long it has had a processor, all of them together.
     pub cpu: Option<Duration>,
 }
-
-/// The file of cgroup v2 that stops all processes, in any way but one: they can
-/// still be killed.
-const FREEZE: &str = "cgroup.freeze";
 
 impl Container {
     /// What it uses.
@@ -74,7 +70,7 @@ impl Container {
         let mut state = self.state()?;
         let name = &self.config.name;
         ensure!(!self.is_frozen()?, "container {name} is already paused");
-        let known = state.cgroups.iter().find(|it| it.join(FREEZE).exists());
+        let known = state.cgroups.iter().find(|it| can_freeze(it));
         let dir = match known {
             Some(dir) => dir.clone(),
             None => {
@@ -86,7 +82,7 @@ impl Container {
                 dir
             }
         };
-        freeze(&dir, true)
+        freezer::freeze(&dir, Version::V2)
     }
 
     /// Lets them go on.
@@ -95,8 +91,8 @@ impl Container {
     /// It is not running.
     pub fn unpause(&self) -> anyhow::Result<()> {
         for dir in self.cgroups()? {
-            if dir.join(FREEZE).exists() {
-                freeze(&dir, false)?;
+            if can_freeze(&dir) {
+                freezer::thaw(&dir, Version::V2)?;
             }
         }
         Ok(())
@@ -105,8 +101,8 @@ impl Container {
     pub(crate) fn is_frozen(&self) -> anyhow::Result<bool> {
         let state: Option<State> = record::read(&self.running(), STATE)?;
         let directories = state.map(|it| it.cgroups).unwrap_or_default();
-        let mut files = directories.iter().map(|dir| dir.join(FREEZE));
-        Ok(files.any(|it| number(&it) == Some(1)))
+        let mut directories = directories.iter();
+        Ok(directories.any(|it| freezer::is_frozen(it, Version::V2)))
     }
 
     /// A cgroup of version 2 beside those of version 1, on a machine that has
@@ -114,7 +110,7 @@ impl Container {
     fn make_freezer(&self) -> anyhow::Result<PathBuf> {
         let make = || {
             // Whatever is in none of the trees of version 1 is in that one.
-            let tree = Layout::read()?.find(FREEZE)?;
+            let tree = Layout::read()?.find("freezer, of version 2")?;
             if tree.version != Version::V2 {
                 bail!("there is no tree of version 2");
             }
@@ -128,6 +124,11 @@ impl Container {
         };
         make().context("pausing needs a cgroup of version 2")
     }
+}
+
+/// Only by version 2: who is stopped by it can still be killed.
+fn can_freeze(dir: &Path) -> bool {
+    freezer::is_there(dir, Version::V2)
 }
 
 /// Moves all processes of a container to `dir`. Those that are born meanwhile
@@ -155,20 +156,6 @@ fn move_all(from: &[PathBuf], dir: &Path) -> anyhow::Result<()> {
             }
         }
     }
-}
-
-/// Writes the word, and waits until all processes have obeyed.
-fn freeze(dir: &Path, on: bool) -> anyhow::Result<()> {
-    write_kernel_file(dir.join(FREEZE), if on { "1" } else { "0" })?;
-    let wanted = format!("frozen {}", u8::from(on));
-    for _ in 0..1000 {
-        let events = fs::read_to_string(dir.join("cgroup.events"));
-        if events.is_ok_and(|it| it.lines().any(|line| line == wanted)) {
-            return Ok(());
-        }
-        sleep(Duration::from_millis(1));
-    }
-    bail!("not all processes in {dir:?} have stopped")
 }
 
 /// A file with a number in it.

@@ -1,10 +1,13 @@
 //! `delete`: removes what is left of a container.
 
-use std::os::fd::AsFd;
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 use anyhow::{bail, ensure};
 use common::sys;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::{PollFd, PollFlags};
 
 use crate::{
     hooks, kill,
@@ -12,8 +15,11 @@ use crate::{
     state::{Directory, State, Status},
 };
 
-/// How long a process may take to die, in milliseconds.
-const PATIENCE: i32 = 10_000;
+/// How long a process may take to die.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// After how many milliseconds it is killed again.
+const AGAIN: u8 = 50;
 
 /// Removes the container `id`: one that has ended; with `force` any, and one
 /// that there is not is no error.
@@ -71,17 +77,14 @@ pub(crate) fn stop(state: &State) -> anyhow::Result<()> {
     let Ok(process) = state.process() else {
         return Ok(());
     };
-    // A process that is frozen does not die on version 1.
-    if let Ok(cgroup) = state.cgroup()
-        && cgroup.is_frozen()
-    {
-        kill::end(&process)?;
-        cgroup.thaw()?;
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        kill::end(&process, state)?;
+        let mut ends = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        if sys::poll(&mut ends, AGAIN.into())? != 0 {
+            return Ok(());
+        }
+        // A `pause` may be at it, which stops what was let go.
     }
-    kill::end(&process)?;
-    let mut ends = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(PATIENCE)?;
-    let ended = sys::poll(&mut ends, timeout)?;
-    ensure!(ended != 0, "process {} does not end", state.pid);
-    Ok(())
+    bail!("process {} does not end", state.pid)
 }

@@ -1,12 +1,14 @@
 //! `kill`: sends a signal to a container.
 
+use std::os::fd::OwnedFd;
+
 use anyhow::{Context, bail, ensure};
 use common::sys;
-use nix::sys::signal::Signal;
+use nix::{errno::Errno, sys::signal::Signal};
 
 use crate::{
     runtime::Runtime,
-    state::{Directory, Status},
+    state::{Directory, State, Status},
 };
 
 /// Sends `signal` to the process of the container `id`, or to `all` of it.
@@ -27,7 +29,10 @@ pub(crate) fn kill(
     let status = directory.status(&state);
     ensure!(status != Status::Stopped, "container not running");
     let process = state.process()?;
-    Ok(sys::pidfd_send_signal(process, signal)?)
+    match signal {
+        libc::SIGKILL => end(&process, &state),
+        signal => Ok(sys::pidfd_send_signal(process, signal)?),
+    }
 }
 
 /// A number, or a name with or without `SIG`.
@@ -61,12 +66,17 @@ fn real_time(name: &str) -> Option<libc::c_int> {
     (first..=last).contains(&number).then_some(number)
 }
 
-/// The signal that nobody can ignore.
-pub(crate) fn end(process: &std::os::fd::OwnedFd) -> anyhow::Result<()> {
+/// Sends the signal that nobody can ignore. But who is stopped by version 1 of
+/// cgroups, or on the way there, does not die before it may go on.
+pub(crate) fn end(process: &OwnedFd, state: &State) -> anyhow::Result<()> {
     match sys::pidfd_send_signal(process, libc::SIGKILL) {
         // It has just ended.
-        Err(error) if error.errno == nix::errno::Errno::ESRCH => Ok(()),
-        sent => sent.context("killing the container"),
+        Err(error) if error.errno == Errno::ESRCH => {}
+        sent => sent.context("killing the container")?,
+    }
+    match state.cgroup() {
+        Ok(cgroup) if cgroup.is_frozen() => cgroup.thaw(),
+        _ => Ok(()),
     }
 }
 

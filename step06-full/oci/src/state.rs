@@ -165,11 +165,12 @@ impl Directory {
         if !state.is_made {
             return Status::Creating;
         }
-        if self.gate().exists() {
-            return Status::Created;
+        // Also before its start: it would not hear that it may begin.
+        if state.cgroup().is_ok_and(|cgroup| cgroup.is_frozen()) {
+            return Status::Paused;
         }
-        match state.cgroup().is_ok_and(|cgroup| cgroup.is_frozen()) {
-            true => Status::Paused,
+        match self.gate().exists() {
+            true => Status::Created,
             false => Status::Running,
         }
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use common::sys;
+use common::{host::cgroups::Version, sys};
 use serde::{Deserialize, Serialize};
 
 use crate::systemd::Scope;
@@ -34,6 +34,15 @@ pub(super) struct Part {
     pub(super) is_v2: bool,
     /// On the host.
     pub(super) directory: PathBuf,
+}
+
+impl Part {
+    pub(super) fn version(&self) -> Version {
+        match self.is_v2 {
+            true => Version::V2,
+            false => Version::V1,
+        }
+    }
 }
 
 impl Place {

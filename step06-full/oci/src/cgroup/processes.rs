@@ -4,7 +4,6 @@ use std::{
     fs,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
-    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -18,10 +17,11 @@ use common::{
     sys,
 };
 use nix::{errno::Errno, fcntl::OFlag, unistd::Pid};
+use step06_full::freezer;
 
 use super::place::{Part, Place};
 
-/// How long processes may take to be stopped, or to end.
+/// How long processes may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// All processes in this cgroup and in those below. One that has no number in our
@@ -148,47 +148,19 @@ fn freezer(place: &Place) -> anyhow::Result<&Part> {
 /// Stops all processes, and waits until they are. What can't be stopped goes on.
 pub(super) fn freeze(place: &Place) -> anyhow::Result<()> {
     let part = freezer(place)?;
-    let start = Instant::now();
-    loop {
-        // Version 1 may have to be told again: who forks while it is looked at
-        // is not caught. See the kernel's freezer-subsystem.rst.
-        set(part, true)?;
-        if is_frozen_in(part) {
-            return Ok(());
-        }
-        if start.elapsed() > PATIENCE {
-            set(part, false)?;
-            bail!("stopping the container: some of its processes don't stop");
-        }
-        sleep(Duration::from_millis(1));
-    }
+    freezer::freeze(&part.directory, part.version())
+        .context("stopping the container")
 }
 
 pub(super) fn thaw(place: &Place) -> anyhow::Result<()> {
-    set(freezer(place)?, false)
-}
-
-fn set(part: &Part, frozen: bool) -> anyhow::Result<()> {
-    let (file, value) = match (part.is_v2, frozen) {
-        (true, true) => ("cgroup.freeze", "1"),
-        (true, false) => ("cgroup.freeze", "0"),
-        (false, true) => ("freezer.state", "FROZEN"),
-        (false, false) => ("freezer.state", "THAWED"),
-    };
-    Ok(write_kernel_file(part.directory.join(file), value)?)
+    let part = freezer(place)?;
+    freezer::thaw(&part.directory, part.version())
 }
 
 pub(super) fn is_frozen(place: &Place) -> bool {
-    place.of("freezer").is_some_and(is_frozen_in)
-}
-
-fn is_frozen_in(part: &Part) -> bool {
-    let (file, line) = match part.is_v2 {
-        true => ("cgroup.events", "frozen 1"),
-        false => ("freezer.state", "FROZEN"),
-    };
-    let text = fs::read_to_string(part.directory.join(file));
-    text.is_ok_and(|text| text.lines().any(|it| it == line))
+    place
+        .of("freezer")
+        .is_some_and(|part| freezer::is_frozen(&part.directory, part.version()))
 }
 
 /// Sends the signal to all processes.
@@ -205,13 +177,10 @@ pub(super) fn kill_all(place: &Place, signal: i32) -> anyhow::Result<()> {
     }
     let was_frozen = is_frozen(place);
     // Without a freezer there is still the second look.
-    let frozen = was_frozen || freeze(place).is_ok();
+    let frozen = freeze(place).is_ok();
     let sent = send(place, signal);
-    if frozen && !was_frozen {
-        thaw(place)?;
-    }
-    if signal == libc::SIGKILL && frozen && was_frozen {
-        // Version 1 doesn't let a stopped process die.
+    // Version 1 doesn't let a stopped process die.
+    if frozen && (!was_frozen || signal == libc::SIGKILL) {
         thaw(place)?;
     }
     sent

@@ -1,6 +1,8 @@
 //! The object of systemd's that makes and ends units, and what it is asked here.
 //! See org.freedesktop.systemd1(5), "The Manager Object".
 
+use std::{thread::sleep, time::Duration};
+
 use anyhow::{Context, bail};
 
 use super::{
@@ -15,6 +17,10 @@ pub(super) struct Manager(Bus);
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+
+/// How often, and how long in between, a name is tried that a unit has already.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What becomes of a job is told by this signal to whoever wants to know.
 const MATCH: &str = "type='signal',sender='org.freedesktop.systemd1',\
@@ -58,14 +64,16 @@ impl Manager {
         slice: &str,
         pid: i32,
     ) -> anyhow::Result<()> {
-        match self.start_once(unit, slice, pid) {
-            // Perhaps one that has failed still has the name.
-            Err(error) if is_called(&error, "UnitExists") => {
-                self.reset(unit)?;
-                self.start_once(unit, slice, pid)
+        for _ in 0..TRIES {
+            match self.start_once(unit, slice, pid) {
+                Err(error) if is_called(&error, "UnitExists") => {}
+                started => return started,
             }
-            started => started,
+            // Perhaps it has failed, or its last process has just ended.
+            self.reset(unit)?;
+            sleep(PAUSE);
         }
+        self.start_once(unit, slice, pid)
     }
 
     fn start_once(

@@ -15,6 +15,8 @@ use crate::bundle::{Bundle, program};
 pub(crate) const TESTS: &[Test] = claims![
     what_a_killed_runtime_leaves_can_be_removed,
     a_process_that_is_killed_is_told_about,
+    who_is_paused_can_be_ended,
+    what_a_killed_pause_leaves_can_be_ended,
     verbs_at_the_same_time_are_in_order,
 ];
 
@@ -83,6 +85,55 @@ fn a_process_that_is_killed_is_told_about() {
     bundle.becomes("stopped");
     bundle.fails(&["start", "box"]);
     bundle.does(&["delete", "box"]);
+}
+
+fn who_is_paused_can_be_ended() {
+    needs::root();
+    let bundle = Bundle::new("sleep 300");
+    bundle.create();
+    bundle.does(&["pause", "box"]);
+    assert_eq!(bundle.status(), "paused");
+    // It would not hear that it may begin.
+    let why = bundle.fails(&["start", "box"]);
+    assert!(why.contains("paused"), "{why}");
+    bundle.does(&["resume", "box"]);
+    bundle.does(&["start", "box"]);
+    bundle.does(&["pause", "box"]);
+    bundle.does(&["kill", "box", "KILL"]);
+    bundle.becomes("stopped");
+    bundle.does(&["delete", "box"]);
+}
+
+/// Some of its processes have stopped by then, and some have not.
+fn what_a_killed_pause_leaves_can_be_ended() {
+    needs::root();
+    let script = "for i in 1 2 3 4; do sh -c 'while :; do true & done' & done";
+    let mut random = random();
+    for _ in 0..TRIES / 4 {
+        let bundle = Bundle::new(&format!("{script}; wait"));
+        bundle.create();
+        bundle.does(&["start", "box"]);
+        let mut pause = Command::new(program())
+            .args(["--root", "state", "pause", "box"])
+            .current_dir(bundle.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        thread::sleep(Duration::from_micros(random.below(20_000)));
+        match random.index(3) {
+            // It is still at it, perhaps.
+            0 => {}
+            _ => pause.kill().expect("it is ours"),
+        }
+        match random.index(3) {
+            0 => drop(bundle.does(&["kill", "box", "KILL"])),
+            1 => drop(bundle.does(&["kill", "--all", "box", "KILL"])),
+            _ => drop(bundle.does(&["delete", "--force", "box"])),
+        }
+        pause.wait().expect("it is ours");
+        bundle.does(&["delete", "--force", "box"]);
+        assert_eq!(bundle.does(&["list", "--quiet"]), "");
+    }
 }
 
 fn verbs_at_the_same_time_are_in_order() {
