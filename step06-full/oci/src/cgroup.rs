@@ -16,7 +16,7 @@ use common::host::cgroups::Layout;
 use nix::unistd::Pid;
 
 use crate::{
-    config::resources::{Memory, Resources},
+    config::resources::Resources,
     systemd::{self, Held},
 };
 
@@ -90,7 +90,7 @@ impl Cgroup {
                 (Wanted::Below(unit.path()?), None)
             }
             Some(unit) => {
-                let held = start(&unit, &layout)?;
+                let held = start(&unit, &layout, &limits)?;
                 (Wanted::At(held.directory.join(BELOW)), Some(held))
             }
         };
@@ -213,27 +213,15 @@ impl Cgroup {
     /// Changes its limits: those that are there. The devices stay as they are,
     /// as with runc: engines send those of the start along.
     pub(crate) fn update(&self, resources: &Resources) -> anyhow::Result<()> {
-        self.check_use(&resources.memory)?;
+        stats::check_use(&self.place, &resources.memory)?;
         let is_v2 = self.place.unified().is_some();
         let limits = Limits::of(resources, is_v2)?;
         self.place.check(&limits.needed())?;
-        limits.set(&self.place)
-    }
-
-    /// Whether the container uses less than it is to get, if that is to be
-    /// looked at: the kernel would kill processes to get there.
-    fn check_use(&self, memory: &Memory) -> anyhow::Result<()> {
-        let (Some(limit), Some(true)) =
-            (memory.limit, memory.check_before_update)
-        else {
-            return Ok(());
-        };
-        let used = stats::memory_in_use(&self.place);
-        ensure!(
-            limit < 0 || used.is_none_or(|used| used <= limit.cast_unsigned()),
-            "linux.resources.memory.limit: more than that is in use"
-        );
-        Ok(())
+        limits.set(&self.place)?;
+        match &self.place.scope {
+            Some(scope) => scope.set(&limits.properties()),
+            None => Ok(()),
+        }
     }
 
     /// What `events --stats` prints as `data`.
@@ -245,14 +233,18 @@ impl Cgroup {
 /// The container's cgroup in a scope. The scope's own is systemd's to change.
 const BELOW: &str = "container";
 
-fn start(unit: &Unit, layout: &Layout) -> anyhow::Result<Held> {
+fn start(
+    unit: &Unit,
+    layout: &Layout,
+    limits: &Limits,
+) -> anyhow::Result<Held> {
     ensure!(
         plan::is_unified(layout),
         "--systemd-cgroup: with cgroups of version 1 a scope has no more than \
          some of them; have the engine use cgroupfs (podman --cgroup-manager \
          cgroupfs, containerd SystemdCgroup = false)"
     );
-    Held::start(&unit.name, &unit.slice)
+    Held::start(&unit.name, &unit.slice, &limits.properties())
 }
 
 /// What is done with a new cgroup before there is a process in it.

@@ -67,16 +67,21 @@ pub(crate) struct Held {
 const HOLDER: &str = "holder";
 
 impl Held {
-    /// Has systemd make the scope `unit` in `slice`.
+    /// Has systemd make the scope `unit` in `slice`, with some numbers that it
+    /// knows by name.
     ///
     /// # Errors
     /// There is no systemd, or none that we may ask; the unit is there already.
-    pub(crate) fn start(unit: &str, slice: &str) -> anyhow::Result<Held> {
+    pub(crate) fn start(
+        unit: &str,
+        slice: &str,
+        numbers: &[(&str, u64)],
+    ) -> anyhow::Result<Held> {
         let start = || {
             let kind = kind();
             let mut manager = Manager::connect(kind)?;
             let process = wait_for_end()?;
-            manager.start(unit, slice, process.pid().as_raw())?;
+            manager.start(unit, slice, process.pid(), numbers)?;
             let mut held = Held {
                 scope: Scope {
                     unit: unit.to_owned(),
@@ -128,6 +133,12 @@ impl Drop for Held {
 }
 
 impl Scope {
+    /// Changes numbers of it, until it ends.
+    pub(crate) fn set(&self, numbers: &[(&str, u64)]) -> anyhow::Result<()> {
+        let set = || Manager::connect(self.bus)?.set(&self.unit, numbers);
+        set().with_context(|| format!("telling systemd of {:?}", self.unit))
+    }
+
     /// Ends the scope. One that is gone is no error: it ends by itself with its
     /// last process.
     pub(crate) fn stop(&self) -> anyhow::Result<()> {

@@ -20,6 +20,16 @@ pub(super) struct Limits {
     has_rules: bool,
 }
 
+/// Files of version 2, and what they are to systemd. A weight counts among
+/// neighbours, and those of a container are beside its scope. Limits hold below;
+/// engines read them above.
+const PROPERTIES: [(&str, &str); 4] = [
+    ("cpu.weight", "CPUWeight"),
+    ("io.weight", "IOWeight"),
+    ("memory.max", "MemoryMax"),
+    ("pids.max", "TasksMax"),
+];
+
 impl Limits {
     /// `is_v2` is for a machine that has nothing but version 2.
     pub(super) fn of(
@@ -53,6 +63,21 @@ impl Limits {
             }
         }
         all
+    }
+
+    /// What systemd is to know of them, by its names, for the cgroup above.
+    pub(super) fn properties(&self) -> Vec<(&'static str, u64)> {
+        let files = self.settings.iter().flat_map(|it| &it.files);
+        let known = files.filter_map(|(file, value)| {
+            let mut names = PROPERTIES.iter();
+            let (_, name) = names.find(|(its, _)| its == file)?;
+            match value.as_str() {
+                "max" => Some((*name, u64::MAX)),
+                // What is for one device only is no number.
+                value => Some((*name, value.parse().ok()?)),
+            }
+        });
+        known.collect()
     }
 
     /// Writes the numbers.

@@ -4,9 +4,11 @@
 
 use std::{fs, path::Path};
 
+use anyhow::ensure;
 use serde_json::{Map, Value, json};
 
 use super::place::Place;
+use crate::config::resources::Memory;
 
 mod v1;
 
@@ -20,8 +22,23 @@ pub(super) fn of(place: &Place) -> Value {
     }
 }
 
+/// Whether the container uses less than it is to get, if that is to be looked
+/// at: the kernel would kill processes to get there.
+pub(super) fn check_use(place: &Place, memory: &Memory) -> anyhow::Result<()> {
+    let (Some(limit), Some(true)) = (memory.limit, memory.check_before_update)
+    else {
+        return Ok(());
+    };
+    let used = memory_in_use(place);
+    ensure!(
+        limit < 0 || used.is_none_or(|used| used <= limit.cast_unsigned()),
+        "linux.resources.memory.limit: more than that is in use"
+    );
+    Ok(())
+}
+
 /// Bytes of memory that are in use now.
-pub(super) fn memory_in_use(place: &Place) -> Option<u64> {
+fn memory_in_use(place: &Place) -> Option<u64> {
     let part = place.of("memory")?;
     let file = match part.is_v2 {
         true => "memory.current",

@@ -4,6 +4,7 @@
 use std::{thread::sleep, time::Duration};
 
 use anyhow::{Context, bail};
+use nix::unistd::Pid;
 
 use super::{
     bus::{self, Bus, Refusal},
@@ -62,10 +63,24 @@ impl Manager {
         &mut self,
         unit: &str,
         slice: &str,
-        pid: i32,
+        pid: Pid,
+        numbers: &[(&str, u64)],
     ) -> anyhow::Result<()> {
+        let pids = [pid.as_raw().cast_unsigned()];
+        let mut properties = vec![
+            ("Description", Value::Text("a container of step06-oci")),
+            ("Slice", Value::Text(slice)),
+            ("PIDs", Value::Shorts(&pids)),
+            ("Delegate", Value::Flag(true)),
+            ("DefaultDependencies", Value::Flag(false)),
+            ("CollectMode", Value::Text("inactive-or-failed")),
+            // Unless the bundle says something else: it is not systemd's to say.
+            ("TasksMax", Value::Long(u64::MAX)),
+        ];
+        // Of two with the same name the second counts.
+        properties.extend(longs(numbers));
         for _ in 0..TRIES {
-            match self.start_once(unit, slice, pid) {
+            match self.start_once(unit, &properties) {
                 Err(error) if is_called(&error, "UnitExists") => {}
                 started => return started,
             }
@@ -73,30 +88,19 @@ impl Manager {
             self.reset(unit)?;
             sleep(PAUSE);
         }
-        self.start_once(unit, slice, pid)
+        self.start_once(unit, &properties)
     }
 
     fn start_once(
         &mut self,
         unit: &str,
-        slice: &str,
-        pid: i32,
+        properties: &[(&str, Value)],
     ) -> anyhow::Result<()> {
-        let pids = [pid.cast_unsigned()];
         let mut arguments = Writer::default();
         arguments.text(unit);
         // If a job for this unit waits, this one takes its place.
         arguments.text("replace");
-        arguments.properties(&[
-            ("Description", Value::Text("a container of step06-oci")),
-            ("Slice", Value::Text(slice)),
-            ("PIDs", Value::Shorts(&pids)),
-            ("Delegate", Value::Flag(true)),
-            ("DefaultDependencies", Value::Flag(false)),
-            // What the container may use is the bundle's to say.
-            ("TasksMax", Value::Long(u64::MAX)),
-            ("CollectMode", Value::Text("inactive-or-failed")),
-        ]);
+        arguments.properties(properties);
         // Further units, of which there are none.
         arguments.array(8, |_| {});
         let answer =
@@ -105,6 +109,22 @@ impl Manager {
             "done" => Ok(()),
             result => bail!("its job ends as {result:?}"),
         }
+    }
+
+    /// Changes properties of the unit, until it ends.
+    pub(super) fn set(
+        &mut self,
+        unit: &str,
+        numbers: &[(&str, u64)],
+    ) -> anyhow::Result<()> {
+        let mut arguments = Writer::default();
+        arguments.text(unit);
+        let at_runtime_only = 1;
+        arguments.short(at_runtime_only);
+        let properties: Vec<_> = longs(numbers).collect();
+        arguments.properties(&properties);
+        self.call("SetUnitProperties", "sba(sv)", arguments)
+            .map(drop)
     }
 
     pub(super) fn stop(&mut self, unit: &str) -> anyhow::Result<()> {
@@ -145,6 +165,13 @@ impl Manager {
             }
         }
     }
+}
+
+fn longs<'a>(
+    numbers: &[(&'a str, u64)],
+) -> impl Iterator<Item = (&'a str, Value<'a>)> {
+    let numbers = numbers.iter();
+    numbers.map(|(name, number)| (*name, Value::Long(*number)))
 }
 
 fn is_called(error: &anyhow::Error, name: &str) -> bool {
