@@ -30,7 +30,7 @@ use crate::{
     devices, hooks,
     mounts::{self, Prepared},
     namespaces::Namespaces,
-    protect, shared_mounts,
+    places, protect, shared_mounts,
     state::{State, Status},
     sysctl, talk, terminal, user_ids,
 };
@@ -94,6 +94,7 @@ impl Container<'_> {
     ) -> anyhow::Result<()> {
         talk.is_mine()?;
         self.cgroup.enter()?;
+        places::set_memory_policy(&self.config.linux)?;
         // The runtime maps the ids.
         talk.wait()?;
         if self.namespaces.has_joined() {
@@ -120,7 +121,7 @@ impl Container<'_> {
         }
         mounts::propagate_root(&self.config.linux.rootfs_propagation)?;
         self.make_terminal()?;
-        if self.is_read_only() {
+        if self.config.root.as_ref().is_some_and(|it| it.readonly) {
             protect::make_root_read_only(Path::new("/"))?;
         }
         match shared {
@@ -235,10 +236,6 @@ impl Container<'_> {
             Some(socket) => terminal::make(socket, self.command.process, true),
             None => Ok(()),
         }
-    }
-
-    fn is_read_only(&self) -> bool {
-        self.config.root.as_ref().is_some_and(|root| root.readonly)
     }
 
     fn kept(&self, talk: &talk::New) -> Vec<i32> {

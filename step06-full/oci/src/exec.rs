@@ -19,10 +19,11 @@ use crate::{
     between,
     cgroup::Cgroup,
     command::Command,
-    config::{self, Process},
+    config::{self, Linux, Process},
     filter,
     namespaces::Namespaces,
     options::Exec,
+    places,
     runtime::Runtime,
     shared_mounts, start,
     state::{Directory, State, Status},
@@ -118,6 +119,8 @@ fn enter(
     let console = console.map(terminal::connect).transpose()?;
     let cgroup = state.cgroup()?.opened()?;
     let (ours, theirs) = talk::pair()?;
+    // Children have it, too, and we do nothing else.
+    process.affinity.begin()?;
     let new = NewProcess {
         // Now, and not when it has entered the container's cgroup namespace,
         // in which we are not: then version 2 refuses it (ENOENT). See
@@ -130,6 +133,7 @@ fn enter(
         namespaces: &namespaces,
         console: console.as_ref(),
         cgroup: &cgroup,
+        linux: &state.config.linux,
         persona: persona(&state.config.linux)?,
     };
     let pid = between::spawn(&new, &ours, theirs, |theirs| {
@@ -152,6 +156,7 @@ struct Inside<'a> {
     namespaces: &'a Namespaces,
     console: Option<&'a UnixStream>,
     cgroup: &'a Cgroup,
+    linux: &'a Linux,
     persona: Option<Persona>,
 }
 
@@ -163,6 +168,8 @@ impl Inside<'_> {
 
     fn become_command(&self, talk: &talk::New) -> anyhow::Result<Infallible> {
         talk.is_mine()?;
+        self.command.process.affinity.go_on()?;
+        places::set_memory_policy(self.linux)?;
         // It was made by one that leads a session; so must this one.
         sys::setsid()?;
         if self.namespaces.other_user() {

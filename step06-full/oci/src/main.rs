@@ -39,6 +39,7 @@ mod log;
 mod mounts;
 mod namespaces;
 mod options;
+mod places;
 mod program;
 mod protect;
 mod runtime;

@@ -23,11 +23,10 @@ pub(super) struct Limits {
 /// Files of version 2, and what they are to systemd. A weight counts among
 /// neighbours, and those of a container are beside its scope. Limits hold below;
 /// engines read them above.
-const PROPERTIES: [(&str, &str); 4] = [
+const PROPERTIES: [(&str, &str); 3] = [
     ("cpu.weight", "CPUWeight"),
     ("io.weight", "IOWeight"),
     ("memory.max", "MemoryMax"),
-    ("pids.max", "TasksMax"),
 ];
 
 impl Limits {

@@ -38,7 +38,7 @@ pub(super) fn check_use(place: &Place, memory: &Memory) -> anyhow::Result<()> {
 }
 
 /// Bytes of memory that are in use now.
-fn memory_in_use(place: &Place) -> Option<u64> {
+pub(super) fn memory_in_use(place: &Place) -> Option<u64> {
     let part = place.of("memory")?;
     let file = match part.is_v2 {
         true => "memory.current",

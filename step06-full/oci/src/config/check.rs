@@ -27,6 +27,9 @@ impl Config {
         for annotation in self.annotations.keys() {
             ensure!(!annotation.is_empty(), "an annotation has no name");
         }
+        if let Some(policy) = &self.linux.memory_policy {
+            policy.check()?;
+        }
         self.process.as_ref().map_or(Ok(()), Process::check)
     }
 
@@ -106,6 +109,7 @@ impl Process {
             }
         }
         crate::scheduling::check(self)?;
+        self.affinity.check()?;
         let user = &self.user;
         let mut ids = user.additional_gids.iter().chain([&user.uid, &user.gid]);
         // To the kernel it means: as before, which is root.

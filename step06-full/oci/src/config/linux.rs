@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{resources::Resources, seccomp::Seccomp};
+use crate::places::MemoryPolicy;
 
 /// `linux`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -24,6 +25,7 @@ pub(crate) struct Linux {
     pub(crate) seccomp: Option<Seccomp>,
     pub(crate) sysctl: BTreeMap<String, String>,
     pub(crate) personality: Option<Personality>,
+    pub(crate) memory_policy: Option<MemoryPolicy>,
 }
 
 /// A namespace: a new one, or with a `path` that one.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::places::Affinity;
+
 /// `process`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -20,6 +22,8 @@ pub(crate) struct Process {
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) scheduler: Option<Scheduler>,
     pub(crate) io_priority: Option<IoPriority>,
+    #[serde(rename = "execCPUAffinity")]
+    pub(crate) affinity: Affinity,
     pub(crate) apparmor_profile: String,
     pub(crate) selinux_label: String,
 }

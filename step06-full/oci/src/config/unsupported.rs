@@ -8,7 +8,6 @@ use serde_json::Value;
 /// Paths in `config.json`.
 const CONFIG: &[&str] = &[
     "/linux/intelRdt",
-    "/linux/memoryPolicy",
     "/linux/netDevices",
     "/linux/timeOffsets",
     "/solaris",
@@ -18,7 +17,7 @@ const CONFIG: &[&str] = &[
 ];
 
 /// Paths in `process`.
-const PROCESS: &[&str] = &["/commandLine", "/execCPUAffinity"];
+const PROCESS: &[&str] = &["/commandLine"];
 
 /// Refuses what is in `config` and not obeyed.
 pub(super) fn in_config(config: &Value) -> anyhow::Result<()> {

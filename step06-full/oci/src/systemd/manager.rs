@@ -74,10 +74,9 @@ impl Manager {
             ("Delegate", Value::Flag(true)),
             ("DefaultDependencies", Value::Flag(false)),
             ("CollectMode", Value::Text("inactive-or-failed")),
-            // Unless the bundle says something else: it is not systemd's to say.
+            // systemd's own would be less than what some bundles ask for.
             ("TasksMax", Value::Long(u64::MAX)),
         ];
-        // Of two with the same name the second counts.
         properties.extend(longs(numbers));
         for _ in 0..TRIES {
             match self.start_once(unit, &properties) {

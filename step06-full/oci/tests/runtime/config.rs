@@ -92,7 +92,7 @@ fn what_is_known_and_not_done_is_refused_by_name() {
     for (pointer, value) in [
         ("/linux/intelRdt", json!({"closID": "x"})),
         ("/linux/timeOffsets", json!({"boottime": {"secs": 1}})),
-        ("/process/execCPUAffinity", json!({"initial": "0"})),
+        ("/linux/netDevices", json!({"eth0": {}})),
         ("/vm", json!({"kernel": {"path": "/x"}})),
     ] {
         let name = pointer.trim_start_matches('/').replace('/', ".");

@@ -14,6 +14,7 @@ mod hostile;
 mod killed;
 mod life;
 mod linux;
+mod places;
 mod process;
 mod root;
 mod rootless;
@@ -22,6 +23,7 @@ mod shared;
 const TESTS: &[&[Test]] = &[
     life::TESTS,
     config::TESTS,
+    places::TESTS,
     process::TESTS,
     root::TESTS,
     linux::TESTS,
