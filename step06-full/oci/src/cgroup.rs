@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 
 use crate::{
     config::resources::Resources,
-    systemd::{self, Held},
+    systemd::{self, Held, Scope},
 };
 
 mod path;
@@ -77,24 +77,26 @@ impl Cgroup {
         id: &str,
         systemd: bool,
         resources: &Resources,
-        planned: impl FnOnce(&Place) -> anyhow::Result<()>,
+        planned: impl Fn(&Place) -> anyhow::Result<()>,
     ) -> anyhow::Result<Cgroup> {
         let text = cgroups_path.unwrap_or_default();
         let layout = Layout::read().context("finding the cgroups")?;
         let limits = Limits::of(resources, plan::is_unified(&layout))?;
         let needed = limits.needed();
         let unit = systemd.then(|| Unit::parse(text, id)).transpose()?;
+        let mut scope = None;
         let (wanted, held) = match unit {
             None => (Wanted::parse(text, id)?, None),
             Some(unit) if !systemd::is_running() => {
                 (Wanted::Below(unit.path()?), None)
             }
             Some(unit) => {
-                let held = start(&unit, &layout, &limits)?;
+                let its = scope.insert(Scope::new(unit.name));
+                planned(&Place::only_planned(its))?;
+                let held = start(its, &unit.slice, &layout, &limits)?;
                 (Wanted::At(held.directory.join(BELOW)), Some(held))
             }
         };
-        let scope = held.as_ref().map(|held| held.scope.clone());
         let mut plan = Plan::of(&wanted, &layout, &needed)?;
         plan.place.scope.clone_from(&scope);
         planned(&plan.place)?;
@@ -205,6 +207,7 @@ impl Cgroup {
     pub(crate) fn remove(&self) -> anyhow::Result<()> {
         processes::remove(&self.place)?;
         match &self.place.scope {
+            Some(scope) if self.place.parts.is_empty() => scope.clear(),
             Some(scope) => scope.stop(),
             None => Ok(()),
         }
@@ -234,7 +237,8 @@ impl Cgroup {
 const BELOW: &str = "container";
 
 fn start(
-    unit: &Unit,
+    scope: &Scope,
+    slice: &str,
     layout: &Layout,
     limits: &Limits,
 ) -> anyhow::Result<Held> {
@@ -244,7 +248,7 @@ fn start(
          some of them; have the engine use cgroupfs (podman --cgroup-manager \
          cgroupfs, containerd SystemdCgroup = false)"
     );
-    Held::start(&unit.name, &unit.slice, &limits.properties())
+    Held::start(scope, slice, &limits.properties())
 }
 
 /// What is done with a new cgroup before there is a process in it.

@@ -55,7 +55,7 @@ pub(crate) struct Scope {
 /// A scope with a process of ours in it, without which it would end at once. If
 /// we are killed, so is that process, and nothing is left.
 pub(crate) struct Held {
-    pub(crate) scope: Scope,
+    unit: String,
     /// The cgroup of the scope. Processes are to be below it, where limits are
     /// ours: systemd would put its own back in the scope's.
     pub(crate) directory: PathBuf,
@@ -73,20 +73,17 @@ impl Held {
     /// # Errors
     /// There is no systemd, or none that we may ask; the unit is there already.
     pub(crate) fn start(
-        unit: &str,
+        scope: &Scope,
         slice: &str,
         numbers: &[(&str, u64)],
     ) -> anyhow::Result<Held> {
+        let unit = &scope.unit;
         let start = || {
-            let kind = kind();
-            let mut manager = Manager::connect(kind)?;
+            let mut manager = Manager::connect(scope.bus)?;
             let process = wait_for_end()?;
             manager.start(unit, slice, process.pid(), numbers)?;
             let mut held = Held {
-                scope: Scope {
-                    unit: unit.to_owned(),
-                    bus: kind,
-                },
+                unit: unit.clone(),
                 directory: PathBuf::new(),
                 process: Some(process),
             };
@@ -110,7 +107,7 @@ impl Held {
         let tree = trees.find(|tree| tree.version == Version::V2);
         let own = tree.context("there is no tree of version 2")?.own;
         ensure!(
-            own.ends_with(&self.scope.unit),
+            own.ends_with(&self.unit),
             "the process is in {own:?}, and not in the scope"
         );
         let holder = own.join(HOLDER);
@@ -133,10 +130,22 @@ impl Drop for Held {
 }
 
 impl Scope {
+    /// One that is to be made.
+    pub(crate) fn new(unit: String) -> Scope {
+        Scope { unit, bus: kind() }
+    }
+
     /// Changes numbers of it, until it ends.
     pub(crate) fn set(&self, numbers: &[(&str, u64)]) -> anyhow::Result<()> {
         let set = || Manager::connect(self.bus)?.set(&self.unit, numbers);
         set().with_context(|| format!("telling systemd of {:?}", self.unit))
+    }
+
+    /// Ends the scope if it has no processes, which may be those of somebody else
+    /// who has the name: it was only planned to be ours.
+    pub(crate) fn clear(&self) -> anyhow::Result<()> {
+        let clear = || Manager::connect(self.bus)?.clear(&self.unit);
+        clear().with_context(|| format!("asking systemd of {:?}", self.unit))
     }
 
     /// Ends the scope. One that is gone is no error: it ends by itself with its

@@ -46,6 +46,14 @@ impl Part {
 }
 
 impl Place {
+    /// What is known before systemd has been asked.
+    pub(super) fn only_planned(scope: &Scope) -> Place {
+        Place {
+            scope: Some(scope.clone()),
+            ..Place::default()
+        }
+    }
+
     /// Remembers which directory it is.
     pub(super) fn remember(&mut self) {
         self.inode = self.inode_there().unwrap_or(0);

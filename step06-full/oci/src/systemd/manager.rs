@@ -83,8 +83,7 @@ impl Manager {
                 Err(error) if is_called(&error, "UnitExists") => {}
                 started => return started,
             }
-            // Perhaps it has failed, or its last process has just ended.
-            self.reset(unit)?;
+            self.clear(unit)?;
             sleep(PAUSE);
         }
         self.start_once(unit, &properties)
@@ -108,6 +107,22 @@ impl Manager {
             "done" => Ok(()),
             result => bail!("its job ends as {result:?}"),
         }
+    }
+
+    /// Takes the name from a unit that has failed, or has no processes: nobody
+    /// needs it. Some systemds keep the scope of a process that has ended before
+    /// it was in there.
+    pub(super) fn clear(&mut self, unit: &str) -> anyhow::Result<()> {
+        let mut arguments = Writer::default();
+        arguments.text(unit);
+        let in_bytes = match self.call("GetUnitProcesses", "s", arguments) {
+            Err(error) if is_called(&error, "NoSuchUnit") => return Ok(()),
+            answer => answer?.body().short()?,
+        };
+        if in_bytes == 0 {
+            self.stop(unit)?;
+        }
+        self.reset(unit)
     }
 
     /// Changes properties of the unit, until it ends.
