@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use common::host::cgroups::Layout;
 use nix::unistd::Pid;
 
@@ -93,8 +93,8 @@ impl Cgroup {
             Some(unit) => {
                 let its = scope.insert(Scope::new(unit.name));
                 planned(&Place::only_planned(its))?;
-                let held = start(its, &unit.slice, &layout, &limits)?;
-                (Wanted::At(held.directory.join(BELOW)), Some(held))
+                let held = unit::start(its, &unit.slice, &layout, &limits)?;
+                (Wanted::At(held.directory.join(unit::BELOW)), Some(held))
             }
         };
         let mut plan = Plan::of(&wanted, &layout, &needed)?;
@@ -231,24 +231,6 @@ impl Cgroup {
     pub(crate) fn stats(&self) -> anyhow::Result<serde_json::Value> {
         Ok(stats::of(&self.place))
     }
-}
-
-/// The container's cgroup in a scope. The scope's own is systemd's to change.
-const BELOW: &str = "container";
-
-fn start(
-    scope: &Scope,
-    slice: &str,
-    layout: &Layout,
-    limits: &Limits,
-) -> anyhow::Result<Held> {
-    ensure!(
-        plan::is_unified(layout),
-        "--systemd-cgroup: with cgroups of version 1 a scope has no more than \
-         some of them; have the engine use cgroupfs (podman --cgroup-manager \
-         cgroupfs, containerd SystemdCgroup = false)"
-    );
-    Held::start(scope, slice, &limits.properties())
 }
 
 /// What is done with a new cgroup before there is a process in it.

@@ -4,6 +4,10 @@
 use std::path::PathBuf;
 
 use anyhow::{bail, ensure};
+use common::host::cgroups::Layout;
+
+use super::{limits::Limits, plan};
+use crate::systemd::{Held, Scope};
 
 /// A unit for a container.
 #[derive(Debug, PartialEq)]
@@ -55,6 +59,25 @@ impl Unit {
     pub(super) fn path(&self) -> anyhow::Result<PathBuf> {
         Ok(path_of(&self.slice)?.join(&self.name))
     }
+}
+
+/// The container's cgroup in a scope. The scope's own is systemd's to change.
+pub(super) const BELOW: &str = "container";
+
+/// Has systemd make the scope.
+pub(super) fn start(
+    scope: &Scope,
+    slice: &str,
+    layout: &Layout,
+    limits: &Limits,
+) -> anyhow::Result<Held> {
+    ensure!(
+        plan::is_unified(layout),
+        "--systemd-cgroup: with cgroups of version 1 a scope has no more than \
+         some of them; have the engine use cgroupfs (podman --cgroup-manager \
+         cgroupfs, containerd SystemdCgroup = false)"
+    );
+    Held::start(scope, slice, &limits.properties())
 }
 
 /// Whether it may be in the name of a unit. See systemd.unit(5).

@@ -116,7 +116,7 @@ impl Bundle {
         list.as_array_mut().expect("a list").push(value);
     }
 
-    fn write(&self) {
+    pub(crate) fn write(&self) {
         let path = self.path().join("config.json");
         fs::write(path, self.config.to_string()).expect("it is ours");
     }
@@ -192,8 +192,13 @@ impl Bundle {
 
     /// The same, with options.
     pub(crate) fn create_with(&self, options: &[&str]) {
+        self.create_by(&[&["create"], options].concat());
+    }
+
+    /// The same, with all that comes before the name.
+    pub(crate) fn create_by(&self, arguments: &[&str]) {
         self.write();
-        self.does(&[&["create"], options, &["box"]].concat());
+        self.does(&[arguments, &["box"]].concat());
     }
 
     /// A member of its state.

@@ -19,6 +19,7 @@ mod process;
 mod root;
 mod rootless;
 mod shared;
+mod systemd;
 
 const TESTS: &[&[Test]] = &[
     life::TESTS,
@@ -32,6 +33,7 @@ const TESTS: &[&[Test]] = &[
     killed::TESTS,
     rootless::TESTS,
     shared::TESTS,
+    systemd::TESTS,
 ];
 
 fn main() -> ExitCode {
