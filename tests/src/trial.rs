@@ -10,6 +10,7 @@ use std::{
     process::ExitCode,
 };
 
+use ground::leftovers::Sweeper;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
@@ -83,7 +84,15 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
     }
     // From now on a panic is a test's, and part of its story.
     panic::set_hook(Box::new(|panic| note(panic.to_string())));
-    libtest_mimic::run(&arguments, trials).exit_code()
+    conclude(&arguments, trials)
+}
+
+/// Runs the trials, and removes the cgroups of containers that they have killed.
+pub fn conclude(arguments: &Arguments, trials: Vec<Trial>) -> ExitCode {
+    let sweeper = Sweeper::new();
+    let conclusion = libtest_mimic::run(arguments, trials);
+    drop(sweeper);
+    conclusion.exit_code()
 }
 
 /// Tells insta where the snapshots are. It would ask Cargo, which a plain user

@@ -1,9 +1,11 @@
 //! From the first moment to the last: nothing outlives a run.
 
-use std::{fs, thread::sleep, time::Duration};
+use std::{fs, path::PathBuf, thread::sleep, time::Duration};
 
+use ground::leftovers;
 use harness::{
-    ALL, FULL, MOUNT, PID, Test, UTS, claims, host, random, trace, wait_until,
+    ALL, CGROUPS, FULL, MOUNT, PID, Test, UTS, claims, host, needs, random,
+    trace, wait_until,
 };
 use nix::sys::signal::Signal;
 
@@ -13,6 +15,7 @@ pub(crate) const TESTS: &[Test] = claims![
     a_supervisor_that_dies_before_its_child_can_notice_leaves_nothing,
     a_probe_killed_at_any_moment_leaves_nothing,
     a_start_that_fails_leaves_nothing,
+    the_suite_removes_what_no_later_run_would,
     many_fast_starts_leave_nothing,
     sigterm_ends_a_container,
 ];
@@ -103,6 +106,34 @@ fn a_start_that_fails_leaves_nothing() {
         assert!(run.stderr.contains(call), "{run}");
         assert!(run.stderr.contains(errno), "{run}");
     }
+}
+
+/// A run sweeps after those of its own PID namespace; if all of that is gone, the
+/// suite has to do it, at its end.
+fn the_suite_removes_what_no_later_run_would() {
+    needs::root();
+    needs::limits();
+    let script = "exec unshare --pid --fork --kill-child \
+        sh -c 'readlink /proc/self/ns/pid; exec \"$0\" \"$@\"' \"$0\" \"$@\"";
+    let run = CGROUPS.run().through(script);
+    let mut container = run.start_sh("echo ready; read _");
+    container.wait_for("ready");
+    let output = container.stdout();
+    let namespace: String =
+        output.chars().filter(char::is_ascii_digit).collect();
+    let maker = format!(".{namespace}.");
+    let left = || -> Vec<PathBuf> {
+        let all = leftovers::of_containers().into_iter();
+        all.filter(|it| it.to_string_lossy().contains(&maker))
+            .collect()
+    };
+    let made = left();
+    leftovers::sweep(&made);
+    assert!(!made.is_empty(), "then this test says nothing");
+    assert_eq!(left(), made, "swept while it runs");
+    container.kill();
+    leftovers::sweep(&made);
+    assert!(left().is_empty(), "not swept");
 }
 
 fn many_fast_starts_leave_nothing() {

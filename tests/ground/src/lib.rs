@@ -5,6 +5,7 @@
 //! students build it, too.
 
 pub mod cgroups;
+pub mod leftovers;
 pub mod processes;
 mod random;
 

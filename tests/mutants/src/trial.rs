@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -14,8 +13,7 @@ use std::{
 
 use anyhow::ensure;
 use grader::workshop::Workshop;
-use ground::cgroups;
-use lab::limits;
+use ground::leftovers::Sweeper;
 use nix::unistd::geteuid;
 
 use crate::{
@@ -37,9 +35,8 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<bool> {
     let mutants = load(names)?;
     ensure!(!mutants.is_empty(), "there is no such mutant");
     let stage = Stage::new()?;
-    let _sweeper = Sweeper {
-        before: of_containers(),
-    };
+    // Mutants leave more than a step does.
+    let _sweeper = Sweeper::new();
 
     // A test that fails anyway, or can't run here, catches nothing.
     let mut claims = BTreeSet::new();
@@ -134,47 +131,4 @@ fn build(workshop: &Workshop, mutant: &Mutant) -> anyhow::Result<PathBuf> {
         workshop.write(file, &workshop.original(file)?)?;
     }
     program
-}
-
-/// Removes the cgroups that mutants have left behind: the next run of a step
-/// does not, as they are from other PID namespaces.
-struct Sweeper {
-    before: BTreeSet<PathBuf>,
-}
-
-impl Drop for Sweeper {
-    fn drop(&mut self) {
-        let namespaces: BTreeSet<String> = fs::read_dir("/proc")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|it| fs::read_link(it.path().join("ns/pid")).ok())
-            .map(|link| link.to_string_lossy().into_owned())
-            .collect();
-        for cgroup in of_containers().difference(&self.before) {
-            let name = cgroup.file_name().unwrap_or_default();
-            let name = name.to_string_lossy();
-            let number = name.split('.').nth(1).unwrap_or_default();
-            // Somebody else's run may be going on.
-            let ours = !namespaces.contains(&format!("pid:[{number}]"));
-            if ours && let Err(error) = cgroups::remove_all(cgroup) {
-                eprintln!("mutants: rmdir({cgroup:?}): {error}");
-            }
-        }
-    }
-}
-
-/// The cgroups of containers beside our own and below it.
-fn of_containers() -> BTreeSet<PathBuf> {
-    let memberships = limits::memberships().unwrap_or_default().into_iter();
-    let places = memberships.flat_map(|(_, own)| {
-        let parent = own.parent().map(Path::to_owned);
-        [Some(own), parent].into_iter().flatten()
-    });
-    let all = places.flat_map(|place| cgroups::children(&place));
-    let ours = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(cgroups::OF_CONTAINERS)
-    };
-    all.filter(ours).collect()
 }

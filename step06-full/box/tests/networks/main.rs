@@ -3,7 +3,7 @@
 
 use std::{env, panic, process::ExitCode};
 
-use harness::Test;
+use harness::{Test, trial};
 use libtest_mimic::Arguments;
 
 mod closed;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     if probe::is_meant(&arguments[0]) {
         return probe::main(&arguments[1..]);
     }
-    panic::set_hook(Box::new(|panic| harness::trial::note(panic.to_string())));
-    let tests = TESTS.concat().into_iter().map(harness::trial::of_test);
-    libtest_mimic::run(&Arguments::from_args(), tests.collect()).exit_code()
+    panic::set_hook(Box::new(|panic| trial::note(panic.to_string())));
+    let tests = TESTS.concat().into_iter().map(trial::of_test);
+    trial::conclude(&Arguments::from_args(), tests.collect())
 }

@@ -3,7 +3,7 @@
 
 use std::{env, panic, process::ExitCode};
 
-use harness::Test;
+use harness::{Test, trial};
 use libtest_mimic::Arguments;
 
 mod confined;
@@ -39,6 +39,6 @@ fn main() -> ExitCode {
     }
     // Much of a test runs in threads of its own, each in another network.
     panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
-    let tests = TESTS.concat().into_iter().map(harness::trial::of_test);
-    libtest_mimic::run(&Arguments::from_args(), tests.collect()).exit_code()
+    let tests = TESTS.concat().into_iter().map(trial::of_test);
+    trial::conclude(&Arguments::from_args(), tests.collect())
 }

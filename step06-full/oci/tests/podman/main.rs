@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use harness::{Test, trial::of_test};
+use harness::{
+    Test,
+    trial::{conclude, of_test},
+};
 use libtest_mimic::Arguments;
 
 mod engine;
@@ -18,7 +21,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(2);
     std::panic::set_hook(Box::new(|panic| harness::note(panic.to_string())));
     let tests = TESTS.concat().into_iter().map(of_test).collect();
-    let conclusion = libtest_mimic::run(&arguments, tests);
+    let code = conclude(&arguments, tests);
     engine::end();
-    conclusion.exit_code()
+    code
 }

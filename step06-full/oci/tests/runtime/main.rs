@@ -4,7 +4,10 @@
 
 use std::process::ExitCode;
 
-use harness::{Test, trial::of_test};
+use harness::{
+    Test,
+    trial::{conclude, of_test},
+};
 use libtest_mimic::Arguments;
 
 mod bundle;
@@ -40,5 +43,5 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     std::panic::set_hook(Box::new(|panic| harness::note(panic.to_string())));
     let tests = TESTS.concat().into_iter().map(of_test).collect();
-    libtest_mimic::run(&arguments, tests).exit_code()
+    conclude(&arguments, tests)
 }
