@@ -2,10 +2,12 @@
 //!
 //! `cargo test -p book-tests` runs it. Each session is typed twice, since the
 //! steps make their images of a static BusyBox where there is one, and of the
-//! machine's own tools elsewhere. Four environment variables:
+//! machine's own tools elsewhere. Five environment variables:
 //! - `SESSIONS=record`: what the sessions show is written into the chapters;
 //! - `SESSIONS_USER=NAME`: who types at `host$` when the tests run as root;
 //! - `SESSIONS_BUSYBOX=PATH`: the static BusyBox;
+//! - `SESSIONS_OF_KERNEL=1`: only what this machine's kernel has a say in; the
+//!   rest is executed on another machine;
 //! - `STEPS_BIN_DIR`: as in the suite.
 
 use std::{process::ExitCode, sync::Arc};

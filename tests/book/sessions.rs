@@ -65,6 +65,54 @@ fn has_image(chapter: &Chapter) -> bool {
     with_image.any(|step| chapter.text.contains(step.name))
 }
 
+/// What of a chapter another kernel may have its say in.
+#[derive(PartialEq)]
+enum Concern {
+    Nothing,
+    /// The container, but not what its image is made of.
+    Containers,
+    /// One of the sessions is for one version of cgroups.
+    Cgroups,
+}
+
+/// Limits, and the containers of `box` and of the runtime, which the suite does
+/// not try on other kernels. What else the chapters show it does try there.
+fn concern(blocks: &[Block]) -> Concern {
+    let needs = |block: &Block, what: &[&str]| {
+        let mut needs = block.session.needs.iter();
+        needs.any(|it| what.contains(&it.as_str()))
+    };
+    if blocks
+        .iter()
+        .any(|it| needs(it, &["cgroup1", "cgroup2", "limits"]))
+    {
+        return Concern::Cgroups;
+    }
+    let words = ["cgroup", "--memory", "--cpus", "--pids-limit"];
+    let tells = |entry: &Entry| {
+        let mut lines = entry.command.iter().chain(&entry.output);
+        lines.any(|line| words.iter().any(|word| line.contains(word)))
+    };
+    let told = blocks.iter().any(|block| {
+        block.session.entries.iter().any(tells)
+            || needs(block, &["box", "step06-oci"])
+    });
+    match told {
+        true => Concern::Containers,
+        false => Concern::Nothing,
+    }
+}
+
+/// Why the sessions of a chapter need not be executed: with SESSIONS_OF_KERNEL
+/// this machine is there for its kernel, and another row executes the others.
+fn left_to_others(blocks: &[Block], image: Image) -> Option<&'static str> {
+    env::var_os("SESSIONS_OF_KERNEL")?;
+    match (concern(blocks), image) {
+        (Concern::Cgroups, _) | (Concern::Containers, Image::Tools) => None,
+        _ => Some("needs no kernel but that of another row"),
+    }
+}
+
 fn trials_of(programs: &Arc<Programs>, image: Image) -> Vec<Trial> {
     let mut trials = Vec::new();
     for chapter in chapters::all() {
@@ -75,6 +123,7 @@ fn trials_of(programs: &Arc<Programs>, image: Image) -> Vec<Trial> {
         }
         let kind = image.title();
         let name = chapter.name.trim_end_matches(".md").to_owned();
+        let left_out = left_to_others(&blocks, image);
         let title = |block: &Block| {
             let command = &block.session.entries[0].command[0];
             let title = format!("{kind}::{name}:{} {command:.40}", block.line);
@@ -91,7 +140,10 @@ fn trials_of(programs: &Arc<Programs>, image: Image) -> Vec<Trial> {
         });
         for (index, title) in titles.into_iter().enumerate() {
             let run = Arc::clone(&run);
-            trials.push(trial(title, move || run.report(index)));
+            trials.push(trial(title, move || match left_out {
+                Some(reason) => harness::skip(reason),
+                None => run.report(index),
+            }));
         }
     }
     trials

@@ -21,7 +21,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 
 use kit::Kit;
-use report::{Outcome, Report};
+use report::Report;
 use rows::{ROWS, Row};
 
 /// Run the suite on several kernels, as root and as a plain user
@@ -35,6 +35,9 @@ struct Args {
     /// Test program: suite, or book
     #[arg(long, value_name = "NAME", default_value = "suite")]
     test: String,
+    /// A row that is not run: something else has run it, or does
+    #[arg(long, value_name = "ROW")]
+    without: Vec<String>,
     /// Fail if this machine can't run one of the rows, or none runs a test
     #[arg(long)]
     all_rows: bool,
@@ -49,7 +52,10 @@ struct Args {
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    let rows = select(&args.rows)?;
+    let mut rows = select(&args.rows)?;
+    for row in select_named(&args.without)? {
+        rows.retain(|it| it != &row);
+    }
     if args.list {
         for row in rows {
             println!("{:16}{}", row.name, row.about);
@@ -72,9 +78,7 @@ fn main() -> anyhow::Result<ExitCode> {
         rows.into_iter().partition(|row| row.vm.is_none());
     // The longest first, so that no processor is idle at the end.
     in_vm.sort_by_key(|row| !row.is_root());
-    let mut outcomes: Vec<(&Row, Outcome)> =
-        here.into_iter().map(run).collect();
-    outcomes.extend(side_by_side(in_vm, run));
+    let mut outcomes = side_by_side(here, in_vm, run);
     outcomes.sort_by_key(|(row, _)| ROWS.iter().position(|it| it == *row));
 
     let report = Report {
@@ -88,9 +92,13 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// The rows with these names; all if there are none.
 fn select(names: &[String]) -> anyhow::Result<Vec<&'static Row>> {
-    if names.is_empty() {
-        return Ok(ROWS.iter().collect());
+    match names {
+        [] => Ok(ROWS.iter().collect()),
+        _ => select_named(names),
     }
+}
+
+fn select_named(names: &[String]) -> anyhow::Result<Vec<&'static Row>> {
     let find = |name: &String| {
         let row = ROWS.iter().find(|row| row.name == *name);
         row.with_context(|| format!("there is no row {name:?}: see --list"))
@@ -98,21 +106,29 @@ fn select(names: &[String]) -> anyhow::Result<Vec<&'static Row>> {
     names.iter().map(find).collect()
 }
 
-/// Calls `run` for each row, as many at a time as there are processors.
+/// Calls `run` for each row, as many at a time as there are processors: one of
+/// them runs the rows of this machine, one after the other, and helps the others
+/// with the VMs then.
 fn side_by_side<T: Send>(
-    rows: Vec<&'static Row>,
+    here: Vec<&'static Row>,
+    in_vm: Vec<&'static Row>,
     run: impl Fn(&'static Row) -> T + Sync,
 ) -> Vec<T> {
-    let rows = Mutex::new(rows.into_iter());
-    let next = || rows.lock().expect("no thread panics with it").next();
-    let work = || std::iter::from_fn(next).map(&run).collect::<Vec<T>>();
+    let in_vm = Mutex::new(in_vm.into_iter());
+    let next = || in_vm.lock().expect("no thread panics with it").next();
+    let work = |first: Vec<&'static Row>| {
+        let rows = first.into_iter().chain(std::iter::from_fn(next));
+        rows.map(&run).collect::<Vec<T>>()
+    };
     let processors = available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..processors).map(|_| scope.spawn(work)).collect();
-        let join = |it: thread::ScopedJoinHandle<Vec<T>>| {
-            it.join().expect("no row panics")
-        };
-        threads.into_iter().flat_map(join).collect()
+        let others: Vec<_> = (1..processors)
+            .map(|_| scope.spawn(|| work(Vec::new())))
+            .collect();
+        let mut done = work(here);
+        for other in others {
+            done.extend(other.join().expect("no row panics"));
+        }
+        done
     })
 }
