@@ -11,7 +11,16 @@ use lab::{build::checkout, files::read, lines::lines};
 
 use crate::stage::Machine;
 
-/// A known-bad version of a step.
+/// The packages above the steps.
+pub(crate) const ABOVE: [&str; 5] = [
+    "step06-full/image",
+    "step06-full/life",
+    "step06-full/network",
+    "step06-full/box",
+    "step06-full/oci",
+];
+
+/// A known-bad version of a step, or of what stands above them.
 pub(crate) struct Mutant {
     pub(crate) name: String,
     pub(crate) why: String,
@@ -67,13 +76,24 @@ impl Mutant {
         Ok(mutant)
     }
 
-    /// The step whose program shows the change: it is in the mutant's name.
+    /// The program that shows the change: the mutant's name begins with that of
+    /// its step, or of what stands above the steps.
     pub(crate) fn package(&self) -> anyhow::Result<&'static str> {
-        let mut steps = STEPS.iter();
-        let found = steps.find(|step| self.name.starts_with(&step[..6]));
+        let of_step = |step: &&str| self.name.starts_with(&step[..6]);
+        let found = STEPS.into_iter().find(|it| of_step(it));
         found
-            .copied()
-            .context("its name begins with that of no step")
+            .or_else(|| self.program_above())
+            .context("its name begins with that of no step, box- or oci-")
+    }
+
+    /// The program above the steps that shows the change, if it is one of these.
+    pub(crate) fn program_above(&self) -> Option<&'static str> {
+        let (name, _) = self.name.split_once('-')?;
+        match name {
+            "box" => Some("box"),
+            "oci" => Some("step06-oci"),
+            _ => None,
+        }
     }
 
     /// Applies the change to the copy of the workspace at `directory`.
@@ -155,6 +175,9 @@ pub(crate) fn make(names: &[String], to: &Path) -> anyhow::Result<()> {
     in_new_directory(to, |to| {
         let mut packages = vec!["common"];
         packages.extend(STEPS);
+        if mutants.iter().any(|it| it.program_above().is_some()) {
+            packages.extend(ABOVE);
+        }
         copy_packages(checkout(), to, &packages)?;
         for mutant in &mutants {
             let name = &mutant.name;

@@ -1,6 +1,7 @@
 //! Where a test of the suite meets a mutant.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -40,6 +41,8 @@ pub(crate) struct Stage {
     /// Everybody may read it: a plain user, too.
     directory: tempfile::TempDir,
     suite: PathBuf,
+    /// The test programs of what stands above the steps, by their names.
+    above: BTreeMap<String, PathBuf>,
 }
 
 impl Stage {
@@ -72,7 +75,36 @@ impl Stage {
         for name in STEPS.into_iter().chain(["suite-helper"]) {
             fs::copy(programs.join(name), untouched.join(name))?;
         }
-        Ok(Stage { directory, suite })
+        Ok(Stage {
+            directory,
+            suite,
+            above: BTreeMap::new(),
+        })
+    }
+
+    /// Builds what stands above the steps, too, and its tests.
+    pub(crate) fn add_what_is_above(&mut self) -> anyhow::Result<()> {
+        let packages = ["--package", "box", "--package", "step06-oci"];
+        for what in [&["build"][..], &["test", "--no-run", "--tests"]] {
+            let output = cargo(checkout())
+                .args(what)
+                .args(packages)
+                .args(["--quiet", "--message-format", "json"])
+                .output()?;
+            ensure!(output.status.success(), "what is above does not compile");
+            for built in executables(&output.stdout) {
+                let name = built.file_name().unwrap_or_default();
+                let name = name.to_string_lossy().into_owned();
+                if PROGRAMS_ABOVE.contains(&name.as_str()) {
+                    fs::copy(&built, self.untouched().join(name))?;
+                } else if let Some((test, _)) = name.rsplit_once('-') {
+                    let to = self.directory.path().join(test);
+                    fs::copy(&built, &to)?;
+                    self.above.insert(test.to_owned(), to);
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn untouched(&self) -> PathBuf {
@@ -87,6 +119,10 @@ impl Stage {
     ) -> anyhow::Result<PathBuf> {
         let place = self.directory.path().join(&mutant.name);
         fs::create_dir(&place)?;
+        if let Some(name) = mutant.program_above() {
+            fs::copy(program, place.join(name))?;
+            return Ok(place);
+        }
         for name in STEPS.into_iter().chain(["suite-helper"]) {
             match name == mutant.package()? {
                 true => fs::copy(program, place.join(name)).map(|_| ())?,
@@ -150,8 +186,18 @@ impl Stage {
             command.args(["--clear-groups", "env"]);
             command.arg(format!("HOME={}", home.path().display()));
         }
-        command.arg(&self.suite).args(["--exact", test]);
+        // `images: museum::a_claim` is in the test program `images`.
+        let (suite, test) = match test.split_once(": ") {
+            None => (&self.suite, test),
+            Some((name, test)) => {
+                let suite = self.above.get(name);
+                (suite.with_context(|| format!("no tests {name:?}"))?, test)
+            }
+        };
+        command.arg(suite).args(["--exact", test]);
         command
+            .env("BOX", programs.join(PROGRAMS_ABOVE[0]))
+            .env("STEP06_OCI", programs.join(PROGRAMS_ABOVE[1]))
             .env("STEPS_BIN_DIR", programs)
             .env("INSTA_UPDATE", "no")
             .stdin(Stdio::null())
@@ -186,6 +232,9 @@ impl Stage {
 fn is_deps(directory: &Path) -> bool {
     directory.file_name().is_some_and(|name| name == "deps")
 }
+
+/// What `step06-full/box` and `step06-full/oci` are built to.
+const PROGRAMS_ABOVE: [&str; 2] = ["box", "step06-oci"];
 
 /// A user who is nobody else.
 const USER: u32 = 64321;

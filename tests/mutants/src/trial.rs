@@ -17,7 +17,7 @@ use ground::leftovers::Sweeper;
 use nix::unistd::geteuid;
 
 use crate::{
-    mutant::{Mutant, load},
+    mutant::{ABOVE, Mutant, load},
     stage::{Stage, Verdict},
 };
 
@@ -34,7 +34,10 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<bool> {
     let begin = Instant::now();
     let mutants = load(names)?;
     ensure!(!mutants.is_empty(), "there is no such mutant");
-    let stage = Stage::new()?;
+    let mut stage = Stage::new()?;
+    if mutants.iter().any(|it| it.program_above().is_some()) {
+        stage.add_what_is_above()?;
+    }
     // Mutants leave more than a step does.
     let _sweeper = Sweeper::new();
 
@@ -70,17 +73,28 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<bool> {
         }
     }
 
-    let workshop = Workshop::open()?;
+    let (above, of_steps): (Vec<_>, Vec<_>) = ready
+        .into_iter()
+        .partition(|(mutant, _)| mutant.program_above().is_some());
     let mut built = Vec::new();
-    for (mutant, machine) in ready {
-        match build(&workshop, &mutant) {
-            Ok(program) => {
-                let programs = stage.with(&mutant, &program)?;
-                built.push((mutant, machine, programs));
-            }
-            Err(error) => {
-                good = false;
-                println!("{}: {error:#}", mutant.name);
+    for (ready, packages) in [(of_steps, &[][..]), (above, &ABOVE)] {
+        if ready.is_empty() {
+            continue;
+        }
+        let workshop = match packages {
+            [] => Workshop::open(),
+            packages => Workshop::open_with(packages),
+        }?;
+        for (mutant, machine) in ready {
+            match build(&workshop, &mutant) {
+                Ok(program) => {
+                    let programs = stage.with(&mutant, &program)?;
+                    built.push((mutant, machine, programs));
+                }
+                Err(error) => {
+                    good = false;
+                    println!("{}: {error:#}", mutant.name);
+                }
             }
         }
     }

@@ -58,6 +58,20 @@ impl Workshop {
         Workshop::open_at(&place)
     }
 
+    /// One that has what stands above step 6, too.
+    ///
+    /// # Errors
+    /// As [`Workshop::open`].
+    pub fn open_with(packages: &[&str]) -> anyhow::Result<Workshop> {
+        let place = target_of(checkout()).join("lab/above");
+        let workshop = Workshop::open_at(&place)?;
+        let mut all = vec!["common"];
+        all.extend(STEPS);
+        all.extend(packages);
+        copy_packages(checkout(), &workshop.directory, &all)?;
+        Ok(workshop)
+    }
+
     fn open_at(place: &Path) -> anyhow::Result<Workshop> {
         fs::create_dir_all(place)
             .with_context(|| format!("mkdir({place:?})"))?;
@@ -261,9 +275,10 @@ pub fn copy_packages(
     write_if_other(&untrimmed, &lock)
 }
 
-/// The manifest of a package without the tests that it names: they are not
-/// copied, and could give a solution away.
+/// The manifest of a package without the tests that it names, and what they are
+/// made with: they are not copied, and could give a solution away.
 fn without_tests(manifest: &str) -> String {
+    let manifest = manifest.replace("\nharness.workspace = true\n", "\n");
     let mut sections = manifest.split("\n[");
     let first = sections.next().unwrap_or_default().to_owned();
     let others = sections.filter(|section| !section.starts_with("[test]]"));
