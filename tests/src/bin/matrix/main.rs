@@ -12,7 +12,7 @@ mod rows;
 
 use std::{
     env,
-    process::ExitCode,
+    process::{Command, ExitCode},
     sync::Mutex,
     thread::{self, available_parallelism},
 };
@@ -38,6 +38,9 @@ struct Args {
     /// A row that is not run: something else has run it, or does
     #[arg(long, value_name = "ROW")]
     without: Vec<String>,
+    /// Command to run while the VMs are busy, after the rows of this machine
+    #[arg(long, value_name = "COMMAND")]
+    beside: Vec<String>,
     /// Fail if this machine can't run one of the rows, or none runs a test
     #[arg(long)]
     all_rows: bool,
@@ -78,7 +81,10 @@ fn main() -> anyhow::Result<ExitCode> {
         rows.into_iter().partition(|row| row.vm.is_none());
     // The longest first, so that no processor is idle at the end.
     in_vm.sort_by_key(|row| !row.is_root());
-    let mut outcomes = side_by_side(here, in_vm, run);
+    let mut failed = Vec::new();
+    let beside =
+        || failed.extend(args.beside.iter().filter(|it| !succeeds(it)));
+    let mut outcomes = side_by_side((here, beside), in_vm, run);
     outcomes.sort_by_key(|(row, _)| ROWS.iter().position(|it| it == *row));
 
     let report = Report {
@@ -87,7 +93,17 @@ fn main() -> anyhow::Result<ExitCode> {
         is_complete: args.rows.is_empty() || args.all_rows,
     };
     print!("{report}");
-    Ok(ExitCode::from(u8::from(!report.is_good(args.all_rows))))
+    for command in &failed {
+        println!("\nIt has failed: {command}");
+    }
+    let good = failed.is_empty() && report.is_good(args.all_rows);
+    Ok(ExitCode::from(u8::from(!good)))
+}
+
+/// Runs a command of a shell.
+fn succeeds(command: &str) -> bool {
+    let status = Command::new("sh").args(["-c", command]).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// The rows with these names; all if there are none.
@@ -107,25 +123,23 @@ fn select_named(names: &[String]) -> anyhow::Result<Vec<&'static Row>> {
 }
 
 /// Calls `run` for each row, as many at a time as there are processors: one of
-/// them runs the rows of this machine, one after the other, and helps the others
-/// with the VMs then.
+/// them runs the rows of this machine, one after the other, and what comes after
+/// them; then it helps the others with the VMs.
 fn side_by_side<T: Send>(
-    here: Vec<&'static Row>,
+    (here, after): (Vec<&'static Row>, impl FnOnce()),
     in_vm: Vec<&'static Row>,
     run: impl Fn(&'static Row) -> T + Sync,
 ) -> Vec<T> {
     let in_vm = Mutex::new(in_vm.into_iter());
     let next = || in_vm.lock().expect("no thread panics with it").next();
-    let work = |first: Vec<&'static Row>| {
-        let rows = first.into_iter().chain(std::iter::from_fn(next));
-        rows.map(&run).collect::<Vec<T>>()
-    };
+    let work = || std::iter::from_fn(next).map(&run).collect::<Vec<T>>();
     let processors = available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        let others: Vec<_> = (1..processors)
-            .map(|_| scope.spawn(|| work(Vec::new())))
-            .collect();
-        let mut done = work(here);
+        let others: Vec<_> =
+            (1..processors).map(|_| scope.spawn(work)).collect();
+        let mut done: Vec<T> = here.into_iter().map(&run).collect();
+        after();
+        done.extend(work());
         for other in others {
             done.extend(other.join().expect("no row panics"));
         }
