@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::world::{World, wait_until};
+use crate::world::{World, skipped, wait_until};
 
 /// A world with a container that only waits.
 pub(crate) fn with_a_container(options: &[&str]) -> World {
@@ -172,7 +172,7 @@ fn in_the_background_nobody_hears_of_it() {
 #[test]
 fn nobody_enters_before_the_container_is_one() {
     if Command::new("strace").arg("-V").output().is_err() {
-        eprintln!("skipped: there is no strace");
+        skipped("there is no strace");
         return;
     }
     let world = World::new();

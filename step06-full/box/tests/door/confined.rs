@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 
 use crate::{
     commands::with_a_container,
-    world::{World, wait_until},
+    world::{World, skipped, wait_until},
 };
 
 /// What a process can tell of itself, and what it may do. The numbers of
@@ -97,7 +97,7 @@ fn nothing_of_the_caller_comes_along() {
 #[test]
 fn nobody_stays_in_the_cgroups_of_the_caller() {
     if !geteuid().is_root() {
-        eprintln!("skipped: a plain user has no cgroup here");
+        skipped("a plain user has no cgroup here");
         return;
     }
     let world = with_a_container(&[]);
@@ -124,7 +124,7 @@ fn nobody_stays_in_the_cgroups_of_the_caller() {
 #[test]
 fn the_limits_are_those_of_the_container() {
     if !geteuid().is_root() {
-        eprintln!("skipped: a plain user has no cgroup here");
+        skipped("a plain user has no cgroup here");
         return;
     }
     let world = World::new();

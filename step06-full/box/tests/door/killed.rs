@@ -106,7 +106,8 @@ fn a_stopped_caller_does_not_hold_the_container() {
 #[test]
 fn a_stopped_job_does_not_hold_the_container() {
     let world = with_a_container(&[]);
-    let before = count(&world);
+    let sleeps = || world.exec(&[], "ps -e").matches("sleep").count();
+    let before = sleeps();
     let command = world.command(["exec", "web", "sleep", "500"]);
     let words = [command.get_program()]
         .into_iter()
@@ -114,7 +115,9 @@ fn a_stopped_job_does_not_hold_the_container() {
     let words: Vec<_> = words.map(|it| it.to_str().expect("text")).collect();
     let mut session = Session::shell();
     session.type_line(&words.join(" "));
-    wait_until("it sleeps", || count(&world) > before);
+    // Not before it has this name: until its execve(2) the deputy waits for it
+    // where nothing stops it.
+    wait_until("it sleeps", || sleeps() > before);
     session.press("\x1a");
     session.expect("Stopped");
     world.says(["kill", "web"]);

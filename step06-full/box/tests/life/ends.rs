@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::world::{World, exists, random, wait_until};
+use crate::world::{World, exists, random, skipped, wait_until};
 
 fn end(pid: i32) {
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -87,7 +87,8 @@ fn stop_asks_first_and_forces_then() {
     for name in ["polite", "deaf"] {
         world.wait_for(name, "ready");
     }
-    world.says(["stop", "polite"]);
+    // It looks up when a sleep is over, on a busy machine late.
+    world.says(["stop", "-t", "60", "polite"]);
     assert_eq!(world.says(["wait", "polite"]), "5");
     let start = Instant::now();
     world.says(["stop", "-t", "1", "deaf"]);
@@ -186,16 +187,18 @@ fn a_stopped_container_gets_no_time_and_can_be_killed() {
     if !paused.status.success() {
         let text = String::from_utf8_lossy(&paused.stderr).into_owned();
         assert!(text.contains("pausing needs"), "{text}");
-        eprintln!("skipped: {text}");
+        skipped(&text);
         return;
     }
     assert_eq!(world.state("web").as_deref(), Some("paused"));
     let count = || world.says(["logs", "web"]).lines().count();
-    // What is in the pipe still comes.
-    sleep(Duration::from_millis(200));
+    // What is in the pipe still comes, in its time.
+    wait_until("no more to come", || {
+        let before = count();
+        sleep(Duration::from_millis(500));
+        count() == before
+    });
     let before = count();
-    sleep(Duration::from_millis(300));
-    assert_eq!(count(), before);
     world.says(["unpause", "web"]);
     wait_until("it goes on", || count() > before);
     world.says(["pause", "web"]);

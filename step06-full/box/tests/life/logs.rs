@@ -9,7 +9,7 @@ use std::{
 
 use nix::unistd::geteuid;
 
-use crate::world::{World, box_program, wait_until};
+use crate::world::{World, box_program, skipped, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -103,7 +103,7 @@ fn a_container_can_not_change_what_it_has_printed() {
 #[test]
 fn a_full_disk_stops_nobody() {
     if !geteuid().is_root() {
-        eprintln!("skipped: needs root, to mount a small disk");
+        skipped("needs root, to mount a small disk");
         return;
     }
     let world = World::new();
@@ -122,7 +122,7 @@ fn a_full_disk_stops_nobody() {
     let output = command.output().expect("unshare");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.code() == Some(98) {
-        eprintln!("skipped: no id-mapped mounts of a tmpfs: {output:?}");
+        skipped("no id-mapped mounts of a tmpfs");
         return;
     }
     assert!(text.ends_with("6\n1\n"), "{output:?}");

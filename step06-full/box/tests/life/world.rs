@@ -178,6 +178,15 @@ pub(crate) fn random() -> Random {
     Random::new(seed)
 }
 
+/// Says why a test is not made. This harness takes it for passed: so where all
+/// must run, root fails, who can do all of it.
+pub(crate) fn skipped(reason: &str) {
+    let all = env::var_os("SUITE_NO_SKIPS").is_some();
+    let fails = all && harness::needs::is_root();
+    assert!(!fails, "skipped, but SUITE_NO_SKIPS is set: {reason}");
+    eprintln!("skipped: {reason}");
+}
+
 /// Waits until something is true.
 pub(crate) fn wait_until(what: &str, is_true: impl Fn() -> bool) {
     let start = Instant::now();

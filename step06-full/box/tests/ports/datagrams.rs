@@ -1,11 +1,8 @@
 //! Datagrams find their way, and their way back.
 
-use std::{
-    net::{SocketAddr, UdpSocket},
-    time::Duration,
-};
+use std::net::{SocketAddr, UdpSocket};
 
-use harness::{Test, claims};
+use harness::{LIMIT, Test, claims};
 
 use crate::{
     container::{Container, User, users},
@@ -23,9 +20,7 @@ pub(crate) const TESTS: &[Test] = claims![
 fn client(from: &str, address: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind((from, 0)).expect("a port is free");
     socket.connect(address).expect("there is a way");
-    socket
-        .set_read_timeout(Some(Duration::from_secs(3)))
-        .expect("a time");
+    socket.set_read_timeout(Some(*LIMIT)).expect("a time");
     socket
 }
 

@@ -1,8 +1,8 @@
 //! What people do with `ctr`.
 
-use std::{fs, thread::sleep, time::Duration};
+use std::fs;
 
-use harness::{Test, claims};
+use harness::{Test, claims, wait_until};
 use serde_json::Value;
 
 use crate::{
@@ -139,17 +139,12 @@ fn a_container_in_the_background_is_managed() {
     assert!(says(&["task", "ls"]).contains("PAUSED"));
     says(&["task", "resume", "d1"]);
     let before = count();
-    sleep(Duration::from_millis(500));
-    assert_ne!(count(), before);
+    wait_until("it to go on", || (count() != before).then_some(()));
 
     says(&["task", "kill", "--signal", "SIGTERM", "d1"]);
-    let ended = || says(&["task", "ls"]).contains("STOPPED");
-    for _ in 0..100 {
-        if ended() {
-            break;
-        }
-        sleep(Duration::from_millis(100));
-    }
+    wait_until("its end", || {
+        says(&["task", "ls"]).contains("STOPPED").then_some(())
+    });
     let output = containerd.ctr(&["task", "delete", "d1"]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("exit code 4"), "{output:?}");
