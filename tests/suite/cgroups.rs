@@ -189,9 +189,12 @@ fn a_cpu_quota_makes_a_busy_process_wait() {
         let (milliseconds, _) = run.ok().split_once(' ').expect("two words");
         (milliseconds.parse::<u32>().expect("a number"), waited)
     };
-    let (milliseconds, waited) = burn("0.2");
-    assert!(milliseconds >= 300, "it took {milliseconds} ms");
-    assert!(waited >= 1, "it never had to wait");
+    // Where others keep it from its fifth, nobody has to.
+    wait_until("a machine with a fifth to spare", || {
+        let (milliseconds, waited) = burn("0.2");
+        assert!(milliseconds >= 300, "it took {milliseconds} ms");
+        (waited > 0).then_some(())
+    });
 
     let (milliseconds, waited) = burn("2");
     assert_eq!(waited, 0, "without need, in {milliseconds} ms");
