@@ -34,7 +34,7 @@ pub struct Workshop {
 impl Workshop {
     /// Makes the copy, or brings it up to date; waits until nobody uses it.
     pub fn open() -> anyhow::Result<Workshop> {
-        Workshop::open_at(&target_of(checkout()).join("lab"))
+        Workshop::open_at(&target_of(checkout()).join("lab"), &[])
     }
 
     /// Another one, for work side by side.
@@ -55,7 +55,7 @@ impl Workshop {
                 .context("running cp")?;
             ensure!(copied.success(), "cp has failed");
         }
-        Workshop::open_at(&place)
+        Workshop::open_at(&place, &[])
     }
 
     /// One that has what stands above step 6, too.
@@ -64,15 +64,10 @@ impl Workshop {
     /// As [`Workshop::open`].
     pub fn open_with(packages: &[&str]) -> anyhow::Result<Workshop> {
         let place = target_of(checkout()).join("lab/above");
-        let workshop = Workshop::open_at(&place)?;
-        let mut all = vec!["common"];
-        all.extend(STEPS);
-        all.extend(packages);
-        copy_packages(checkout(), &workshop.directory, &all)?;
-        Ok(workshop)
+        Workshop::open_at(&place, packages)
     }
 
-    fn open_at(place: &Path) -> anyhow::Result<Workshop> {
+    fn open_at(place: &Path, above: &[&str]) -> anyhow::Result<Workshop> {
         fs::create_dir_all(place)
             .with_context(|| format!("mkdir({place:?})"))?;
         let lock = File::create(place.join("lock"))?;
@@ -84,6 +79,7 @@ impl Workshop {
         };
         let mut packages = vec!["common"];
         packages.extend(STEPS);
+        packages.extend(above);
         copy_packages(checkout(), &workshop.directory, &packages)?;
         // All crates are there, so that what is confined needs no network.
         trim_lock(&workshop.directory)?;
