@@ -36,6 +36,12 @@ fn count(world: &World) -> usize {
     text.lines().filter(|it| it.parse::<u32>().is_ok()).count()
 }
 
+/// How many in the container are called `sleep`. A process has this name from
+/// its execve(2) on: until then its deputy waits for it where nothing stops it.
+fn sleepers(world: &World) -> usize {
+    world.exec(&[], "ps -e").matches("sleep").count()
+}
+
 #[test]
 fn whoever_is_killed_while_a_command_runs_leaves_nothing() {
     let mut random = random();
@@ -91,10 +97,11 @@ fn whoever_is_killed_at_a_terminal_leaves_it_as_it_was() {
 #[test]
 fn a_stopped_caller_does_not_hold_the_container() {
     let world = with_a_container(&[]);
+    let before = sleepers(&world);
     let mut command = world.command(["exec", "web", "sleep", "500"]);
     let mut caller = command.stderr(Stdio::null()).spawn().expect("box runs");
     let pid = caller.id().cast_signed();
-    wait_until("it sleeps", || count(&world) > 3);
+    wait_until("it sleeps", || sleepers(&world) > before);
     kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("it is ours");
     world.says(["kill", "web"]);
     assert_eq!(world.says(["wait", "web"]), "137");
@@ -106,8 +113,7 @@ fn a_stopped_caller_does_not_hold_the_container() {
 #[test]
 fn a_stopped_job_does_not_hold_the_container() {
     let world = with_a_container(&[]);
-    let sleeps = || world.exec(&[], "ps -e").matches("sleep").count();
-    let before = sleeps();
+    let before = sleepers(&world);
     let command = world.command(["exec", "web", "sleep", "500"]);
     let words = [command.get_program()]
         .into_iter()
@@ -115,9 +121,7 @@ fn a_stopped_job_does_not_hold_the_container() {
     let words: Vec<_> = words.map(|it| it.to_str().expect("text")).collect();
     let mut session = Session::shell();
     session.type_line(&words.join(" "));
-    // Not before it has this name: until its execve(2) the deputy waits for it
-    // where nothing stops it.
-    wait_until("it sleeps", || sleeps() > before);
+    wait_until("it sleeps", || sleepers(&world) > before);
     session.press("\x1a");
     session.expect("Stopped");
     world.says(["kill", "web"]);
