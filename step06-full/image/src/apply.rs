@@ -8,10 +8,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
     fs::{self, File},
     io::Read,
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,6 +28,7 @@ pub(crate) mod allowance;
 mod compression;
 mod files;
 mod limits;
+mod marks;
 mod notes;
 
 use allowance::Allowance;
@@ -43,13 +42,6 @@ use notes::Notes;
 /// How much may stand between two files, in bytes: long names, and what else is
 /// said of a file. It is kept in memory.
 pub(crate) const NAMES_MAX: u64 = 4 << 20;
-
-/// What begins the name of a file that only says which other one is deleted, and
-/// the name of the one that says that all others are. They are those of AUFS, a
-/// forerunner of overlay.
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
-const FOR_AUFS: &[u8] = b".wh..wh.";
 
 /// Unpacks a layer, compressed as `media_type` says, into `new/upper`.
 ///
@@ -76,6 +68,7 @@ pub(crate) fn layer(
             bytes: 0,
             notes: Notes::default(),
             ours: BTreeSet::new(),
+            left_out: BTreeSet::new(),
             names: 0,
             directories: BTreeMap::new(),
         };
@@ -97,6 +90,8 @@ struct Layer {
     notes: Notes,
     /// What this layer has brought, and all directories on the way there.
     ours: BTreeSet<PathBuf>,
+    /// What of it is no file, and so is not in the image.
+    left_out: BTreeSet<PathBuf>,
     /// How long all these names are together.
     names: usize,
     /// Directories are finished last: what is put into one changes it.
@@ -136,16 +131,8 @@ impl Layer {
         path: &Path,
         speaker: &mut Speaker,
     ) -> anyhow::Result<()> {
-        let name = path.file_name().unwrap_or_default().as_bytes();
-        let parent = path.parent().unwrap_or(path);
-        if name == OPAQUE {
-            return self.empty(parent);
-        }
-        if name.starts_with(FOR_AUFS) {
+        if self.heeds_mark(path)? {
             return Ok(());
-        }
-        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-            return self.hide(parent, OsStr::from_bytes(hidden));
         }
         if owner(entry)? != (0, 0) && self.owners == Owners::One {
             self.notes.owners(speaker);
@@ -160,6 +147,9 @@ impl Layer {
         }
         match entry.header().entry_type() {
             EntryType::Directory => self.make_directory(entry, path)?,
+            EntryType::Link if self.leads_to_left_out(entry)? => {
+                return self.leave_out(path, speaker);
+            }
             EntryType::Regular
             | EntryType::Continuous
             | EntryType::GNUSparse
@@ -167,12 +157,30 @@ impl Layer {
             | EntryType::Link => unpack(entry, path)?,
             EntryType::XGlobalHeader => return Ok(()),
             // A container gets its devices from us.
-            _ => {
-                self.notes.left_out(path, speaker);
-                return Ok(());
-            }
+            _ => return self.leave_out(path, speaker),
         }
         self.remember(path)
+    }
+
+    /// Says so, and remembers it: it may have other names, which are links to
+    /// this one.
+    fn leave_out(
+        &mut self,
+        path: &Path,
+        speaker: &mut Speaker,
+    ) -> anyhow::Result<()> {
+        self.notes.left_out(path, speaker);
+        self.names += path.as_os_str().len();
+        self.left_out.insert(path.to_owned());
+        self.check_limits()
+    }
+
+    fn leads_to_left_out(
+        &self,
+        entry: &Entry<impl Read>,
+    ) -> anyhow::Result<bool> {
+        let target = entry.link_name()?.map(|it| inside(&it)).transpose()?;
+        Ok(target.is_some_and(|it| self.left_out.contains(&it)))
     }
 
     /// Takes note of a file, and of the directories on the way there: an archive
@@ -185,7 +193,13 @@ impl Layer {
             }
             self.names += path.as_os_str().len();
         }
-        self.limits.check(self.ours.len(), self.names)
+        self.left_out.remove(path);
+        self.check_limits()
+    }
+
+    fn check_limits(&self) -> anyhow::Result<()> {
+        let files = self.ours.len() + self.left_out.len();
+        self.limits.check(files, self.names)
     }
 
     fn make_directory(
@@ -205,35 +219,6 @@ impl Layer {
         };
         // What is said last counts.
         self.directories.insert(path.to_owned(), directory);
-        Ok(())
-    }
-
-    /// Deletes what the layers below have brought, and nothing of ours.
-    fn hide(&self, parent: &Path, name: &OsStr) -> anyhow::Result<()> {
-        let path = parent.join(name);
-        // "", "." and "..": another file than the name says.
-        ensure!(
-            path.file_name() == Some(name),
-            "there is no file {name:?} to be deleted"
-        );
-        match self.ours.contains(&path) {
-            true => self.empty(&path),
-            false => remove(&path),
-        }
-    }
-
-    /// The same for all that is in a directory.
-    fn empty(&self, directory: &Path) -> anyhow::Result<()> {
-        if !is_directory(directory) {
-            return Ok(());
-        }
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            match self.ours.contains(&path) {
-                true => self.empty(&path)?,
-                false => remove(&path)?,
-            }
-        }
         Ok(())
     }
 
