@@ -104,7 +104,7 @@ fn fetching(done: u64, size: u64) -> String {
 }
 
 /// Nothing depends on its being read.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = stderr().write_all(text.as_bytes());
 }
 

@@ -5,6 +5,8 @@ use std::{path::PathBuf, sync::OnceLock};
 use step06_image::Store;
 use step06_life::Place;
 
+use crate::output;
+
 /// For all commands.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -24,9 +26,12 @@ pub(crate) fn choose(options: &Options) -> anyhow::Result<()> {
 }
 
 pub(crate) fn open() -> anyhow::Result<Store> {
-    CHOSEN
+    let opened = CHOSEN
         .get()
-        .map_or_else(Store::of_caller, |dir| Store::open(dir))
+        .map_or_else(Store::of_caller, |dir| Store::open(dir));
+    let mut store = opened?;
+    store.on_wait = |text| output::say(&format!("{text}\n"));
+    Ok(store)
 }
 
 /// Where what is known of containers lies.

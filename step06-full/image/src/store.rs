@@ -29,10 +29,12 @@ use crate::{Digest, Reference, apply::Limits, manifest::Container};
 
 mod commit;
 mod fetch;
+mod locks;
 mod pull;
 mod records;
 mod unpack;
 
+use locks::{Lock, layer_lock};
 use pull::Layer;
 pub use records::Record;
 
@@ -41,6 +43,8 @@ pub struct Store {
     dir: PathBuf,
     /// What a layer may be unpacked to.
     pub limits: Limits,
+    /// Hears whom somebody waits for.
+    pub on_wait: fn(&str),
 }
 
 /// An image, ready to be used. Nobody removes it as long as this is there.
@@ -126,7 +130,12 @@ impl Store {
             let mode = fs::Permissions::from_mode(0o755);
             fs::set_permissions(dir.join("empty"), mode)?;
             let limits = Limits::default();
-            Ok(Store { dir, limits })
+            let on_wait = |_: &str| {};
+            Ok(Store {
+                dir,
+                limits,
+                on_wait,
+            })
         };
         open().with_context(|| format!("opening the store of images {dir:?}"))
     }
@@ -170,37 +179,6 @@ impl Store {
     fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.dir.join("blobs").join(digest.hex())
     }
-
-    /// Waits for a lock; it lasts as long as the file is open.
-    fn lock(&self, name: &str, lock: Lock) -> anyhow::Result<File> {
-        let file = self.open_lock(name)?;
-        match lock {
-            Lock::Shared => file.lock_shared(),
-            Lock::Exclusive => file.lock(),
-        }
-        .with_context(|| format!("flock({name:?})"))?;
-        Ok(file)
-    }
-
-    fn open_lock(&self, name: &str) -> anyhow::Result<File> {
-        let path = self.dir.join("locks").join(name);
-        File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .with_context(|| format!("open({path:?}, O_WRONLY|O_CREAT)"))
-    }
-}
-
-/// What whoever uses a layer has locked.
-fn layer_lock(chain_id: &Digest) -> String {
-    format!("layer-{}", chain_id.hex())
-}
-
-enum Lock {
-    Shared,
-    Exclusive,
 }
 
 fn data_home() -> anyhow::Result<PathBuf> {
