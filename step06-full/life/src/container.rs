@@ -11,7 +11,7 @@ use common::{errors, sys};
 use nix::libc;
 
 use crate::{
-    Namespaces, Place,
+    Namespaces, Place, boot,
     lock::{Look, lock, look},
     place::check_name,
     record::{self, CONFIG, Config, LAST, Last, STATE, State},
@@ -20,6 +20,10 @@ use crate::{
     status::Status,
     sweep::clear,
 };
+
+/// The exit code of what ran when the machine was switched off: nobody has seen
+/// another one, and Docker says this.
+const CODE_OF_A_REBOOT: u8 = 255;
 
 /// A container that was made and not removed yet.
 pub struct Container {
@@ -103,8 +107,11 @@ impl Container {
                 }),
             ) => Status::Exited(moment, code),
             // Or it was started just now.
-            (false, last) => match self.is_alive()? {
-                true => self.alive(last)?,
+            (false, Some(last)) => match self.is_alive()? {
+                true => self.alive(Some(last))?,
+                false if boot::is_over(&last.boot) => {
+                    Status::Exited(boot::began(), CODE_OF_A_REBOOT)
+                }
                 false => Status::Dead,
             },
         })

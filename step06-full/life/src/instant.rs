@@ -22,6 +22,11 @@ impl Instant {
         Instant(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 
+    /// So many seconds after the beginning of 1970.
+    pub fn of_seconds(seconds: u64) -> Instant {
+        Instant(seconds.saturating_mul(1_000_000_000))
+    }
+
     /// How long ago it was, as Docker says it: `3 minutes`.
     pub fn age(self) -> String {
         let age = Instant::now().0.saturating_sub(self.0);

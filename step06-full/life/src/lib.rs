@@ -18,6 +18,7 @@
 
 mod attach;
 mod begin;
+mod boot;
 mod cgroup;
 mod console;
 mod container;

@@ -11,7 +11,7 @@ use nix::{
 use step04_cgroups::Cgroup;
 
 use crate::{
-    Instant, Namespaces, Place,
+    Instant, Namespaces, Place, boot,
     helper::Helper,
     kept::{LAYER, MESSAGES},
     pump,
@@ -105,6 +105,7 @@ impl Monitor {
         write_code(&lasting, None)?;
         self.write_last(Last {
             started: Instant::now(),
+            boot: boot::id(),
             ended: None,
         })?;
         // Last of all: until here the caller is told what goes wrong.

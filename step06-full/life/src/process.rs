@@ -9,7 +9,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::record::Process;
+use crate::{boot, record::Process};
 
 impl Process {
     /// The process that has this number now.
@@ -20,16 +20,28 @@ impl Process {
         Ok(Process {
             pid: pid.as_raw(),
             start_time: stat.start_time,
+            boot: boot::id(),
         })
     }
 
     /// A descriptor that means it for ever; `None` if it has ended.
-    pub(crate) fn open(self) -> anyhow::Result<Option<OwnedFd>> {
+    pub(crate) fn open(&self) -> anyhow::Result<Option<OwnedFd>> {
+        if boot::is_over(&self.boot) {
+            return Ok(None);
+        }
         Ok(Stat::open(Pid::from_raw(self.pid), self.start_time)?)
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_gone(&self) -> bool {
+        // In another run of the machine, another process may well have both
+        // numbers: much is started at the same moment each time.
+        boot::is_over(&self.boot)
+            || Stat::is_gone(Pid::from_raw(self.pid), self.start_time)
+    }
+
     /// Waits for its end. See pidfd_open(2): its descriptor is readable then.
-    pub(crate) fn wait(self) -> anyhow::Result<()> {
+    pub(crate) fn wait(&self) -> anyhow::Result<()> {
         let Some(process) = self.open()? else {
             return Ok(());
         };

@@ -87,20 +87,26 @@ pub struct State {
 }
 
 /// A process: the number alone would be another's one day.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Process {
     /// Its number on the host.
     pub pid: i32,
     /// When it was started, in clock ticks after boot.
     pub start_time: u64,
+    /// Which boot that was, by the kernel's id.
+    #[serde(default)]
+    pub boot: String,
 }
 
 /// The last start of a container, and the end that belongs to it. `last.json`
 /// in what lasts.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Last {
     /// When it was started.
     pub started: Instant,
+    /// In which run of the machine, by the kernel's id.
+    #[serde(default)]
+    pub boot: String,
     /// When it has ended, and its exit code, if its monitor has seen that.
     pub ended: Option<(Instant, u8)>,
 }

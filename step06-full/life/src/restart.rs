@@ -2,8 +2,7 @@
 
 use std::{fs, path::Path};
 
-use common::process::Stat;
-use nix::unistd::{Pid, getpid};
+use nix::unistd::getpid;
 
 use crate::{
     Container,
@@ -29,8 +28,7 @@ impl Container {
 pub(crate) fn is_kept(dir: &Path) -> bool {
     let known: anyhow::Result<Option<Process>> = record::read(dir, RESTART);
     let restarter = known.ok().flatten();
-    restarter
-        .is_some_and(|it| !Stat::is_gone(Pid::from_raw(it.pid), it.start_time))
+    restarter.is_some_and(|it| !it.is_gone())
 }
 
 /// It was started.

@@ -8,8 +8,6 @@ use std::{
 };
 
 use anyhow::ensure;
-use common::process::Stat;
-use nix::unistd::Pid;
 
 use crate::{
     Container, Place,
@@ -93,10 +91,10 @@ fn sweep_unfinished(place: &Place) -> anyhow::Result<()> {
 pub(crate) fn clear(place: &Place, id: &str) -> anyhow::Result<()> {
     let dir = place.running(id);
     if let Some(state) = record::read::<State>(&dir, STATE)? {
-        let init = Pid::from_raw(state.init.pid);
         let start = Instant::now();
-        while !Stat::is_gone(init, state.init.start_time) {
-            ensure!(start.elapsed() < PATIENCE, "process {init} does not end");
+        while !state.init.is_gone() {
+            let pid = state.init.pid;
+            ensure!(start.elapsed() < PATIENCE, "process {pid} does not end");
             sleep(Duration::from_millis(1));
         }
         for cgroup in state.cgroups.iter().filter(|it| it.exists()) {
