@@ -68,12 +68,7 @@ pub fn main(tests: &[&[Test]]) -> ExitCode {
 
 /// Builds the programs and runs the trials.
 pub fn run(trials: Vec<Trial>) -> ExitCode {
-    // nohup(1), or a shell that has put us in the background, lets us ignore
-    // these, and what the suite starts would inherit that.
-    for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
-        // SAFETY: it is the default, so no function of ours is called.
-        let _ = unsafe { signal(ignored, SigHandler::SigDfl) };
-    }
+    heed_signals();
     // SAFETY: nothing has been started yet, so this is the only thread.
     unsafe { tell_insta() };
     let arguments = Arguments::from_args();
@@ -93,6 +88,23 @@ pub fn conclude(arguments: &Arguments, trials: Vec<Trial>) -> ExitCode {
     let conclusion = libtest_mimic::run(arguments, trials);
     drop(sweeper);
     conclusion.exit_code()
+}
+
+/// nohup(1), or a shell that has put us in the background, lets us ignore some
+/// signals, and what the suite starts would inherit that.
+fn heed_signals() {
+    for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: it is the default, so no function of ours is called.
+        let _ = unsafe { signal(ignored, SigHandler::SigDfl) };
+    }
+}
+
+/// The `main` of tests whose programs Cargo has built.
+pub fn of_built(tests: &[&[Test]]) -> ExitCode {
+    heed_signals();
+    panic::set_hook(Box::new(|panic| note(panic.to_string())));
+    let trials = tests.concat().into_iter().map(of_test).collect();
+    conclude(&Arguments::from_args(), trials)
 }
 
 /// Tells insta where the snapshots are. It would ask Cargo, which a plain user

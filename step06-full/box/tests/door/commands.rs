@@ -6,7 +6,19 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::world::{World, skipped, wait_until};
+use harness::{Test, claims, needs};
+
+use crate::world::{World, wait_until};
+
+pub(crate) const TESTS: &[Test] = claims![
+    a_command_is_among_those_of_the_container,
+    exit_codes_are_dockers,
+    the_environment_is_the_containers_and_what_was_asked_for,
+    a_user_and_a_directory_are_those_of_the_container,
+    input_is_given_only_if_it_is_wanted,
+    in_the_background_nobody_hears_of_it,
+    nobody_enters_before_the_container_is_one,
+];
 
 /// A world with a container that only waits.
 pub(crate) fn with_a_container(options: &[&str]) -> World {
@@ -48,7 +60,6 @@ impl World {
     }
 }
 
-#[test]
 fn a_command_is_among_those_of_the_container() {
     let world = with_a_container(&[]);
     let (seen, hostname) = ("ps -e", "hostname");
@@ -63,7 +74,6 @@ fn a_command_is_among_those_of_the_container() {
     assert_eq!(world.says(["wait", "web"]), "143");
 }
 
-#[test]
 fn exit_codes_are_dockers() {
     let world = with_a_container(&[]);
     let code = |command: &[&str]| {
@@ -91,7 +101,6 @@ fn exit_codes_are_dockers() {
     fails(&["exec", "web", "true"], "is not running");
 }
 
-#[test]
 fn the_environment_is_the_containers_and_what_was_asked_for() {
     let world = with_a_container(&["--env", "A=first", "--env", "B=b"]);
     let file = world.store.path().join("settings");
@@ -116,7 +125,6 @@ fn the_environment_is_the_containers_and_what_was_asked_for() {
     assert!(text.contains("is not KEY=VALUE"), "{text}");
 }
 
-#[test]
 fn a_user_and_a_directory_are_those_of_the_container() {
     let world = with_a_container(&["--workdir", "/tmp"]);
     assert_eq!(world.exec(&[], "pwd"), "/tmp");
@@ -135,7 +143,6 @@ fn a_user_and_a_directory_are_those_of_the_container() {
     }
 }
 
-#[test]
 fn input_is_given_only_if_it_is_wanted() {
     let world = with_a_container(&[]);
     let cat = world.with_input(&["exec", "-i", "web", "cat"], "typed");
@@ -148,7 +155,6 @@ fn input_is_given_only_if_it_is_wanted() {
     assert_eq!(world.with_input(&arguments, "typed").stdout, b"typed");
 }
 
-#[test]
 fn in_the_background_nobody_hears_of_it() {
     let world = with_a_container(&[]);
     let script = "echo out; echo err >&2; echo done > /done; exec sleep 900";
@@ -169,12 +175,8 @@ fn in_the_background_nobody_hears_of_it() {
 
 /// Until it has entered its root, its namespaces show the host's files. A
 /// debugger makes that moment long.
-#[test]
 fn nobody_enters_before_the_container_is_one() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        skipped("there is no strace");
-        return;
-    }
+    needs::tool("strace");
     let world = World::new();
     let mark = world.store.path().join("mark");
     fs::write(&mark, "the host's").expect("written");

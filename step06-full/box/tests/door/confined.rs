@@ -6,12 +6,21 @@ use std::{
 };
 
 use common::host::cgroups::Layout;
+use harness::{Test, claims, needs};
 use nix::unistd::geteuid;
 
 use crate::{
     commands::with_a_container,
-    world::{World, skipped, wait_until},
+    world::{World, wait_until},
 };
+
+pub(crate) const TESTS: &[Test] = claims![
+    a_later_command_is_as_confined_as_the_first,
+    nothing_of_the_caller_comes_along,
+    nobody_stays_in_the_cgroups_of_the_caller,
+    the_limits_are_those_of_the_container,
+    what_is_given_to_read_is_no_more_writable_than_for_the_first,
+];
 
 /// What a process can tell of itself, and what it may do. The numbers of
 /// processes, and what was measured, are left out.
@@ -67,7 +76,6 @@ fn assert_equal([run, exec]: [String; 2]) {
     assert_eq!(run.len(), exec.len(), "{run:#?} {exec:#?}");
 }
 
-#[test]
 fn a_later_command_is_as_confined_as_the_first() {
     let world = World::new();
     assert_equal(reports(&world, |script| world.exec(&[], script)));
@@ -75,7 +83,6 @@ fn a_later_command_is_as_confined_as_the_first() {
 
 /// Whoever enters from another session, with other limits, with a mask, and
 /// signals ignored.
-#[test]
 fn nothing_of_the_caller_comes_along() {
     let world = World::new();
     assert_equal(reports(&world, |script| {
@@ -94,12 +101,9 @@ fn nothing_of_the_caller_comes_along() {
 }
 
 /// Also where nothing is limited, since the name of a place tells something.
-#[test]
 fn nobody_stays_in_the_cgroups_of_the_caller() {
-    if !geteuid().is_root() {
-        skipped("a plain user has no cgroup here");
-        return;
-    }
+    // A plain user may have no cgroup.
+    needs::root();
     let world = with_a_container(&[]);
     let place = || world.exec(&[], "cat /proc/self/cgroup");
     let before = place();
@@ -121,12 +125,9 @@ fn nobody_stays_in_the_cgroups_of_the_caller() {
 }
 
 /// What it uses is counted together with the rest.
-#[test]
 fn the_limits_are_those_of_the_container() {
-    if !geteuid().is_root() {
-        skipped("a plain user has no cgroup here");
-        return;
-    }
+    // A plain user may have no cgroup.
+    needs::root();
     let world = World::new();
     let options = ["--pids-limit", "12", "--memory", "64m"];
     let command = ["-", "sh", "-c", "echo ready; sleep 1000"];
@@ -146,7 +147,6 @@ fn the_limits_are_those_of_the_container() {
 
 /// The second wall: what was handed in for reading can't be opened for writing,
 /// where the kernel has Landlock.
-#[test]
 fn what_is_given_to_read_is_no_more_writable_than_for_the_first() {
     let world = with_a_container(&[]);
     let file = world.store.path().join("file");

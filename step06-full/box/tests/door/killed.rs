@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use harness::{host::children, pty::Session};
+use harness::{Test, claims, host::children, pty::Session, random};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -15,8 +15,16 @@ use nix::{
 
 use crate::{
     commands::with_a_container,
-    world::{World, exists, random, wait_until},
+    world::{World, exists, wait_until},
 };
+
+pub(crate) const TESTS: &[Test] = claims![
+    whoever_is_killed_while_a_command_runs_leaves_nothing,
+    whoever_is_killed_at_a_terminal_leaves_it_as_it_was,
+    a_stopped_caller_does_not_hold_the_container,
+    a_stopped_job_does_not_hold_the_container,
+    a_deputy_has_let_go_of_the_host,
+];
 
 /// The caller, its deputy, the command, as far as they are there.
 fn family(caller: i32) -> Vec<i32> {
@@ -42,7 +50,6 @@ fn sleepers(world: &World) -> usize {
     world.exec(&[], "ps -e").matches("sleep").count()
 }
 
-#[test]
 fn whoever_is_killed_while_a_command_runs_leaves_nothing() {
     let mut random = random();
     let world = with_a_container(&[]);
@@ -68,7 +75,6 @@ fn whoever_is_killed_while_a_command_runs_leaves_nothing() {
 
 /// The same at a terminal, which must not stay as it was set; only if all who
 /// could set it back are killed, nobody does.
-#[test]
 fn whoever_is_killed_at_a_terminal_leaves_it_as_it_was() {
     let mut random = random();
     let world = with_a_container(&[]);
@@ -94,7 +100,6 @@ fn whoever_is_killed_at_a_terminal_leaves_it_as_it_was() {
 }
 
 /// A caller that is stopped must not keep the container from its end.
-#[test]
 fn a_stopped_caller_does_not_hold_the_container() {
     let world = with_a_container(&[]);
     let before = sleepers(&world);
@@ -110,7 +115,6 @@ fn a_stopped_caller_does_not_hold_the_container() {
 }
 
 /// And neither must one that was stopped by its terminal.
-#[test]
 fn a_stopped_job_does_not_hold_the_container() {
     let world = with_a_container(&[]);
     let before = sleepers(&world);
@@ -134,7 +138,6 @@ fn a_stopped_job_does_not_hold_the_container() {
 
 /// The deputy, which stays as long as the command, holds nothing of the host's
 /// any more.
-#[test]
 fn a_deputy_has_let_go_of_the_host() {
     let world = with_a_container(&[]);
     let before = count(&world);

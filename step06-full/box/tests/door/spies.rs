@@ -10,13 +10,25 @@ use std::{
     thread,
 };
 
+use harness::{Test, claims, note};
+
 use crate::{
     commands::with_a_container,
     world::{World, box_program, wait_until},
 };
 
+pub(crate) const TESTS: &[Test] = claims![
+    nobody_inside_can_look_into_who_enters,
+    the_program_that_enters_can_not_be_had,
+    no_directory_of_the_host_can_be_entered,
+    no_directory_of_the_host_can_be_entered_in_a_race,
+];
+
 /// Inside, the spy finds itself here: this very test program, which is static.
 const SPY: &str = "/spy/door";
+
+/// By which it is told that it is one.
+pub(crate) const WORD: &str = "spy";
 
 /// A variable of the caller's.
 const SECRET: &str = "SECRET_OF_THE_CALLER";
@@ -31,8 +43,7 @@ fn with_a_spy() -> World {
     fs::copy(program, dir.join("door")).expect("a copy");
     let volume = format!("{}:/spy:ro", dir.display());
     let start = ["run", "-d", "--name", "web", "-v", &volume, "-"];
-    let spy = [SPY, "--ignored", "--exact", "spies::spy", "--nocapture"];
-    world.says([&start[..], &spy].concat());
+    world.says([&start[..], &[SPY, WORD]].concat());
     wait_until("the spy looks", || {
         world.exec(&[], "cat /looks 2>&1 || true").contains("looks")
     });
@@ -50,10 +61,8 @@ impl World {
     }
 }
 
-/// What runs inside; it is no test.
-#[test]
-#[ignore = "it is run by other tests, in a container"]
-fn spy() {
+/// What runs inside.
+pub(crate) fn spy() -> ! {
     let mut caught = Vec::new();
     let mut seen = 0_u64;
     fs::write("/looks", "looks").expect("it is ours");
@@ -136,7 +145,6 @@ fn look_at(process: &Path, caught: &mut Vec<String>) {
 }
 
 /// CVE-2016-9962: the entering process could be looked into.
-#[test]
 fn nobody_inside_can_look_into_who_enters() {
     let world = with_a_spy();
     for _ in 0..100 {
@@ -146,12 +154,11 @@ fn nobody_inside_can_look_into_who_enters() {
     }
     let caught = world.caught();
     assert!(caught.starts_with("seen"), "{caught}");
-    eprintln!("{caught}");
+    note(caught);
 }
 
 /// CVE-2019-5736: the program that enters was run once more from inside, and
 /// replaced.
-#[test]
 fn the_program_that_enters_can_not_be_had() {
     let program = box_program();
     let before = fs::read(&program).expect("it is readable");
@@ -178,7 +185,6 @@ fn the_program_that_enters_can_not_be_had() {
 }
 
 /// CVE-2024-21626: a working directory led to a descriptor of the host's.
-#[test]
 fn no_directory_of_the_host_can_be_entered() {
     let world = with_a_container(&[]);
     for number in 0..30 {
@@ -194,7 +200,6 @@ fn no_directory_of_the_host_can_be_entered() {
 }
 
 /// The same, in a race: what is a directory a moment ago is a link now.
-#[test]
 fn no_directory_of_the_host_can_be_entered_in_a_race() {
     let world = with_a_container(&[]);
     let swap = "mkdir /there; i=3; while true; do \
@@ -216,5 +221,5 @@ fn no_directory_of_the_host_can_be_entered_in_a_race() {
             code => assert_eq!(code, Some(125), "{output:?}"),
         }
     }
-    eprintln!("entered {entered} of 100 times");
+    note(format!("entered {entered} of 100 times"));
 }

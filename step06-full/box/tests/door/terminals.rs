@@ -1,6 +1,6 @@
 //! Terminals of a container's own.
 
-use harness::pty::Session;
+use harness::{Test, claims, pty::Session, skip};
 use nix::{
     sys::signal::{Signal, kill},
     sys::termios::LocalFlags,
@@ -9,8 +9,21 @@ use nix::{
 
 use crate::{
     commands::with_a_container,
-    world::{World, skipped, wait_until},
+    world::{World, wait_until},
 };
+
+pub(crate) const TESTS: &[Test] = claims![
+    a_terminal_has_a_name_inside,
+    it_belongs_to_who_uses_it,
+    without_it_there_is_none,
+    the_terminal_of_the_caller_is_set_back,
+    keys_reach_the_command_inside,
+    a_closed_window_hangs_up_inside,
+    who_lets_go_can_come_back,
+    who_looks_learns_the_exit_code,
+    who_does_not_look_stops_nobody,
+    a_window_that_changes_is_told_inside,
+];
 
 impl World {
     /// At a terminal, `box` with these arguments.
@@ -27,7 +40,6 @@ fn is_raw(session: &Session) -> bool {
 
 const RUN: [&str; 4] = ["run", "-it", "-", "sh"];
 
-#[test]
 fn a_terminal_has_a_name_inside() {
     let world = World::new();
     let mut session = world.at_a_terminal(&RUN);
@@ -41,7 +53,6 @@ fn a_terminal_has_a_name_inside() {
     world.assert_no_trace();
 }
 
-#[test]
 fn it_belongs_to_who_uses_it() {
     let world = with_a_container(&[]);
     let owner = "stat -c %u $(tty); echo x > $(tty)";
@@ -49,15 +60,13 @@ fn it_belongs_to_who_uses_it() {
     let output = world.run(arguments);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() && text.contains("has no id") {
-        skipped("a plain user who was granted no more ids");
-        return;
+        skip("needs more ids than a plain user's own");
     }
     assert_eq!(text, "7\r\nx\r\n");
     let run = ["run", "-t", "-u", "7", "-", "sh", "-c", owner];
     assert_eq!(world.says(run), "7\r\nx");
 }
 
-#[test]
 fn without_it_there_is_none() {
     let world = with_a_container(&[]);
     assert_eq!(world.exec(&[], "tty || true"), "not a tty");
@@ -66,7 +75,6 @@ fn without_it_there_is_none() {
     assert!(!world.run(arguments).status.success());
 }
 
-#[test]
 fn the_terminal_of_the_caller_is_set_back() {
     let world = World::new();
     for last in ["exit", "kill -9 $$", "no-such-command; exit 4"] {
@@ -86,7 +94,6 @@ fn the_terminal_of_the_caller_is_set_back() {
     world.assert_no_trace();
 }
 
-#[test]
 fn keys_reach_the_command_inside() {
     let world = with_a_container(&[]);
     let mut session = world.at_a_terminal(&["exec", "-it", "web", "sh"]);
@@ -107,7 +114,6 @@ fn keys_reach_the_command_inside() {
     assert_eq!(session.end(), Some(5));
 }
 
-#[test]
 fn a_closed_window_hangs_up_inside() {
     let world = with_a_container(&[]);
     let mut session = world.at_a_terminal(&["exec", "-it", "web", "sh"]);
@@ -119,7 +125,6 @@ fn a_closed_window_hangs_up_inside() {
     wait_until("it is gone", || sleeps() == 1);
 }
 
-#[test]
 fn who_lets_go_can_come_back() {
     let world = World::new();
     let start = ["run", "-it", "--name", "web", "-", "sh"];
@@ -148,7 +153,6 @@ fn who_lets_go_can_come_back() {
     world.assert_no_trace();
 }
 
-#[test]
 fn who_looks_learns_the_exit_code() {
     let world = World::new();
     let command = ["-", "sh", "-c", "echo ready; read line; exit 7"];
@@ -163,7 +167,6 @@ fn who_looks_learns_the_exit_code() {
     world.assert_no_trace();
 }
 
-#[test]
 fn who_does_not_look_stops_nobody() {
     let world = World::new();
     let long = "echo ready; read line; i=0; while [ $i -lt 30000 ]; do \
@@ -188,7 +191,6 @@ fn who_does_not_look_stops_nobody() {
     world.assert_no_trace();
 }
 
-#[test]
 fn a_window_that_changes_is_told_inside() {
     let world = World::new();
     let mut session = world.at_a_terminal(&RUN);

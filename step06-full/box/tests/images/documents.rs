@@ -2,10 +2,14 @@
 
 use std::{fs, process::Command};
 
+use harness::{Test, claims};
+
 use crate::image::tool;
 
+pub(crate) const TESTS: &[Test] =
+    claims![bash_completes_a_command, each_command_has_a_manual_page,];
+
 /// A shell reads them, and completes a word.
-#[test]
 fn bash_completes_a_command() {
     let store = tempfile::tempdir().expect("a directory");
     let output = tool(store.path(), ["completions", "bash"]);
@@ -22,7 +26,6 @@ fn bash_completes_a_command() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "images");
 }
 
-#[test]
 fn each_command_has_a_manual_page() {
     let store = tempfile::tempdir().expect("a directory");
     let pages = store.path().join("man1");

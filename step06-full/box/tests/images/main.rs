@@ -1,5 +1,7 @@
 //! What is done with images, tried with the built program.
 
+use std::process::ExitCode;
+
 mod documents;
 mod image;
 mod museum;
@@ -7,3 +9,13 @@ mod registry;
 mod run;
 mod said;
 mod server;
+
+fn main() -> ExitCode {
+    harness::trial::of_built(&[
+        documents::TESTS,
+        museum::TESTS,
+        registry::TESTS,
+        run::TESTS,
+        said::TESTS,
+    ])
+}

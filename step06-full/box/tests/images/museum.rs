@@ -9,12 +9,25 @@ use std::{
     path::Path,
 };
 
-use crate::image::{
-    Entry, Image, archive, dir, file, hard_link, link, special,
-};
+use harness::{Test, claims};
 use serde_json::json;
 use step06_image::Digest;
 use tar::EntryType;
+
+use crate::image::{
+    Entry, Image, archive, dir, file, hard_link, link, special,
+};
+
+pub(crate) const TESTS: &[Test] = claims![
+    no_layer_writes_outside,
+    what_is_legal_comes_out_right,
+    what_is_not_as_it_says_is_refused,
+    bombs_do_not_go_off,
+    the_store_is_closed_to_others,
+    odd_images_come_out_right,
+    a_directory_of_somebody_is_not_closed,
+    a_layer_may_be_compressed_in_pieces,
+];
 
 /// A file outside that they want to change.
 struct Victim(tempfile::TempDir);
@@ -56,7 +69,6 @@ fn upwards(path: &str) -> String {
     format!("../../../../../../../../../..{path}")
 }
 
-#[test]
 fn no_layer_writes_outside() {
     let victim = Victim::new();
     let (out, place) = (victim.path("file"), victim.dir());
@@ -150,7 +162,6 @@ fn no_layer_writes_outside() {
     }
 }
 
-#[test]
 fn what_is_legal_comes_out_right() {
     let below = archive(&[
         dir("usr"),
@@ -212,7 +223,6 @@ fn what_is_legal_comes_out_right() {
 }
 
 /// Each must fail, with these words.
-#[test]
 fn what_is_not_as_it_says_is_refused() {
     let layer = archive(&[file("a", "b")]);
     let other = Digest::of("other");
@@ -299,7 +309,6 @@ fn what_is_not_as_it_says_is_refused() {
     );
 }
 
-#[test]
 fn bombs_do_not_go_off() {
     let sparse = Entry {
         size: Some(1 << 40),
@@ -323,7 +332,6 @@ fn bombs_do_not_go_off() {
     assert_eq!(left("layers") + left("blobs") + left("images"), 0);
 }
 
-#[test]
 fn the_store_is_closed_to_others() {
     let image = Image::new(&[archive(&[Entry {
         mode: 0o4755,
@@ -339,7 +347,6 @@ fn the_store_is_closed_to_others() {
 }
 
 /// What honest tools write, and a store must take.
-#[test]
 fn odd_images_come_out_right() {
     let mode = |mode, entry: Entry| Entry { mode, ..entry };
     let empty = archive(&[]);
@@ -363,7 +370,6 @@ fn odd_images_come_out_right() {
     image.pull().expect("a second time");
 }
 
-#[test]
 fn a_directory_of_somebody_is_not_closed() {
     let image = Image::new(&[archive(&[file("a", "b")])]);
     let shared = image.path().join("store");
@@ -378,7 +384,6 @@ fn a_directory_of_somebody_is_not_closed() {
 
 /// Compressed in one piece, or in several: what tools write that read a layer in
 /// parts.
-#[test]
 fn a_layer_may_be_compressed_in_pieces() {
     let tar = archive(&[file("a", &"x".repeat(3000)), file("b", "y")]);
     let (one, other) = tar.split_at(1000);

@@ -3,18 +3,39 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Command, Output, Stdio},
     thread,
     time::Duration,
 };
 
+use harness::{Test, claims};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+use step06_image::Digest;
+
 use crate::{
     image::{Image, archive, box_program, file, tool},
     server::{Request, Server},
 };
-use serde_json::json;
-use step06_image::Digest;
+
+pub(crate) const TESTS: &[Test] = claims![
+    a_token_is_fetched_and_shown_to_nobody_else,
+    a_password_is_that_of_docker_login,
+    a_pull_goes_on_where_it_was_cut,
+    an_image_is_the_one_that_was_asked_for,
+    of_several_machines_this_one_is_chosen,
+    eight_at_once_fetch_once,
+    one_that_is_killed_leaves_what_can_be_resumed,
+    what_nobody_has_any_more_goes,
+    whom_it_waits_for_is_said,
+];
 
 /// A registry with an image of one layer, about so long.
 fn registry(bytes: usize) -> (Server, Image) {
@@ -44,7 +65,6 @@ fn blobs(server: &Server) -> Vec<Request> {
     asked
 }
 
-#[test]
 fn a_token_is_fetched_and_shown_to_nobody_else() {
     let (server, image) = registry(1000);
     let elsewhere = Server::start();
@@ -64,7 +84,6 @@ fn a_token_is_fetched_and_shown_to_nobody_else() {
     assert_eq!(elsewhere.iter().find(shown).map(|it| &it.path), None);
 }
 
-#[test]
 fn a_password_is_that_of_docker_login() {
     let (server, image) = registry(1000);
     server.wants_login("YW5uOnNlY3JldA==");
@@ -86,7 +105,6 @@ fn a_password_is_that_of_docker_login() {
     outcome(&output).expect("ann has logged in");
 }
 
-#[test]
 fn a_pull_goes_on_where_it_was_cut() {
     let (server, image) = registry(500_000);
     server.cuts_after(300_000);
@@ -109,7 +127,6 @@ fn a_pull_goes_on_where_it_was_cut() {
     assert_eq!(left("blobs"), 0, "what is unpacked is not kept twice");
 }
 
-#[test]
 fn an_image_is_the_one_that_was_asked_for() {
     let (server, image) = registry(1000);
     let manifest = image.manifest.to_string();
@@ -124,7 +141,6 @@ fn an_image_is_the_one_that_was_asked_for() {
     assert!(error.contains("its digest should be"), "{error}");
 }
 
-#[test]
 fn of_several_machines_this_one_is_chosen() {
     let (server, image) = registry(1000);
     let manifest = image.manifest.to_string();
@@ -153,7 +169,6 @@ fn of_several_machines_this_one_is_chosen() {
     assert!(error.contains("linux/s390x, linux/arm"), "{error}");
 }
 
-#[test]
 fn eight_at_once_fetch_once() {
     let (server, image) = registry(200_000);
     let all = thread::scope(|scope| {
@@ -171,7 +186,6 @@ fn eight_at_once_fetch_once() {
     assert_eq!(asked.count(), 1, "the layer was fetched once");
 }
 
-#[test]
 fn one_that_is_killed_leaves_what_can_be_resumed() {
     let (server, image) = registry(2_000_000);
     let name = format!("{}/test/image", server.host);
@@ -198,7 +212,6 @@ fn one_that_is_killed_leaves_what_can_be_resumed() {
     assert_eq!(left, 0, "what was begun is gone");
 }
 
-#[test]
 fn what_nobody_has_any_more_goes() {
     let (server, image) = registry(1000);
     pull(&server, &image, "").expect("it is there");
@@ -214,4 +227,35 @@ fn what_nobody_has_any_more_goes() {
     outcome(&tool(&store, ["rmi", &other])).expect("it is there");
     assert_eq!(layers(), 0);
     outcome(&tool(&store, ["rmi", &other])).expect_err("it is gone");
+}
+
+/// A pull may take as long as the line does. Whoever waits for it hears so.
+fn whom_it_waits_for_is_said() {
+    let image = Image::new(&[archive(&[file("a", "x")])]);
+    let store = image.path().join("store");
+    tool(&store, ["images"]);
+    // Who never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let name = format!("{}/a", silent.local_addr().expect("an address"));
+    let box_ = |arguments: &[&str]| {
+        let mut command = Command::new(box_program());
+        command.arg("--store").arg(&store).args(arguments);
+        command.stderr(Stdio::piped()).spawn().expect("box runs")
+    };
+    let mut pull = box_(&["pull", &name]);
+    let (mut asked, _) = silent.accept().expect("it asks");
+    asked.read_exact(&mut [0; 16]).expect("it has asked");
+    let mut prune = box_(&["prune"]);
+    let mut line = String::new();
+    let said = prune.stderr.take().expect("a pipe");
+    BufReader::new(said).read_line(&mut line).expect("a line");
+    let process = format!("pull {name} (process {})\n", pull.id());
+    assert!(line.starts_with("waiting for "), "{line}");
+    assert!(line.ends_with(&process), "{line}");
+    let pid = Pid::from_raw(prune.id().cast_signed());
+    kill(pid, Signal::SIGINT).expect("it is there");
+    let ended = prune.wait().expect("it ends");
+    assert_eq!(ended.signal(), Some(Signal::SIGINT as i32));
+    pull.kill().expect("ours");
+    pull.wait().expect("it ends");
 }

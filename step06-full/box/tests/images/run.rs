@@ -5,9 +5,16 @@ use std::{
     process::Output,
 };
 
+use harness::{Test, claims};
 use serde_json::{Value, json};
 
 use crate::image::{Image, archive, file, tool};
+
+pub(crate) const TESTS: &[Test] = claims![
+    a_command_is_that_of_the_image_or_ones_own,
+    without_a_command_there_is_none,
+    a_user_is_the_containers,
+];
 
 /// An image of this machine's own tools, with these words about its commands.
 fn image(says: Value) -> Image {
@@ -70,7 +77,6 @@ impl Image {
     }
 }
 
-#[test]
 fn a_command_is_that_of_the_image_or_ones_own() {
     let image = image(json!({
         "Entrypoint": ["echo", "from"], "Cmd": ["the", "image"],
@@ -88,7 +94,6 @@ fn a_command_is_that_of_the_image_or_ones_own() {
     assert_eq!(shell(&["--workdir", "/etc"], "pwd"), "/etc");
 }
 
-#[test]
 fn without_a_command_there_is_none() {
     let image = image(json!(null));
     let (code, text) = image.fails(&[], &[]);
@@ -99,7 +104,6 @@ fn without_a_command_there_is_none() {
 }
 
 /// Names are the container's, and so are the numbers, if it has them.
-#[test]
 fn a_user_is_the_containers() {
     let image = image(json!({ "User": "ann" }));
     let ids = image.says(&["--user", "0"], &["cat", "/proc/self/uid_map"]);

@@ -2,11 +2,24 @@
 
 use std::{fs, io::Write};
 
+use harness::{Test, claims};
 use serde_json::json;
 use step06_image::Digest;
 use tar::EntryType;
 
-use crate::image::{Entry, Image, archive, file, special, tool};
+use crate::image::{Entry, Image, archive, file, hard_link, special, tool};
+
+pub(crate) const TESTS: &[Test] = claims![
+    a_long_name_takes_no_more_memory_than_names_may,
+    a_path_of_many_directories_is_no_bomb,
+    a_list_of_holes_is_not_taken_for_data,
+    capabilities_of_files_are_left_out_with_a_word,
+    what_is_no_file_is_left_out_by_all_of_its_names,
+    programs_for_another_processor_are_told_of,
+    a_saved_image_may_have_compressed_layers,
+    a_long_name_around_the_layers_takes_no_memory_either,
+    an_image_is_removed_by_its_id,
+];
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let fast = flate2::Compression::fast();
@@ -35,7 +48,6 @@ fn extension(key: &str, value: &str) -> Entry {
     }
 }
 
-#[test]
 fn a_long_name_takes_no_more_memory_than_names_may() {
     let name = |bytes: usize| Entry {
         data: vec![b'a'; bytes],
@@ -53,7 +65,6 @@ fn a_long_name_takes_no_more_memory_than_names_may() {
     assert!(error.contains("too long"), "{error}");
 }
 
-#[test]
 fn a_path_of_many_directories_is_no_bomb() {
     let deep = |depth: usize| {
         let name = Entry {
@@ -68,7 +79,6 @@ fn a_path_of_many_directories_is_no_bomb() {
     assert!(error.contains("in one another"), "{error}");
 }
 
-#[test]
 fn a_list_of_holes_is_not_taken_for_data() {
     let image = Image::new(&[archive(&[
         extension("GNU.sparse.major", "1"),
@@ -78,7 +88,6 @@ fn a_list_of_holes_is_not_taken_for_data() {
     assert!(error.contains("holes"), "{error}");
 }
 
-#[test]
 fn capabilities_of_files_are_left_out_with_a_word() {
     let image = Image::new(&[archive(&[
         extension("SCHILY.xattr.security.capability", "x"),
@@ -90,7 +99,33 @@ fn capabilities_of_files_are_left_out_with_a_word() {
     assert!(image.layers()[0].join("ping").exists());
 }
 
-#[test]
+/// What is made of it is made of nothing.
+fn what_is_no_file_is_left_out_by_all_of_its_names() {
+    let image = Image::new(&[archive(&[
+        special("null", EntryType::Char),
+        special("pipe", EntryType::Fifo),
+        hard_link("other", "pipe"),
+        hard_link("third", "/other"),
+        file("null", "a file after all"),
+        hard_link("link", "null"),
+    ])]);
+    let said = said(&image);
+    for name in ["/null", "/pipe", "/other", "/third"] {
+        assert!(said.contains(&format!("left out: {name:?}")), "{said}");
+    }
+    let layer = &image.layers()[0];
+    let mut names: Vec<_> = fs::read_dir(layer)
+        .expect("it is there")
+        .map(|it| it.expect("an entry").file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["link", "null"]);
+    // Of what was never there, there is no other name.
+    let image = Image::new(&[archive(&[hard_link("other", "pipe")])]);
+    let error = image.pull().expect_err("there is no such file");
+    assert!(error.contains("No such file"), "{error}");
+}
+
 fn programs_for_another_processor_are_told_of() {
     let mut image = Image::new(&[archive(&[file("a", "x")])]);
     assert!(!said(&image).contains("programs"), "it says for none");
@@ -100,7 +135,6 @@ fn programs_for_another_processor_are_told_of() {
 }
 
 /// As Docker saves an image since version 25: as it was fetched.
-#[test]
 fn a_saved_image_may_have_compressed_layers() {
     let layer = archive(&[file("a", "x")]);
     let image = Image::new(std::slice::from_ref(&layer));
@@ -129,7 +163,6 @@ fn a_saved_image_may_have_compressed_layers() {
     assert_eq!(fs::read(file).expect("it is there"), b"x");
 }
 
-#[test]
 fn a_long_name_around_the_layers_takes_no_memory_either() {
     let image = Image::new(&[archive(&[])]);
     let path = image.path().join("saved.tar");
@@ -147,7 +180,6 @@ fn a_long_name_around_the_layers_takes_no_memory_either() {
     assert!(error.contains("too long"), "{error}");
 }
 
-#[test]
 fn an_image_is_removed_by_its_id() {
     let image = Image::new(&[archive(&[file("a", "x")])]);
     image.pull().expect("it is legal");

@@ -2,10 +2,17 @@
 
 use std::fs;
 
+use harness::{Test, claims};
+
 use crate::world::World;
 
+pub(crate) const TESTS: &[Test] = claims![
+    an_image_of_a_container_has_its_changes,
+    an_image_can_be_made_of_such_an_image,
+    a_link_of_the_container_is_not_followed_into_an_image,
+];
+
 /// The image says what the container has said, in all that a layer can hold.
-#[test]
 fn an_image_of_a_container_has_its_changes() {
     let world = World::new();
     world.start(
@@ -33,7 +40,6 @@ fn an_image_of_a_container_has_its_changes() {
     assert_eq!(says("readlink /new/link"), "file");
 }
 
-#[test]
 fn an_image_can_be_made_of_such_an_image() {
     let world = World::new();
     for number in 1..4 {
@@ -57,7 +63,6 @@ fn an_image_can_be_made_of_such_an_image() {
 }
 
 /// A running container may put a link where a file or a directory was.
-#[test]
 fn a_link_of_the_container_is_not_followed_into_an_image() {
     let world = World::new();
     let host = tempfile::tempdir().expect("a directory");

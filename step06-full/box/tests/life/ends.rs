@@ -7,18 +7,36 @@ use std::{
     time::{Duration, Instant},
 };
 
+use common::process::Stat;
+use harness::{Test, claims, random, skip};
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::Pid,
+    unistd::{Pid, getpid},
 };
+use serde_json::{Value, json};
 
-use crate::world::{World, exists, random, skipped, wait_until};
+use crate::world::{World, exists, wait_until};
+
+pub(crate) const TESTS: &[Test] = claims![
+    a_container_goes_on_without_whoever_has_started_it,
+    an_exit_code_is_kept,
+    a_command_that_cannot_be_started_is_told_at_once,
+    an_exit_code_is_told_of_what_is_removed_at_its_end,
+    stop_asks_first_and_forces_then,
+    a_signal_reaches_the_command,
+    what_is_removed_at_its_end_can_be_restarted,
+    what_nobody_wants_to_keep_is_gone_at_its_end,
+    a_container_that_could_not_start_was_never_there,
+    a_reboot_leaves_the_truth,
+    a_stopped_container_gets_no_time_and_can_be_killed,
+    a_hundred_times_somebody_is_killed_and_nothing_is_left,
+    a_run_that_is_killed_on_its_way_leaves_nothing,
+];
 
 fn end(pid: i32) {
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
 }
 
-#[test]
 fn a_container_goes_on_without_whoever_has_started_it() {
     let world = World::new();
     world.start("web", "echo here; exec sleep 100");
@@ -34,7 +52,6 @@ fn a_container_goes_on_without_whoever_has_started_it() {
     world.assert_no_trace();
 }
 
-#[test]
 fn an_exit_code_is_kept() {
     let world = World::new();
     world.start("three", "exit 3");
@@ -45,7 +62,6 @@ fn an_exit_code_is_kept() {
 }
 
 /// As with Docker: who has started it hears it, and so does who reads its log.
-#[test]
 fn a_command_that_cannot_be_started_is_told_at_once() {
     let world = World::new();
     for (command, code, errno) in
@@ -66,7 +82,6 @@ fn a_command_that_cannot_be_started_is_told_at_once() {
 }
 
 /// Also if there is nothing else left of it.
-#[test]
 fn an_exit_code_is_told_of_what_is_removed_at_its_end() {
     let world = World::new();
     for code in ["0", "7"] {
@@ -78,7 +93,6 @@ fn an_exit_code_is_told_of_what_is_removed_at_its_end() {
     }
 }
 
-#[test]
 fn stop_asks_first_and_forces_then() {
     let world = World::new();
     let ready = "echo ready; while true; do sleep 0.05; done";
@@ -98,7 +112,6 @@ fn stop_asks_first_and_forces_then() {
     world.says(["stop", "deaf"]);
 }
 
-#[test]
 fn a_signal_reaches_the_command() {
     let world = World::new();
     let script = "trap 'echo got it' USR1; echo ready; \
@@ -113,7 +126,6 @@ fn a_signal_reaches_the_command() {
 }
 
 /// Its end is none, that time.
-#[test]
 fn what_is_removed_at_its_end_can_be_restarted() {
     let world = World::new();
     let run = ["run", "-d", "--rm", "--name", "once", "-", "sleep", "100"];
@@ -126,7 +138,6 @@ fn what_is_removed_at_its_end_can_be_restarted() {
     world.assert_no_trace();
 }
 
-#[test]
 fn what_nobody_wants_to_keep_is_gone_at_its_end() {
     let world = World::new();
     world.says(["run", "-d", "--rm", "--name", "gone", "-", "true"]);
@@ -138,7 +149,6 @@ fn what_nobody_wants_to_keep_is_gone_at_its_end() {
     world.assert_no_trace();
 }
 
-#[test]
 fn a_container_that_could_not_start_was_never_there() {
     let world = World::new();
     let volume = ["-v", "/no/such:/x"];
@@ -150,23 +160,53 @@ fn a_container_that_could_not_start_was_never_there() {
     world.assert_no_trace();
 }
 
-/// The machine is switched off: what is in memory is gone, and so are all
-/// processes.
-#[test]
+/// The machine is switched off: all processes are gone, and so is what is in
+/// memory, but for a place that somebody has put on a disk.
 fn a_reboot_leaves_the_truth() {
+    for run_is_in_memory in [true, false] {
+        reboot(run_is_in_memory);
+    }
+}
+
+fn reboot(run_is_in_memory: bool) {
     let world = World::new();
     world.start("done", "exit 4");
     world.says(["wait", "done"]);
     world.start("up", "echo x >> /kept; echo ready; exec sleep 100");
     world.wait_for("up", "ready");
+    let id = world.inspect("up")["Id"].as_str().expect("it").to_owned();
+    let state = world.store.path().join("run").join(&id).join("state.json");
+    let state_before = fs::read_to_string(state).expect("it is there");
     let monitor = world.number("up", "MonitorPid");
     end(monitor);
     wait_until("no process", || world.processes().is_empty());
-    let run = world.store.path().join("run");
-    fs::remove_dir_all(run).expect("it is there");
-
     assert_eq!(world.state("up").as_deref(), Some("dead"));
-    assert!(world.says(["ps", "-a"]).contains("Exited (4)"));
+    let run = world.store.path().join("run");
+    match run_is_in_memory {
+        true => fs::remove_dir_all(run).expect("it is there"),
+        // Its number 1 is another process by now, which won't end.
+        false => {
+            let state = run.join(id).join("state.json");
+            let text = fs::read_to_string(&state).unwrap_or(state_before);
+            let mut known: Value = serde_json::from_str(&text).expect("JSON");
+            let (pid, start_time) = numbers_of_this_process();
+            known["init"] = json!({ "pid": pid, "start_time": start_time,
+                "boot": EARLIER });
+            fs::create_dir_all(state.parent().expect("one")).expect("mkdir");
+            fs::write(state, known.to_string()).expect("written");
+        }
+    }
+    let last = world.store.path().join("containers/up/last.json");
+    let text = fs::read_to_string(&last).expect("it is there");
+    let mut known: Value = serde_json::from_str(&text).expect("it is JSON");
+    known["boot"] = EARLIER.into();
+    fs::write(last, known.to_string()).expect("written");
+
+    assert_eq!(world.state("up").as_deref(), Some("exited"));
+    let all = world.says(["ps", "-a"]);
+    assert!(all.contains("Exited (4)") && all.contains("Exited (255)"));
+    assert_eq!(world.inspect("up")["State"]["ExitCode"], 255);
+    assert_eq!(world.says(["wait", "up"]), "255");
     assert_eq!(world.says(["ps", "-q"]), "");
     world.fails(["kill", "up"]);
     // What it had written is still there, and so is its log.
@@ -176,9 +216,18 @@ fn a_reboot_leaves_the_truth() {
     });
     let kept = world.store.path().join("containers/up/layer/upper/kept");
     assert_eq!(fs::read_to_string(kept).expect("it is kept"), "x\nx\n");
+    world.says(["rm", "-f", "up", "done"]);
+    world.assert_no_trace();
 }
 
-#[test]
+/// The kernel's id of an earlier run of the machine.
+const EARLIER: &str = "00000000-0000-4000-8000-000000000000";
+
+fn numbers_of_this_process() -> (i32, u64) {
+    let stat = Stat::read("self").expect("/proc shows us");
+    (getpid().as_raw(), stat.start_time)
+}
+
 fn a_stopped_container_gets_no_time_and_can_be_killed() {
     let world = World::new();
     world.start("web", "while true; do echo tick; sleep 0.02; done");
@@ -187,8 +236,7 @@ fn a_stopped_container_gets_no_time_and_can_be_killed() {
     if !paused.status.success() {
         let text = String::from_utf8_lossy(&paused.stderr).into_owned();
         assert!(text.contains("pausing needs"), "{text}");
-        skipped(&text);
-        return;
+        skip(text.lines().next().unwrap_or_default());
     }
     assert_eq!(world.state("web").as_deref(), Some("paused"));
     let count = || world.says(["logs", "web"]).lines().count();
@@ -218,7 +266,6 @@ fn family(world: &World, name: &str) -> Vec<i32> {
 
 /// Whoever is killed, at whatever moment: `ps` says what is true, and nothing
 /// is left.
-#[test]
 fn a_hundred_times_somebody_is_killed_and_nothing_is_left() {
     let mut random = random();
     let world = World::new();
@@ -267,7 +314,6 @@ fn a_hundred_times_somebody_is_killed_and_nothing_is_left() {
 
 /// And whoever is killed while a container is made: whoever has asked for it, or
 /// any of those that it has started so far.
-#[test]
 fn a_run_that_is_killed_on_its_way_leaves_nothing() {
     let mut random = random();
     let world = World::new();

@@ -3,11 +3,19 @@
 use std::{fs, os::fd::AsFd, os::unix::fs::symlink, path::Path};
 
 use common::host::files::path_of;
+use harness::{Test, claims};
 use step06_life::{Container, Place};
 
 use crate::world::World;
 
-#[test]
+pub(crate) const TESTS: &[Test] = claims![
+    files_go_in_and_out,
+    a_file_that_grows_brings_nothing_along,
+    files_go_in_and_out_of_what_has_ended,
+    a_link_of_the_container_leads_nowhere_else,
+    a_monitor_hands_out_the_namespaces,
+];
+
 fn files_go_in_and_out() {
     let world = World::new();
     world.start("web", "echo ready; exec sleep 100");
@@ -37,7 +45,6 @@ fn files_go_in_and_out() {
 
 /// A file that grows while it is read ends where its header says: what comes
 /// behind it is no file that nobody has asked for.
-#[test]
 fn a_file_that_grows_brings_nothing_along() {
     let world = World::new();
     let host = tempfile::tempdir().expect("a directory");
@@ -82,7 +89,6 @@ fn a_file_that_grows_brings_nothing_along() {
 }
 
 /// There is nobody to enter: the same root is put together once more.
-#[test]
 fn files_go_in_and_out_of_what_has_ended() {
     let world = World::new();
     let host = tempfile::tempdir().expect("a directory");
@@ -116,7 +122,6 @@ fn files_go_in_and_out_of_what_has_ended() {
 }
 
 /// Whoever follows a link of the container's follows it inside.
-#[test]
 fn a_link_of_the_container_leads_nowhere_else() {
     let world = World::new();
     let host = tempfile::tempdir().expect("a directory");
@@ -149,7 +154,6 @@ fn a_link_of_the_container_leads_nowhere_else() {
 }
 
 /// What whoever wants to enter gets: as a plain user, too.
-#[test]
 fn a_monitor_hands_out_the_namespaces() {
     let world = World::new();
     world.start("web", "exec sleep 100");

@@ -7,13 +7,22 @@ use std::{
     time::Duration,
 };
 
-use nix::unistd::geteuid;
+use harness::{Test, claims, needs, skip};
 
 use crate::world::{World, box_program, skipped, wait_until};
 
+pub(crate) const TESTS: &[Test] = claims![
+    the_two_streams_are_kept_apart_and_in_time,
+    whoever_follows_a_log_sees_it_grow_and_end,
+    the_log_of_a_container_that_prints_for_ever_has_a_limit,
+    a_line_without_an_end_is_no_burden,
+    a_container_can_not_change_what_it_has_printed,
+    a_full_disk_stops_nobody,
+    the_log_says_what_was_lost,
+];
+
 const MIB: u64 = 1 << 20;
 
-#[test]
 fn the_two_streams_are_kept_apart_and_in_time() {
     let world = World::new();
     world.start("web", "echo out; echo err >&2; printf 'a\\0b\\377'");
@@ -31,7 +40,6 @@ fn the_two_streams_are_kept_apart_and_in_time() {
     assert_eq!(world.says(["logs", "--tail", "2", "more"]), "2\n3");
 }
 
-#[test]
 fn whoever_follows_a_log_sees_it_grow_and_end() {
     let world = World::new();
     world.start("web", "for i in 1 2 3; do echo $i; sleep 0.2; done; exit 7");
@@ -51,7 +59,6 @@ fn whoever_follows_a_log_sees_it_grow_and_end() {
     assert_eq!(output.stdout, b"1\n");
 }
 
-#[test]
 fn the_log_of_a_container_that_prints_for_ever_has_a_limit() {
     let world = World::new();
     let script = "t='a line of forty bytes, to be repeated...'; \
@@ -75,7 +82,6 @@ fn the_log_of_a_container_that_prints_for_ever_has_a_limit() {
 }
 
 /// A line of a gigabyte is no line that anybody has to hold in memory.
-#[test]
 fn a_line_without_an_end_is_no_burden() {
     let world = World::new();
     world.start("web", "head -c 1000000000 /dev/zero; echo; echo end");
@@ -87,7 +93,6 @@ fn a_line_without_an_end_is_no_burden() {
 }
 
 /// What the container can open by `/dev/stdout` is the pipe, and not the log.
-#[test]
 fn a_container_can_not_change_what_it_has_printed() {
     let world = World::new();
     let script = "echo one; echo two > /dev/stdout; : > /dev/stdout; \
@@ -100,12 +105,9 @@ fn a_container_can_not_change_what_it_has_printed() {
 
 /// The output that has no place is lost, and nobody waits for it; the end is
 /// still written down.
-#[test]
 fn a_full_disk_stops_nobody() {
-    if !geteuid().is_root() {
-        skipped("needs root, to mount a small disk");
-        return;
-    }
+    // To mount a small disk.
+    needs::root();
     let world = World::new();
     let script = r#"
         mount -t tmpfs -o size=2m disk "$1" && chmod 700 "$1" || exit 99
@@ -122,13 +124,11 @@ fn a_full_disk_stops_nobody() {
     let output = command.output().expect("unshare");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.code() == Some(98) {
-        skipped("no id-mapped mounts of a tmpfs");
-        return;
+        skip("needs id-mapped mounts of a tmpfs");
     }
     assert!(text.ends_with("6\n1\n"), "{output:?}");
 }
 
-#[test]
 fn the_log_says_what_was_lost() {
     let world = World::new();
     // For this program alone: the container has a limit of its own then, too.

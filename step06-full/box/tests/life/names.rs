@@ -7,9 +7,21 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use harness::{Test, claims};
+
 use crate::world::World;
 
-#[test]
+pub(crate) const TESTS: &[Test] = claims![
+    of_twenty_who_want_a_name_one_gets_it,
+    a_container_is_found_by_its_name_and_by_the_beginning_of_its_id,
+    a_name_that_is_none_is_refused,
+    what_a_terminal_would_obey_is_shown_and_not_obeyed,
+    what_is_known_is_closed_to_others,
+    a_name_is_free_again_if_nothing_came_of_it,
+    a_container_in_the_background_keeps_nothing_open,
+    twenty_who_start_and_stop_one_container_do_it_no_harm,
+];
+
 fn of_twenty_who_want_a_name_one_gets_it() {
     let world = World::new();
     let start = || {
@@ -33,7 +45,6 @@ fn of_twenty_who_want_a_name_one_gets_it() {
     assert_eq!(world.says(["ps", "-q"]).lines().count(), 1);
 }
 
-#[test]
 fn a_container_is_found_by_its_name_and_by_the_beginning_of_its_id() {
     let world = World::new();
     let id = world.says(["run", "-d", "--name", "web", "-", "sleep", "100"]);
@@ -52,7 +63,6 @@ fn a_container_is_found_by_its_name_and_by_the_beginning_of_its_id() {
 }
 
 /// A name becomes a directory, and is shown on terminals.
-#[test]
 fn a_name_that_is_none_is_refused() {
     let world = World::new();
     for name in ["", "..", "a/b", "-x", "\x1b[2J", "../../etc"] {
@@ -66,7 +76,6 @@ fn a_name_that_is_none_is_refused() {
     assert_eq!(fs::read_dir(containers).expect("it").count(), 0);
 }
 
-#[test]
 fn what_a_terminal_would_obey_is_shown_and_not_obeyed() {
     let world = World::new();
     world.says([
@@ -85,7 +94,6 @@ fn what_a_terminal_would_obey_is_shown_and_not_obeyed() {
     assert_eq!(world.says(["ps", "-a"]).lines().count(), 2);
 }
 
-#[test]
 fn what_is_known_is_closed_to_others() {
     let world = World::new();
     world.start("web", "sleep 100");
@@ -106,7 +114,6 @@ fn what_is_known_is_closed_to_others() {
 
 /// Who takes a name and is killed then does not keep it for ever; who has just
 /// taken it is left alone.
-#[test]
 fn a_name_is_free_again_if_nothing_came_of_it() {
     let world = World::new();
     world.says(["ps"]);
@@ -127,7 +134,6 @@ fn a_name_is_free_again_if_nothing_came_of_it() {
 
 /// Whoever waits for the end of a pipe that `box run` was given is not kept
 /// waiting by the container.
-#[test]
 fn a_container_in_the_background_keeps_nothing_open() {
     let world = World::new();
     let script =
@@ -138,7 +144,6 @@ fn a_container_in_the_background_keeps_nothing_open() {
     assert_eq!(world.state("web").as_deref(), Some("running"));
 }
 
-#[test]
 fn twenty_who_start_and_stop_one_container_do_it_no_harm() {
     let world = World::new();
     world.start("web", "exec sleep 100");

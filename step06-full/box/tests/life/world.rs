@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::Random;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -169,22 +168,6 @@ impl Drop for World {
             panic!("{:?} can't be removed: {error}", self.store.path());
         }
     }
-}
-
-/// Random numbers. This harness shows what was printed if the test fails.
-pub(crate) fn random() -> Random {
-    let seed = harness::seed();
-    eprintln!("to repeat it: SUITE_SEED={seed}");
-    Random::new(seed)
-}
-
-/// Says why a test is not made. This harness takes it for passed: so where all
-/// must run, root fails, who can do all of it.
-pub(crate) fn skipped(reason: &str) {
-    let all = env::var_os("SUITE_NO_SKIPS").is_some();
-    let fails = all && harness::needs::is_root();
-    assert!(!fails, "skipped, but SUITE_NO_SKIPS is set: {reason}");
-    eprintln!("skipped: {reason}");
 }
 
 /// Waits until something is true.

@@ -1,10 +1,9 @@
 //! Networks, tried with the built program on a machine that is none: this one's
 //! own network has nothing to do with them.
 
-use std::{env, panic, process::ExitCode};
+use std::{env, process::ExitCode};
 
-use harness::{Test, trial};
-use libtest_mimic::Arguments;
+use harness::Test;
 
 mod closed;
 mod lifetime;
@@ -33,7 +32,5 @@ fn main() -> ExitCode {
     if probe::is_meant(&arguments[0]) {
         return probe::main(&arguments[1..]);
     }
-    panic::set_hook(Box::new(|panic| trial::note(panic.to_string())));
-    let tests = TESTS.concat().into_iter().map(trial::of_test);
-    trial::conclude(&Arguments::from_args(), tests.collect())
+    harness::trial::of_built(TESTS)
 }
