@@ -15,18 +15,20 @@ mod inspect;
 mod list;
 mod logs;
 mod port;
+mod start;
+mod stats;
 mod tell;
 
 pub(crate) use commit::commit;
 pub(crate) use copy::copy;
 pub(crate) use errand::visit;
-pub(crate) use inspect::{inspect, stats};
+pub(crate) use inspect::inspect;
 pub(crate) use list::list;
 pub(crate) use logs::logs;
 pub(crate) use port::port;
-pub(crate) use tell::{
-    kill, pause, remove, restart, start, stop, unpause, wait,
-};
+pub(crate) use start::start;
+pub(crate) use stats::stats;
+pub(crate) use tell::{kill, pause, remove, restart, stop, unpause, wait};
 
 /// Which containers.
 #[derive(clap::Args)]
@@ -74,7 +76,7 @@ impl Names {
 
 /// The exit code of `act`: 1 for what goes wrong, as with Docker, where 125 is
 /// for `run` alone.
-fn or_one(
+pub(crate) fn or_one(
     act: impl FnOnce() -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
     Ok(act().unwrap_or_else(|error| {
@@ -94,7 +96,7 @@ fn all() -> anyhow::Result<Vec<Container>> {
 
 /// JSON that can be shown on a terminal: what that would obey is escaped, also
 /// where JSON does not ask for it.
-fn shown(json: &str) -> String {
+pub(crate) fn shown(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
         let is_plain =

@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use common::{ImageSays, Workload};
 use step06_life::{Container, DetachKeys, record::Config};
 
-use crate::store;
+use crate::{containers::or_one, store};
 
 /// Run another command in a container that runs
 #[derive(clap::Args)]
@@ -52,14 +52,18 @@ pub(crate) struct Exec {
     command: Vec<OsString>,
 }
 
+/// The exit code is that of the command; 1 if there is nowhere to run it, as
+/// with Docker.
 pub(crate) fn exec(args: &Exec) -> anyhow::Result<ExitCode> {
-    let container = Container::find(&store::place()?, &args.name)?;
-    let workload = args.workload(&container.config)?;
-    container.exec(&step06_life::Exec {
-        workload,
-        detached: args.detach,
-        terminal: args.tty,
-        interactive: args.interactive,
+    or_one(|| {
+        let container = Container::find(&store::place()?, &args.name)?;
+        let workload = args.workload(&container.config)?;
+        container.exec(&step06_life::Exec {
+            workload,
+            detached: args.detach,
+            terminal: args.tty,
+            interactive: args.interactive,
+        })
     })
 }
 
@@ -104,9 +108,11 @@ pub(crate) struct Attach {
 }
 
 pub(crate) fn attach(args: &Attach) -> anyhow::Result<ExitCode> {
-    let container = Container::find(&store::place()?, &args.name)?;
-    let keys = args.detach_keys.clone().unwrap_or_default();
-    container.attach(!args.no_stdin, &keys)
+    or_one(|| {
+        let container = Container::find(&store::place()?, &args.name)?;
+        let keys = args.detach_keys.clone().unwrap_or_default();
+        container.attach(!args.no_stdin, &keys)
+    })
 }
 
 /// Settings, one a line, as Docker reads them: lines with `#` are comments, and

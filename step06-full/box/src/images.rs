@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
-use common::errors::escaped;
-use step06_image::Reference;
+use common::errors;
+use serde_json::{Value, json};
+use step06_image::{Record, Reference};
 
 use crate::{
+    format::Format,
     output::{self, print},
     store,
 };
@@ -33,19 +35,51 @@ pub(crate) fn pull(args: &Pull) -> anyhow::Result<ExitCode> {
 
 /// List the images that are here
 #[derive(clap::Args)]
-pub(crate) struct List {}
+pub(crate) struct List {
+    /// Print ids only
+    #[arg(short, long)]
+    quiet: bool,
+    /// Cut nothing short
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print each image in this form: json, table, or a template as
+    /// "{{.Repository}}:{{.Tag}}"
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+}
 
-pub(crate) fn list(_: &List) -> anyhow::Result<ExitCode> {
+const COLUMNS: [(&str, &str); 3] =
+    [("Image", "IMAGE"), ("ID", "ID"), ("Layers", "LAYERS")];
+
+pub(crate) fn list(args: &List) -> anyhow::Result<ExitCode> {
     let images = store::open()?.images()?;
-    let width = images.iter().map(|it| it.reference.len()).max();
-    let width = width.unwrap_or(0).max("IMAGE".len());
-    let mut text = format!("{:width$}  ID            LAYERS\n", "IMAGE");
-    for image in images {
-        let (name, id) = (escaped(&image.reference), image.config.short());
-        let layers = image.layers.len();
-        text += &format!("{name:width$}  {id}  {layers:6}\n");
+    let rows: Vec<Value> =
+        images.iter().map(|it| about(it, args.no_trunc)).collect();
+    if args.quiet {
+        let ids = rows.iter().filter_map(|row| row["ID"].as_str());
+        return print(&ids.map(|id| format!("{id}\n")).collect::<String>());
     }
-    print(&text)
+    print(&args.format.text(&COLUMNS, &rows)?)
+}
+
+/// Under Docker's names, and what it has none for.
+fn about(image: &Record, whole: bool) -> Value {
+    let (name, tag) = match image.reference.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image.reference.as_str(), "<none>"),
+    };
+    let id = match whole {
+        true => image.config.to_string(),
+        false => image.config.short().to_owned(),
+    };
+    json!({
+        "Image": image.reference,
+        "Repository": name,
+        "Tag": tag,
+        "ID": id,
+        "Digest": image.manifest.to_string(),
+        "Layers": image.layers.len().to_string(),
+    })
 }
 
 /// Show which layer of an image has brought which file
@@ -68,24 +102,35 @@ pub(crate) fn layers(args: &Layers) -> anyhow::Result<ExitCode> {
 /// Remove an image, and the layers that no other one has
 #[derive(clap::Args)]
 pub(crate) struct Remove {
-    /// Image, or the beginning of its id
-    #[arg(value_name = "IMAGE")]
-    image: String,
+    /// Images, or the beginnings of their ids
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
 }
 
+/// What fails for one is said, and done for the others.
 pub(crate) fn remove(args: &Remove) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for image in &args.images {
+        if let Err(error) = remove_one(image) {
+            errors::failure(&error);
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
+}
+
+fn remove_one(image: &str) -> anyhow::Result<()> {
     let images = store::open()?;
     // As Docker: what is called so comes before what has such an id.
-    let name: anyhow::Result<Reference> = args.image.parse();
+    let name: anyhow::Result<Reference> = image.parse();
     let image = match name {
         Ok(name) if images.find(&name)?.is_some() => name,
-        name => match images.by_id(&args.image)? {
+        name => match images.by_id(image)? {
             Some(image) => image,
             None => name?,
         },
     };
-    images.remove(&image)?;
-    Ok(ExitCode::SUCCESS)
+    images.remove(&image)
 }
 
 /// Remove layers that belong to no image

@@ -14,11 +14,13 @@ use step06_network::publish;
 mod containers;
 mod documents;
 mod exec;
+mod format;
 mod images;
 mod network;
 mod output;
 mod start;
 mod store;
+mod template;
 
 fn main() -> ExitCode {
     let program = Program::new(run).options(store::choose);

@@ -57,6 +57,9 @@ pub struct LifeOptions {
     /// Keys that let go of a container with a terminal [default: ctrl-p,ctrl-q]
     #[arg(long, value_name = "KEYS")]
     detach_keys: Option<DetachKeys>,
+    /// Write something on it, by which box ps finds it (repeatable)
+    #[arg(short, long = "label", value_name = "KEY[=VALUE]")]
+    labels: Vec<String>,
 }
 
 /// Who a process is, when a container has begun its life.
@@ -144,6 +147,7 @@ impl LifeOptions {
             remove: self.rm || !(self.detach || self.name.is_some()),
             detached: self.detach,
             tty: self.tty,
+            labels: record::labels(&self.labels),
             arguments: env::args_os().collect(),
             directory: directory.into(),
         };

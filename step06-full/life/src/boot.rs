@@ -1,7 +1,7 @@
 //! Which run of the machine it is: what was written down in an earlier one says
 //! nothing about the processes of this one.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use crate::Instant;
 
@@ -26,5 +26,6 @@ pub(crate) fn began() -> Instant {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let seconds = text.lines().find_map(|it| it.strip_prefix("btime "));
     let seconds = seconds.and_then(|it| it.trim().parse().ok());
-    seconds.map_or_else(Instant::now, Instant::of_seconds)
+    let seconds = seconds.map(Duration::from_secs);
+    seconds.map_or_else(Instant::now, Instant::since_1970)
 }

@@ -75,7 +75,9 @@ impl Container {
             "several containers have an id with {name:?}"
         );
         let found = found.pop();
-        found.with_context(|| format!("No such container: {name:?}"))
+        found.with_context(|| {
+            format!("No such container: {}", errors::escaped(name))
+        })
     }
 
     /// `None` if there is none, or none yet.

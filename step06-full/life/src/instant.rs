@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+mod read;
+
 /// A moment, in nanoseconds since 1970.
 #[derive(
     Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize,
@@ -18,13 +20,16 @@ impl Instant {
     /// This moment, by the clock of the machine, which can be set back.
     pub fn now() -> Instant {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let nanoseconds = since.unwrap_or_default().as_nanos();
-        Instant(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+        Instant::since_1970(since.unwrap_or_default())
     }
 
-    /// So many seconds after the beginning of 1970.
-    pub fn of_seconds(seconds: u64) -> Instant {
-        Instant(seconds.saturating_mul(1_000_000_000))
+    pub(crate) fn since_1970(time: Duration) -> Instant {
+        Instant(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// So much earlier.
+    pub(crate) fn before(self, time: Duration) -> Instant {
+        Instant(self.0.saturating_sub(Instant::since_1970(time).0))
     }
 
     /// How long ago it was, as Docker says it: `3 minutes`.

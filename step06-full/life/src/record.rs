@@ -4,6 +4,7 @@
 //! old one or the new one, and never a half.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write},
@@ -61,6 +62,9 @@ pub struct Config {
     /// It has a terminal of its own.
     #[serde(default)]
     pub tty: bool,
+    /// What people have written on it, for themselves.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// How it was asked for, to start it once more: the command line, and the
     /// directory that relative paths begin in.
     pub arguments: Vec<OsString>,
@@ -187,4 +191,13 @@ pub(crate) fn texts(
     let both = |(name, value)| Some((text(name)?, text(value)?));
     let pairs = settings.iter().map(|(name, value)| (name, value));
     pairs.filter_map(both).collect()
+}
+
+/// Each is `KEY=VALUE`, or `KEY` alone.
+pub(crate) fn labels(texts: &[String]) -> BTreeMap<String, String> {
+    let texts = texts.iter();
+    let pairs = texts.map(|it| it.split_once('=').unwrap_or((it, "")));
+    pairs
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect()
 }

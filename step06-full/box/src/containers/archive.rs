@@ -89,12 +89,15 @@ pub(super) fn unpack(
     from: BorrowedFd,
     dir: &Path,
     name: &Path,
+    with_owners: bool,
 ) -> anyhow::Result<()> {
     let unpack = || {
         // Or it would be made.
         dir.read_dir()?;
         let mut from = File::from(from.try_clone_to_owned()?);
-        unpack_all(&mut Archive::new(&mut from), dir, name)?;
+        let mut archive = Archive::new(&mut from);
+        archive.set_preserve_ownerships(with_owners);
+        unpack_all(&mut archive, dir, name)?;
         // Who writes has more: what fills an archive up.
         io::copy(&mut from, &mut io::sink())?;
         anyhow::Ok(())

@@ -22,6 +22,15 @@ use crate::store;
 /// Copy files between the host and a container
 #[derive(clap::Args)]
 pub(crate) struct Copy {
+    /// Keep the numbers of owners and groups
+    #[arg(short, long)]
+    archive: bool,
+    /// If the source is a link, copy what it leads to
+    #[arg(short = 'L', long)]
+    follow_link: bool,
+    /// Say nothing of how far it is (always so; accepted, as by Docker)
+    #[arg(short, long)]
+    quiet: bool,
     /// What is copied: PATH, CONTAINER:PATH, or - for a tar archive on standard
     /// input
     #[arg(value_name = "SOURCE")]
@@ -65,7 +74,7 @@ fn copy_all(args: &Copy) -> anyhow::Result<ExitCode> {
         "one of the two is CONTAINER:PATH, and the other is a path of the host"
     );
     if args.destination.is_stream() {
-        let pack = Errand::Pack(source.path.clone(), source.name());
+        let pack = args.pack(source.path.clone(), source.name());
         return end(&[pack.start(
             source.container.as_ref(),
             &dup(stdout())?,
@@ -73,7 +82,7 @@ fn copy_all(args: &Copy) -> anyhow::Result<ExitCode> {
         )?]);
     }
     if args.source.is_stream() {
-        let unpack = Errand::Unpack(destination.path, PathBuf::new());
+        let unpack = args.unpack(destination.path, PathBuf::new());
         return end(&[unpack.start(
             destination.container.as_ref(),
             &dup(stdin())?,
@@ -86,13 +95,29 @@ fn copy_all(args: &Copy) -> anyhow::Result<ExitCode> {
         false => (destination.parent(), destination.name()),
     };
     let (from, to) = sys::pipe2()?;
-    let pack = Errand::Pack(source.path, name.clone());
+    let pack = args.pack(source.path, name.clone());
     let reader = pack.start(source.container.as_ref(), &to, Some(&from))?;
     drop(to);
-    let unpack = Errand::Unpack(dir, name);
+    let unpack = args.unpack(dir, name);
     let writer = unpack.start(destination.container.as_ref(), &from, None)?;
     drop(from);
     end(&[reader, writer])
+}
+
+impl Copy {
+    fn pack(&self, source: PathBuf, name: PathBuf) -> Errand {
+        match self.follow_link {
+            true => Errand::PackLinked(source, name),
+            false => Errand::Pack(source, name),
+        }
+    }
+
+    fn unpack(&self, dir: PathBuf, name: PathBuf) -> Errand {
+        match self.archive {
+            true => Errand::UnpackOwned(dir, name),
+            false => Errand::Unpack(dir, name),
+        }
+    }
 }
 
 fn end(processes: &[Pid]) -> anyhow::Result<ExitCode> {

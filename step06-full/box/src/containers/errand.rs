@@ -36,8 +36,12 @@ pub(super) enum Errand {
     Look(PathBuf),
     /// Write what is there to the archive, under this name.
     Pack(PathBuf, PathBuf),
+    /// The same, of what a link there leads to.
+    PackLinked(PathBuf, PathBuf),
     /// Make what the archive has under this name in a directory.
     Unpack(PathBuf, PathBuf),
+    /// The same, with the owners that the archive says.
+    UnpackOwned(PathBuf, PathBuf),
 }
 
 impl Errand {
@@ -70,8 +74,22 @@ impl Errand {
         match self {
             Errand::Look(path) => process::exit((!path.is_dir()).into()),
             Errand::Pack(source, name) => archive::pack(source, name, pipe),
-            Errand::Unpack(dir, name) => archive::unpack(pipe, dir, name),
+            Errand::PackLinked(source, name) => {
+                let source = source.canonicalize();
+                let source = source.context("following the link")?;
+                archive::pack(&source, name, pipe)
+            }
+            Errand::Unpack(dir, name) => {
+                archive::unpack(pipe, dir, name, false)
+            }
+            Errand::UnpackOwned(dir, name) => {
+                archive::unpack(pipe, dir, name, true)
+            }
         }
+    }
+
+    fn reads(&self) -> bool {
+        matches!(self, Errand::Unpack(..) | Errand::UnpackOwned(..))
     }
 
     /// To a container that has ended.
@@ -84,7 +102,9 @@ impl Errand {
         let (word, path, name) = match self {
             Errand::Look(path) => ("look", path, &nothing),
             Errand::Pack(source, name) => ("pack", source, name),
+            Errand::PackLinked(source, name) => ("pack-linked", source, name),
             Errand::Unpack(dir, name) => ("unpack", dir, name),
+            Errand::UnpackOwned(dir, name) => ("unpack-owned", dir, name),
         };
         let config = &container.config;
         let mut program = Command::new("/proc/self/exe");
@@ -98,7 +118,7 @@ impl Errand {
         program.envs(ERRAND.into_iter().zip([Path::new(word), path, name]));
         let pipe: Stdio = pipe.try_clone()?.into();
         match self {
-            Errand::Unpack(..) => program.stdin(pipe).stdout(Stdio::null()),
+            it if it.reads() => program.stdin(pipe).stdout(Stdio::null()),
             _ => program.stdin(Stdio::null()).stdout(pipe),
         };
         let child = program.spawn().context("execve(\"/proc/self/exe\")")?;
@@ -112,7 +132,11 @@ impl Errand {
         Ok(match word.to_str() {
             Some("look") => Errand::Look(path.into()),
             Some("pack") => Errand::Pack(path.into(), name.into()),
+            Some("pack-linked") => Errand::PackLinked(path.into(), name.into()),
             Some("unpack") => Errand::Unpack(path.into(), name.into()),
+            Some("unpack-owned") => {
+                Errand::UnpackOwned(path.into(), name.into())
+            }
             _ => bail!("there is no such errand: {word:?}"),
         })
     }
@@ -141,7 +165,7 @@ pub(crate) fn visit(
         step03_mount::enter_root(&root)?;
         sys::umask(0o022);
         match errand {
-            Errand::Unpack(..) => errand.run(stdin().as_fd())?,
+            _ if errand.reads() => errand.run(stdin().as_fd())?,
             _ => errand.run(stdout().as_fd())?,
         }
         process::exit(0)

@@ -1,27 +1,54 @@
-//! What is known of a container, and what it uses.
+//! What is known of a container.
 
-use std::{process::ExitCode, thread::sleep, time::Duration};
+use std::{process::ExitCode, str::FromStr};
 
 use common::errors;
-use serde_json::{Value, json};
-use step06_life::{Container, Status, Usage};
+use serde_json::{Map, Value, json};
+use step06_life::{Container, Status};
 
-use super::{Names, all, list::columns, or_one, print, shown};
-use crate::store;
+use super::{Names, print, shown};
+use crate::{store, template::Template};
 
 /// Show all that is known of containers, as JSON
 #[derive(clap::Args)]
 pub(crate) struct Inspect {
+    /// Print this of each of them: json, or a template as "{{.State.Pid}}"
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<Form>,
     #[command(flatten)]
     names: Names,
+}
+
+#[derive(Clone)]
+enum Form {
+    Json,
+    Template(Template),
+}
+
+impl FromStr for Form {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Form> {
+        Ok(match text {
+            "json" => Form::Json,
+            _ => Form::Template(text.parse()?),
+        })
+    }
 }
 
 pub(crate) fn inspect(args: &Inspect) -> anyhow::Result<ExitCode> {
     let place = store::place()?;
     let mut found = Vec::new();
+    let mut lines = String::new();
     let mut code = ExitCode::SUCCESS;
     for name in &args.names.names {
         let read = Container::find(&place, name).and_then(|it| about(&it));
+        let read = read.and_then(|value| {
+            if let Some(Form::Template(template)) = &args.format {
+                lines += &(template.fill(&value)? + "\n");
+            }
+            Ok(value)
+        });
         match read {
             Ok(value) => found.push(value),
             Err(error) => {
@@ -30,7 +57,12 @@ pub(crate) fn inspect(args: &Inspect) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    print(&shown(&format!("{:#}\n", Value::Array(found))))?;
+    let all = Value::Array(found);
+    print(&match args.format {
+        None => shown(&format!("{all:#}\n")),
+        Some(Form::Json) => shown(&format!("{all}\n")),
+        Some(Form::Template(_)) => lines,
+    })?;
     Ok(code)
 }
 
@@ -44,6 +76,10 @@ fn about(container: &Container) -> anyhow::Result<Value> {
     };
     let started = container.started()?.map(|it| it.to_string());
     let pid = state.as_ref().map_or(0, |it| it.init.pid);
+    let published = state.as_ref().map(|it| it.ports.clone());
+    let published = published.unwrap_or_default();
+    let environment = config.environment.iter();
+    let environment = environment.map(|(key, value)| format!("{key}={value}"));
     let monitor = state.as_ref().map_or(0, |it| it.monitor.pid);
     Ok(json!({
         "Id": config.id,
@@ -54,7 +90,17 @@ fn about(container: &Container) -> anyhow::Result<Value> {
         "Args": config.command.get(1..).unwrap_or_default(),
         "LogPath": container.log_path(),
         "HostConfig": { "AutoRemove": config.remove },
-        "Config": { "Hostname": config.hostname, "Cmd": config.command },
+        "Config": {
+            "Hostname": config.hostname,
+            "Image": config.image,
+            "Cmd": config.command,
+            "Env": environment.collect::<Vec<_>>(),
+            "User": config.user.as_deref().unwrap_or_default(),
+            "WorkingDir": config.workdir.clone().unwrap_or_default(),
+            "Tty": config.tty,
+            "Labels": config.labels,
+        },
+        "NetworkSettings": { "Ports": ports(&published) },
         "State": {
             "Status": status.word(),
             "Running": status.is_alive(),
@@ -71,79 +117,15 @@ fn about(container: &Container) -> anyhow::Result<Value> {
     }))
 }
 
-/// Show what running containers use
-#[derive(clap::Args)]
-pub(crate) struct Stats {
-    /// Containers [default: all that run]
-    #[arg(value_name = "CONTAINER")]
-    names: Vec<String>,
-    /// Show it once (always so; accepted, as by Docker)
-    #[arg(long)]
-    no_stream: bool,
-}
-
-/// As long as the processors are watched.
-const INTERVAL: Duration = Duration::from_millis(500);
-
-pub(crate) fn stats(args: &Stats) -> anyhow::Result<ExitCode> {
-    or_one(|| show(args))
-}
-
-fn show(args: &Stats) -> anyhow::Result<ExitCode> {
-    let place = store::place()?;
-    let containers = match args.names.is_empty() {
-        true => all()?,
-        false => {
-            let found = args.names.iter().map(|it| Container::find(&place, it));
-            found.collect::<anyhow::Result<_>>()?
+/// As Docker has it: for each port inside, where it is outside.
+fn ports(published: &[String]) -> Value {
+    let mut ports = Map::new();
+    for (out, inside) in published.iter().filter_map(|it| it.split_once("->")) {
+        let (ip, port) = out.rsplit_once(':').unwrap_or(("", out));
+        let places = ports.entry(inside).or_insert(json!([]));
+        if let Value::Array(places) = places {
+            places.push(json!({ "HostIp": ip, "HostPort": port }));
         }
-    };
-    let usage = |it: &Container| it.usage().ok();
-    let before: Vec<Option<Usage>> = containers.iter().map(usage).collect();
-    sleep(INTERVAL);
-    let heads = ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "PIDS"];
-    let mut rows = vec![heads.map(str::to_owned)];
-    for (container, before) in containers.iter().zip(before) {
-        let (Some(before), Some(now)) = (before, usage(container)) else {
-            continue;
-        };
-        rows.push([
-            container.config.id[..12].to_owned(),
-            container.config.name.clone(),
-            processors(&before, &now),
-            format!("{} / {}", bytes(now.memory), bytes(now.memory_limit)),
-            now.processes.map_or("--".into(), |it| it.to_string()),
-        ]);
     }
-    print(&columns(&rows))
-}
-
-/// 100 % is one of them.
-fn processors(before: &Usage, now: &Usage) -> String {
-    let (Some(before), Some(now)) = (before.cpu, now.cpu) else {
-        return "--".into();
-    };
-    let used = now.saturating_sub(before).as_secs_f64();
-    format!("{:.2}%", 100.0 * used / INTERVAL.as_secs_f64())
-}
-
-fn bytes(number: Option<u64>) -> String {
-    let Some(number) = number else {
-        return "--".into();
-    };
-    let tenths = |shift: u32| {
-        let whole = number >> shift;
-        format!(
-            "{whole}.{}",
-            ((number >> (shift - 10)) & 0x3ff) * 10 / 0x400
-        )
-    };
-    match number {
-        0..0x400 => format!("{number}B"),
-        0x400..0x10_0000 => tenths(10) + "KiB",
-        0x10_0000..0x4000_0000 => tenths(20) + "MiB",
-        0x4000_0000..0x1_0000_0000_0000 => tenths(30) + "GiB",
-        // What cgroup v1 has for no limit.
-        _ => "--".into(),
-    }
+    ports.into()
 }

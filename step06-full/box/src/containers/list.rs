@@ -2,12 +2,16 @@
 
 use std::process::ExitCode;
 
-use clap::ValueEnum;
 use common::errors::escaped;
-use serde_json::json;
+use serde_json::{Value, json};
 use step06_life::{Container, Status};
 
-use super::{all, print, shown};
+use super::{all, or_one, print};
+use crate::format::Format;
+
+mod filter;
+
+use filter::{Filter, is_wanted};
 
 /// List containers
 #[derive(clap::Args)]
@@ -15,52 +19,100 @@ pub(crate) struct List {
     /// Show those that have ended, too
     #[arg(short, long)]
     all: bool,
+    /// Show the newest, whether it runs or not
+    #[arg(short, long)]
+    latest: bool,
+    /// Show the N newest, whether they run or not
+    #[arg(short = 'n', long, value_name = "N")]
+    last: Option<usize>,
+    /// Show those with this id, name, label, status, exited=CODE or
+    /// ancestor=IMAGE (repeatable)
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<Filter>,
     /// Print ids only
     #[arg(short, long)]
     quiet: bool,
-    /// Print each container in this form
-    #[arg(long, default_value = "table")]
+    /// Cut nothing short
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print each container in this form: json, table, or a template as
+    /// "{{.Names}} {{.Status}}"
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-}
+/// The columns, as fields of what [`about`] says, and with their heads.
+const COLUMNS: [(&str, &str); 7] = [
+    ("ID", "CONTAINER ID"),
+    ("Image", "IMAGE"),
+    ("Command", "COMMAND"),
+    ("RunningFor", "CREATED"),
+    ("Status", "STATUS"),
+    ("Ports", "PORTS"),
+    ("Names", "NAMES"),
+];
 
 pub(crate) fn list(args: &List) -> anyhow::Result<ExitCode> {
-    let mut rows = Vec::new();
-    // The newest first, as with Docker.
-    for container in all()?.into_iter().rev() {
-        // It may have been removed meanwhile.
-        let Ok(status) = container.status() else {
-            continue;
-        };
-        if args.all || status.is_alive() {
-            rows.push((container, status));
+    or_one(|| {
+        let rows = args.rows()?;
+        if args.quiet {
+            let ids = rows.iter().filter_map(|row| row["ID"].as_str());
+            return print(&ids.map(|id| format!("{id}\n")).collect::<String>());
         }
-    }
-    let rows = rows.iter();
-    let text: String = match (args.quiet, args.format) {
-        (true, _) => rows.map(|(it, _)| short(it) + "\n").collect(),
-        (_, Format::Json) => {
-            rows.map(|(it, status)| json(it, *status)).collect()
-        }
-        _ => table(rows.map(|(it, status)| row(it, *status)).collect()),
-    };
-    print(&text)
+        print(&args.format.text(&COLUMNS, &rows)?)
+    })
 }
 
-fn short(container: &Container) -> String {
-    container.config.id[..12].to_owned()
+impl List {
+    fn rows(&self) -> anyhow::Result<Vec<Value>> {
+        let of_all = self.latest.then_some(1).or(self.last);
+        let any = self.all
+            || of_all.is_some()
+            || self.filter.iter().any(Filter::is_about_status);
+        let mut rows = Vec::new();
+        // The newest first, as with Docker.
+        for container in all()?.into_iter().rev() {
+            // It may have been removed meanwhile.
+            let Ok(status) = container.status() else {
+                continue;
+            };
+            let shown = any || status.is_alive();
+            if shown && is_wanted(&self.filter, &container, status) {
+                rows.push(about(&container, status, self.no_trunc));
+            }
+        }
+        rows.truncate(of_all.unwrap_or(usize::MAX));
+        Ok(rows)
+    }
+}
+
+/// Under Docker's names.
+fn about(container: &Container, status: Status, whole: bool) -> Value {
+    let config = &container.config;
+    let labels = config.labels.iter().map(|(k, v)| format!("{k}={v}"));
+    let id = match whole {
+        true => &config.id,
+        false => &config.id[..12],
+    };
+    json!({
+        "ID": id,
+        "Image": config.image,
+        "Command": command(container, whole),
+        "CreatedAt": config.created.to_string(),
+        "RunningFor": config.created.age() + " ago",
+        "State": status.word(),
+        "Status": status.text(),
+        "Ports": ports(container),
+        "Names": config.name,
+        "Labels": labels.collect::<Vec<_>>().join(","),
+    })
 }
 
 /// What runs in it, as Docker shortens it.
-fn command(container: &Container) -> String {
+fn command(container: &Container, is_whole: bool) -> String {
     let whole = escaped(&container.config.command.join(" "));
     let short: String = whole.chars().take(19).collect();
-    match short.len() == whole.len() {
+    match is_whole || short.len() == whole.len() {
         true => format!("\"{whole}\""),
         false => format!("\"{short}…\""),
     }
@@ -69,64 +121,4 @@ fn command(container: &Container) -> String {
 fn ports(container: &Container) -> String {
     let state = container.state().ok();
     state.map_or(String::new(), |it| it.ports.join(", "))
-}
-
-fn row(container: &Container, status: Status) -> [String; 7] {
-    let config = &container.config;
-    [
-        short(container),
-        escaped(&config.image),
-        command(container),
-        config.created.age() + " ago",
-        status.text(),
-        ports(container),
-        config.name.clone(),
-    ]
-}
-
-fn json(container: &Container, status: Status) -> String {
-    let config = &container.config;
-    let value = json!({
-        "ID": short(container),
-        "Image": config.image,
-        "Command": command(container),
-        "CreatedAt": config.created.to_string(),
-        "RunningFor": config.created.age() + " ago",
-        "State": status.word(),
-        "Status": status.text(),
-        "Ports": ports(container),
-        "Names": config.name,
-    });
-    shown(&format!("{value}\n"))
-}
-
-/// In columns that are as wide as they must be.
-pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (column, field) in row.iter().enumerate() {
-            let fields = rows.iter().map(|it| it[column].chars().count());
-            let width = fields.max().unwrap_or(0) + 3;
-            line += &format!("{field:width$}");
-        }
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
-}
-
-fn table(rows: Vec<[String; 7]>) -> String {
-    let heads = [
-        "CONTAINER ID",
-        "IMAGE",
-        "COMMAND",
-        "CREATED",
-        "STATUS",
-        "PORTS",
-        "NAMES",
-    ];
-    let mut all = vec![heads.map(str::to_owned)];
-    all.extend(rows);
-    columns(&all)
 }

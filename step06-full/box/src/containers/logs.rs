@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use step06_life::{Container, Line, Log, Stream};
+use step06_life::{Container, Instant, Line, Log, Stream};
 
 use super::or_one;
 use crate::store;
@@ -30,8 +30,23 @@ pub(crate) struct Logs {
     #[arg(short, long)]
     timestamps: bool,
     /// Begin with the last N lines
-    #[arg(short = 'n', long, value_name = "N")]
-    tail: Option<usize>,
+    #[arg(short = 'n', long, value_name = "N", value_parser = number)]
+    #[arg(default_value = "all", hide_default_value = true)]
+    tail: usize,
+    /// Leave out what is older: how long ago, as 10m, or a date and a time
+    #[arg(long, value_name = "MOMENT")]
+    since: Option<Instant>,
+    /// Leave out what is newer
+    #[arg(long, value_name = "MOMENT")]
+    until: Option<Instant>,
+}
+
+/// Of lines; as with Docker, what is below none is all of them.
+fn number(text: &str) -> anyhow::Result<usize> {
+    match text {
+        "all" => Ok(usize::MAX),
+        _ => Ok(usize::try_from(text.parse::<i64>()?).unwrap_or(usize::MAX)),
+    }
 }
 
 pub(crate) fn logs(args: &Logs) -> anyhow::Result<ExitCode> {
@@ -48,14 +63,33 @@ fn show(args: &Logs) -> anyhow::Result<ExitCode> {
     let mut out = Out {
         timestamps: args.timestamps,
         is_inside: false,
+        // The log has them in this form, in which the older is the smaller.
+        since: args.since.map(|it| it.to_string()),
+        until: args.until.map(|it| it.to_string()),
     };
-    for line in last(&mut log, args.tail)? {
+    for line in last(&mut log, args.tail, &out)? {
         out.write(&line)?;
     }
     if args.follow {
         follow(&container, &mut log, &mut out)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What it prints from this moment on.
+pub(super) fn follow_since(
+    container: &Container,
+    since: Instant,
+) -> anyhow::Result<()> {
+    let log = container.log()?;
+    let mut log = log.context("its output goes elsewhere")?;
+    let mut out = Out {
+        timestamps: false,
+        is_inside: false,
+        since: Some(since.to_string()),
+        until: None,
+    };
+    follow(container, &mut log, &mut out)
 }
 
 /// Until the container has ended, and all of it is read.
@@ -68,9 +102,11 @@ fn follow(
         // Asked first: what it has printed until its end is then in the log.
         let is_alive = container.is_alive()?;
         while let Some(line) = log.next_line()? {
-            out.write(&line)?;
+            if out.wants(&line) {
+                out.write(&line)?;
+            }
         }
-        if !is_alive {
+        if !is_alive || out.is_over() {
             return Ok(());
         }
         sleep(INTERVAL);
@@ -80,12 +116,15 @@ fn follow(
 /// All lines, or the last of them. A line may be in several parts.
 fn last(
     log: &mut Log,
-    number: Option<usize>,
+    number: usize,
+    out: &Out,
 ) -> anyhow::Result<VecDeque<Line>> {
     let mut lines = VecDeque::new();
     while let Some(line) = log.next_line()? {
-        lines.push_back(line);
-        if number.is_some_and(|it| lines.len() > it) {
+        if out.wants(&line) {
+            lines.push_back(line);
+        }
+        if lines.len() > number {
             lines.pop_front();
         }
     }
@@ -96,9 +135,22 @@ struct Out {
     timestamps: bool,
     /// The last part was none with a line's end.
     is_inside: bool,
+    since: Option<String>,
+    until: Option<String>,
 }
 
 impl Out {
+    fn wants(&self, line: &Line) -> bool {
+        self.since.as_ref().is_none_or(|it| line.moment >= *it)
+            && self.until.as_ref().is_none_or(|it| line.moment <= *it)
+    }
+
+    /// Nothing more can come that is wanted.
+    fn is_over(&self) -> bool {
+        let now = Instant::now().to_string();
+        self.until.as_ref().is_some_and(|it| now > *it)
+    }
+
     fn write(&mut self, line: &Line) -> anyhow::Result<()> {
         let mut text = Vec::new();
         if self.timestamps && !self.is_inside {

@@ -1,19 +1,16 @@
 //! What can be done with a container that is there.
 
 use std::{
-    io::stderr,
-    os::unix::process::CommandExt,
-    path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::ExitCode,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
 use nix::{libc::c_int, sys::signal::Signal};
-use step06_life::{AGAIN, Container};
+use step06_life::Container;
 
-use super::Names;
+use super::{Names, start::start_one};
 
 /// How often it is looked whether a container has ended.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -28,23 +25,35 @@ pub(crate) struct Stop {
     #[arg(
         short = 't',
         long = "time",
+        visible_alias = "timeout",
         value_name = "SECONDS",
-        default_value = "10"
+        default_value = "10",
+        allow_negative_numbers = true
     )]
-    seconds: u64,
+    seconds: i64,
+    /// Signal that asks for the end: a name or a number
+    #[arg(short, long, default_value = "TERM", value_parser = signal)]
+    signal: c_int,
     #[command(flatten)]
     names: Names,
 }
 
 pub(crate) fn stop(args: &Stop) -> anyhow::Result<ExitCode> {
-    let limit = Duration::from_secs(args.seconds);
-    args.names.each_by_name(|it| stop_one(&it, limit))
+    args.names.each_by_name(|it| stop_one(&it, args))
 }
 
-fn stop_one(container: &Container, limit: Duration) -> anyhow::Result<()> {
+impl Stop {
+    /// As with Docker, less than none is for ever.
+    fn limit(&self) -> Duration {
+        let seconds = self.seconds.try_into();
+        seconds.map_or(Duration::MAX, Duration::from_secs)
+    }
+}
+
+fn stop_one(container: &Container, args: &Stop) -> anyhow::Result<()> {
     let start = Instant::now();
     // It may be about to start, or to end.
-    while let Err(error) = container.kill(Signal::SIGTERM as c_int) {
+    while let Err(error) = container.kill(args.signal) {
         if !container.is_alive()? {
             return Ok(());
         }
@@ -58,7 +67,7 @@ fn stop_one(container: &Container, limit: Duration) -> anyhow::Result<()> {
             true => Err(error),
             false => Ok(()),
         })?;
-    while start.elapsed() < limit {
+    while start.elapsed() < args.limit() {
         if !container.is_alive()? {
             return Ok(());
         }
@@ -124,39 +133,6 @@ pub(crate) fn wait(args: &Wait) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Start containers that have ended once more
-#[derive(clap::Args)]
-pub(crate) struct Start {
-    #[command(flatten)]
-    names: Names,
-}
-
-pub(crate) fn start(args: &Start) -> anyhow::Result<ExitCode> {
-    args.names.each_by_name(|it| start_one(&it))
-}
-
-/// By the command line that it was made by: it says all that it needs.
-fn start_one(container: &Container) -> anyhow::Result<()> {
-    let config = &container.config;
-    if container.is_alive()? {
-        return Ok(());
-    }
-    let mut program = Command::new("/proc/self/exe");
-    let mut arguments = config.arguments.iter();
-    program.arg0(arguments.next().context("there is no command line")?);
-    program.args(arguments);
-    // Relative paths begin there.
-    let directory = Path::new(&config.directory);
-    let status = directory.metadata();
-    status.with_context(|| format!("it was made in {directory:?}"))?;
-    program.current_dir(directory).env(AGAIN, &config.name);
-    program.stdin(Stdio::null()).stdout(Stdio::null());
-    program.stderr(stderr());
-    let ended = program.status().context("execve(\"/proc/self/exe\")")?;
-    ensure!(ended.success(), "{} was not started", config.name);
-    Ok(())
-}
-
 /// Stop containers, and start them again
 #[derive(clap::Args)]
 pub(crate) struct Restart {
@@ -165,10 +141,9 @@ pub(crate) struct Restart {
 }
 
 pub(crate) fn restart(args: &Restart) -> anyhow::Result<ExitCode> {
-    let limit = Duration::from_secs(args.stop.seconds);
     args.stop.names.each_by_name(|it| {
         it.keep_for_restart()?;
-        stop_one(&it, limit)?;
+        stop_one(&it, &args.stop)?;
         start_one(&it)
     })
 }
