@@ -86,19 +86,21 @@ fn exit_codes_are_dockers() {
     assert_eq!(code(&["/etc"]), 126);
     world.exec(&[], "echo '#!/no/such' > /script; chmod +x /script");
     assert_eq!(code(&["/script"]), 127);
-    let fails = |arguments: &[&str], expected: &str| {
+    let fails = |expected: i32, arguments: &[&str], said: &str| {
         let (code, text) = world.fails(arguments);
-        assert_eq!(code, 125, "{text}");
-        assert!(text.contains(expected), "{text}");
+        assert_eq!(code, expected, "{text}");
+        assert!(text.contains(said), "{text}");
     };
-    fails(&["exec", "other", "true"], "No such container");
-    fails(&["exec", "web"], "COMMAND");
-    fails(&["exec", "-u", "nobody-here", "web", "true"], "nobody-here");
-    fails(&["exec", "-w", "/no/such", "web", "true"], "/no/such");
-    fails(&["exec", "-it", "web", "true"], "not a TTY");
+    fails(1, &["exec", "other", "true"], "No such container: other\n");
+    fails(1, &["attach", "other"], "No such container: other\n");
+    fails(125, &["exec", "web"], "COMMAND");
+    fails(125, &["exec", "-u", "no-one", "web", "true"], "no-one");
+    fails(125, &["exec", "-w", "/no/such", "web", "true"], "/no/such");
+    fails(1, &["exec", "-it", "web", "true"], "not a TTY");
     world.says(["kill", "web"]);
     world.says(["wait", "web"]);
-    fails(&["exec", "web", "true"], "is not running");
+    fails(1, &["exec", "web", "true"], "container web is not running");
+    fails(1, &["attach", "web"], "container web is not running");
 }
 
 fn the_environment_is_the_containers_and_what_was_asked_for() {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 mod documents;
 mod image;
 mod museum;
+mod real;
 mod registry;
 mod run;
 mod said;
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     harness::trial::of_built(&[
         documents::TESTS,
         museum::TESTS,
+        real::TESTS,
         registry::TESTS,
         run::TESTS,
         said::TESTS,

@@ -191,7 +191,7 @@ fn an_image_is_removed_by_its_id() {
         (output.status.code(), text)
     };
     let (code, error) = remove("0000000000ff");
-    assert_eq!(code, Some(125), "{error}");
+    assert_eq!(code, Some(1), "{error}");
     assert_eq!(remove(config.short()).0, Some(0));
     assert_eq!(fs::read_dir(store.join("images")).expect("dir").count(), 0);
 }

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 mod commit;
 mod ends;
 mod files;
+mod killed;
 mod logs;
 mod names;
+mod options;
 mod world;
 
 fn main() -> ExitCode {
@@ -14,7 +16,9 @@ fn main() -> ExitCode {
         commit::TESTS,
         ends::TESTS,
         files::TESTS,
+        killed::TESTS,
         logs::TESTS,
         names::TESTS,
+        options::TESTS,
     ])
 }
