@@ -1,19 +1,23 @@
 //! What an image says about its commands, and what the caller says instead.
 
 use std::{
-    env, fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf,
-    process::Output,
+    env,
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Command, Output},
 };
 
 use harness::{Test, claims};
 use serde_json::{Value, json};
 
-use crate::image::{Image, archive, file, tool};
+use crate::image::{Image, archive, box_program, file, tool};
 
 pub(crate) const TESTS: &[Test] = claims![
     a_command_is_that_of_the_image_or_ones_own,
     without_a_command_there_is_none,
     a_user_is_the_containers,
+    an_image_that_is_in_use_can_be_used_once_more,
 ];
 
 /// An image of this machine's own tools, with these words about its commands.
@@ -131,4 +135,23 @@ fn a_user_is_the_containers() {
     let (code, text) = image.fails(&["--user", "eve"], &["true"]);
     assert_eq!(code, 125, "{text}");
     assert!(text.contains(r#"there is no user "eve""#), "{text}");
+}
+
+/// What a container uses is locked against those who would remove it. An image
+/// on this machine's disk is looked at anew each time.
+fn an_image_that_is_in_use_can_be_used_once_more() {
+    let image = image(json!({ "Cmd": ["sh"] }));
+    let options = ["-d", "--name", "first"];
+    image.says(&options, &["sleep", "1000"]);
+    // In vain it would wait for the end of the first.
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(box_program()).arg("--store");
+    command.arg(image.path().join("store"));
+    let reference = image.reference();
+    let output = command.args(["run", &reference, "echo", "here"]).output();
+    let output = output.expect("timeout(1) is there");
+    assert_eq!(output.stdout, b"here\n", "{output:?}");
+    assert_eq!(output.stderr, b"", "{output:?}");
+    let output = image.tool(&["rm", "-f", "first"]);
+    assert!(output.status.success(), "{output:?}");
 }

@@ -77,7 +77,11 @@ fn waits_for(lock: &File) -> String {
     let mut holders: Vec<String> = all
         .lines()
         .filter_map(|line| holder(line, inode))
-        .map(|pid| format!("{} (process {pid})", command(pid)))
+        .map(|pid| match command(pid) {
+            // It has ended, and what it has started has the lock.
+            command if command.is_empty() => format!("process {pid}"),
+            command => format!("{command} (process {pid})"),
+        })
         .collect();
     holders.dedup();
     match holders.is_empty() {

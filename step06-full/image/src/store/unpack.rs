@@ -39,7 +39,14 @@ impl Store {
         listener: Listener,
     ) -> anyhow::Result<()> {
         let lock = layer_lock(&layer.chain_id);
-        let _lock = self.lock(&lock, Lock::Exclusive)?;
+        // A container that runs has it as well: of a layer that is there, nobody
+        // gets it alone.
+        let shared = self.lock(&lock, Lock::Shared)?;
+        if self.has(layer) {
+            return Ok(());
+        }
+        drop(shared);
+        let _alone = self.lock(&lock, Lock::Exclusive)?;
         if self.has(layer) {
             return Ok(());
         }
