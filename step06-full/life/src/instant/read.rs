@@ -37,6 +37,7 @@ impl FromStr for Instant {
 
 /// Numbers with units: `1h30m`.
 fn duration(text: &str) -> anyhow::Result<Duration> {
+    ensure!(!text.is_empty(), "there is nothing");
     let mut all = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {
