@@ -181,8 +181,10 @@ impl Command {
             ensure!(values.len() == 1, "a value takes nothing from a |");
             return Ok(values.remove(0));
         };
-        call(function, &values)
-            .with_context(|| format!("{function:?} of {values:?}"))
+        call(function, &values).with_context(|| {
+            let of: Vec<String> = values.iter().map(printed).collect();
+            format!("{function:?} of {}", of.join(" "))
+        })
     }
 }
 
@@ -229,7 +231,9 @@ fn printed(value: &Value) -> String {
             format!("[{}]", all.join(" "))
         }
         Value::Object(all) => {
-            let all = all.iter().map(|(k, v)| format!("{k}:{}", printed(v)));
+            let all = all.iter().map(|(key, value)| {
+                format!("{}:{}", escaped(key), printed(value))
+            });
             format!("map[{}]", all.collect::<Vec<_>>().join(" "))
         }
         other => other.to_string(),

@@ -149,7 +149,10 @@ pub(crate) fn write<T: Serialize>(
     let written = match replace(&path, &new, &text) {
         Err(error) if error.kind() == ErrorKind::StorageFull => {
             let _ = fs::remove_file(new);
-            overwrite(&path, &text)
+            match path.exists() {
+                true => overwrite(&path, &text),
+                false => Err(error),
+            }
         }
         written => written,
     };

@@ -24,7 +24,8 @@ pub(crate) struct List {
     latest: bool,
     /// Show the N newest, whether they run or not
     #[arg(short = 'n', long, value_name = "N")]
-    last: Option<usize>,
+    #[arg(allow_negative_numbers = true)]
+    last: Option<i64>,
     /// Show those with this id, name, label, status, exited=CODE or
     /// ancestor=IMAGE (repeatable)
     #[arg(short, long, value_name = "KEY=VALUE")]
@@ -65,7 +66,9 @@ pub(crate) fn list(args: &List) -> anyhow::Result<ExitCode> {
 
 impl List {
     fn rows(&self) -> anyhow::Result<Vec<Value>> {
-        let of_all = self.latest.then_some(1).or(self.last);
+        // As with Docker, less than none is no limit.
+        let last = self.last.filter(|it| *it >= 0);
+        let of_all = self.latest.then_some(1).or(last);
         let any = self.all
             || of_all.is_some()
             || self.filter.iter().any(Filter::is_about_status);
@@ -81,7 +84,8 @@ impl List {
                 rows.push(about(&container, status, self.no_trunc));
             }
         }
-        rows.truncate(of_all.unwrap_or(usize::MAX));
+        let most = of_all.and_then(|it| usize::try_from(it).ok());
+        rows.truncate(most.unwrap_or(usize::MAX));
         Ok(rows)
     }
 }
