@@ -52,21 +52,12 @@ impl Stop {
 
 fn stop_one(container: &Container, args: &Stop) -> anyhow::Result<()> {
     let start = Instant::now();
-    // It may be about to start, or to end.
-    while let Err(error) = container.kill(args.signal) {
-        if !container.is_alive()? {
-            return Ok(());
-        }
-        ensure!(start.elapsed() < A_MOMENT, error);
-        sleep(INTERVAL);
-    }
     // A process that gets no time can't obey.
-    container
-        .unpause()
-        .or_else(|error| match container.is_alive()? {
-            true => Err(error),
-            false => Ok(()),
-        })?;
+    let is_asked = unless_ended(container, || container.kill(args.signal))?
+        && unless_ended(container, || container.unpause())?;
+    if !is_asked {
+        return Ok(());
+    }
     while start.elapsed() < args.limit() {
         if !container.is_alive()? {
             return Ok(());
@@ -74,6 +65,23 @@ fn stop_one(container: &Container, args: &Stop) -> anyhow::Result<()> {
         sleep(INTERVAL);
     }
     kill_one(container)
+}
+
+/// Does something to a container that may be about to start, or to end: what
+/// fails then is tried again. Returns `false` if it has ended.
+fn unless_ended(
+    container: &Container,
+    act: impl Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
+    let start = Instant::now();
+    while let Err(error) = act() {
+        if !container.is_alive()? {
+            return Ok(false);
+        }
+        ensure!(start.elapsed() < A_MOMENT, error);
+        sleep(INTERVAL);
+    }
+    Ok(true)
 }
 
 fn kill_one(container: &Container) -> anyhow::Result<()> {

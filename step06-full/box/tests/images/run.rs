@@ -142,7 +142,7 @@ fn a_user_is_the_containers() {
 fn an_image_that_is_in_use_can_be_used_once_more() {
     let image = image(json!({ "Cmd": ["sh"] }));
     let options = ["-d", "--name", "first"];
-    image.says(&options, &["sleep", "1000"]);
+    image.says(&options, &["sleep", "100"]);
     // In vain it would wait for the end of the first.
     let mut command = Command::new("timeout");
     command.arg("60").arg(box_program()).arg("--store");
