@@ -13,7 +13,7 @@ pub(super) const ROWS: &[Row] = hints! {
         STEP_3, met by "refusals::the_root_as_the_new_root";
 
     ["pivot_root("], EINVAL, root_is_initramfs =>
-        "the root is the initramfs, which nothing can replace",
+        "the root is the initramfs, which no kernel before 7.0 can replace",
         "let the machine's init move on to a real root first: switch_root(8)",
         STEP_3, met by "refusals::the_initramfs_as_the_root";
 

@@ -4,11 +4,7 @@
 
 use std::process::ExitCode;
 
-use harness::{
-    Test,
-    trial::{conclude, of_test},
-};
-use libtest_mimic::Arguments;
+use harness::{Test, trial};
 
 mod bundle;
 mod config;
@@ -40,8 +36,5 @@ const TESTS: &[&[Test]] = &[
 ];
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    std::panic::set_hook(Box::new(|panic| harness::note(panic.to_string())));
-    let tests = TESTS.concat().into_iter().map(of_test).collect();
-    conclude(&arguments, tests)
+    trial::of_built(TESTS)
 }
