@@ -14,7 +14,7 @@ use lab::{
     check::{Outcome, Verdict, printable},
     description::{Lab, Sources},
     edit::blank_out,
-    files::{mirror, read},
+    files::{is_source, mirror_sources, read},
     holes::{edits_outside, is_empty, starter},
     judge::{Score, Tools, judge},
     plan::{Job, Plan},
@@ -140,14 +140,10 @@ pub(crate) fn grade(
     workshop: &Workshop,
 ) -> anyhow::Result<Grade> {
     let solution = task.solution()?;
-    let note = fs::read_to_string(directory.join(NOTE)).ok();
-    let noted = note
-        .as_deref()
-        .map_or(Some(task.number), |it| it.trim().parse().ok());
-    let other = (noted != Some(task.number)).then(|| {
+    let noted = noted(directory).filter(|it| *it != task.number);
+    let other = noted.map(|noted| {
         format!(
-            "it says that it is variant {}, and is graded as {}",
-            note.as_deref().unwrap_or_default().trim(),
+            "it says that it is variant {noted}, and is graded as {}",
             task.number
         )
     });
@@ -184,6 +180,17 @@ pub(crate) fn grade(
     })
 }
 
+/// Which variant a submission says it is. Instead of a file with a number it may
+/// have a FIFO there, a device without an end, or a link to a file of ours.
+fn noted(directory: &Path) -> Option<u32> {
+    let path = directory.join(NOTE);
+    let is_number = path
+        .symlink_metadata()
+        .is_ok_and(|it| it.is_file() && it.len() < 16);
+    let text = is_number.then(|| fs::read_to_string(path).ok())??;
+    text.trim().parse().ok()
+}
+
 fn all_fail(lab: Lab, says: &str) -> Grade {
     let outcomes = lab.checks.iter().map(|_| Outcome::failed(says));
     let outcomes = outcomes.collect();
@@ -212,7 +219,7 @@ fn take(
     ensure!(inside, "{own:?} is a link that leads elsewhere");
     let ours = checkout().join(&lab.step).join("src");
     refuse(&own, &ours, &marks()?)?;
-    mirror(&own, &workshop.directory.join(&lab.step).join("src"))?;
+    mirror_sources(&own, &workshop.directory.join(&lab.step).join("src"))?;
     lab.sources(&workshop.directory)
 }
 
@@ -255,7 +262,7 @@ impl Tools for Bench<'_> {
 }
 
 /// How large a source may be, in bytes: the largest of ours has a thirtieth.
-const LARGEST: u64 = 1 << 20;
+pub(crate) const LARGEST: u64 = 1 << 20;
 
 /// What makes the compiler, or the assembler, read other files.
 const READING: [&str; 7] = [
@@ -295,6 +302,10 @@ fn refuse(directory: &Path, ours: &Path, marks: &[&str]) -> anyhow::Result<()> {
     for entry in entries {
         let entry = entry?;
         let (path, ours) = (entry.path(), ours.join(entry.file_name()));
+        // Of the others nothing gets to where it is built.
+        if !is_source(&path) {
+            continue;
+        }
         let kind = path.symlink_metadata()?.file_type();
         if kind.is_dir() {
             refuse(&path, &ours, marks)?;
@@ -330,7 +341,30 @@ fn refuse(directory: &Path, ours: &Path, marks: &[&str]) -> anyhow::Result<()> {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use nix::{sys::stat::Mode, unistd::mkfifo};
+
     use super::*;
+
+    #[test]
+    fn what_a_submission_says_of_itself_is_a_number() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let note = place.path().join(NOTE);
+        fs::create_dir(note.parent().expect("it is below")).expect("ours");
+        let is_noted = |expected| {
+            assert_eq!(noted(place.path()), expected);
+            fs::remove_file(&note).expect("it is ours");
+        };
+        fs::write(&note, "2\n").expect("it is ours");
+        is_noted(Some(2));
+        for path in ["/dev/zero", "/etc/hostname"] {
+            symlink(path, &note).expect("it is ours");
+            is_noted(None);
+        }
+        mkfifo(&note, Mode::S_IRWXU).expect("it is ours");
+        is_noted(None);
+        fs::write(&note, "a secret").expect("it is ours");
+        is_noted(None);
+    }
 
     #[test]
     fn sources_that_read_others_are_refused() {

@@ -12,12 +12,16 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context;
-use lab::{build::checkout, description::Sources, files::read};
+use anyhow::{Context, ensure};
+use lab::{
+    build::checkout,
+    description::Sources,
+    files::{is_source, read},
+};
 use ra_ap_rustc_lexer::{FrontmatterAllowed, TokenKind, tokenize};
 
 use crate::{
-    grade::which,
+    grade::{LARGEST, which},
     grade_all::{submissions, unpacked},
     variant::Task,
 };
@@ -54,22 +58,23 @@ pub fn main(
     let mut all = BTreeMap::new();
     let mut number = step;
     for (name, path) in submissions(folder)? {
-        let place = tempfile::tempdir()?;
-        let directory = unpacked(&path, place.path())
-            .with_context(|| format!("unpacking {name}"))?;
-        let step = match number {
-            Some(step) => step,
-            None => which(&directory)?,
+        let mut compared = || -> anyhow::Result<Sources> {
+            let place = tempfile::tempdir()?;
+            let directory = unpacked(&path, place.path())?;
+            let step = match number {
+                Some(step) => step,
+                None => which(&directory)?,
+            };
+            let task = Task::load(step, variant)?;
+            number = Some(step);
+            let own = directory.join(&task.lab.step).join("src");
+            match own.is_dir() {
+                true => sources_below(&own),
+                false => sources_below(&directory.join("src")),
+            }
         };
-        number = Some(step);
-        let task = Task::load(step, variant)?;
-        let own = directory.join(&task.lab.step).join("src");
-        let own = if own.is_dir() {
-            own
-        } else {
-            directory.join("src")
-        };
-        match sources_below(&own) {
+        // The others are compared all the same.
+        match compared() {
             Ok(sources) => drop(all.insert(name, sources)),
             Err(error) => println!("{name}: not compared: {error:#}"),
         }
@@ -117,9 +122,9 @@ fn sources_below(directory: &Path) -> anyhow::Result<Sources> {
         let kind = path.symlink_metadata()?.file_type();
         if kind.is_dir() {
             sources.extend(sources_below(&path)?);
-        } else if kind.is_file()
-            && path.extension().is_some_and(|it| it == "rs")
-        {
+        } else if kind.is_file() && is_source(&path) {
+            let size = path.metadata()?.len();
+            ensure!(size <= LARGEST, "{path:?} has {size} bytes");
             sources.insert(path.to_string_lossy().into_owned(), read(&path)?);
         }
     }
