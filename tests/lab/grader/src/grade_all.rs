@@ -5,10 +5,10 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::Write,
+    io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Mutex,
     thread,
     time::Instant,
@@ -46,6 +46,20 @@ pub struct GradeAll {
 
 /// The largest file of an archive that is unpacked, in bytes.
 const LARGEST: u64 = 64 << 20;
+
+/// All files of an archive together may have so many bytes, and be so many.
+const MOST: u64 = 256 << 20;
+const COUNT: usize = 20_000;
+
+/// What students pack without a thought, and what is by far the largest.
+const LEFT_OUT: [&str; 6] = [
+    "--anchored",
+    "--wildcards",
+    "--no-wildcards-match-slash",
+    "--exclude=target",
+    "--exclude=*/target",
+    "--exclude=./*/target",
+];
 
 const HEAD: &str = "submission,score,of,state,digest,holes\n";
 
@@ -206,14 +220,49 @@ pub(crate) fn unpacked(path: &Path, place: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// Refuses an archive that would fill the disk: it can be small all the same.
+fn small_enough(archive: &Path) -> anyhow::Result<()> {
+    let mut tar = Command::new("tar")
+        .args(LEFT_OUT)
+        .args(["--numeric-owner", "-tvzf"])
+        .arg(archive.canonicalize()?)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("running tar")?;
+    let list = BufReader::new(tar.stdout.take().context("it was piped")?);
+    let (mut bytes, mut count) = (0_u64, 0);
+    // What is wrong with it, tar says when it is unpacked.
+    for line in list.split(b'\n').map_while(Result::ok) {
+        // `-rw-r--r-- 0/0 SIZE DATE TIME NAME`, and for a device `1,3`.
+        let line = String::from_utf8_lossy(&line);
+        let size = line.split_whitespace().nth(2).unwrap_or_default();
+        bytes = bytes.saturating_add(size.parse().unwrap_or(0));
+        count += 1;
+        if bytes > MOST || count > COUNT {
+            tar.kill()?;
+            break;
+        }
+    }
+    tar.wait()?;
+    ensure!(
+        bytes <= MOST && count <= COUNT,
+        "it has more in it than {} MiB or {COUNT} files",
+        MOST >> 20
+    );
+    Ok(())
+}
+
 /// Unpacks an archive, and returns where what is in it begins.
 fn unpack(archive: &Path, place: &Path) -> anyhow::Result<PathBuf> {
+    small_enough(archive)?;
     let mut tar = Command::new("tar");
     // A small archive may have a file in it that fills the disk.
     let limit = || Ok(setrlimit(Resource::RLIMIT_FSIZE, LARGEST, LARGEST)?);
     // SAFETY: setrlimit(2) is async-signal-safe, and nothing is allocated.
     unsafe { tar.pre_exec(limit) };
     let output = tar
+        .args(LEFT_OUT)
         .args(["--no-same-owner", "--no-same-permissions", "-xzf"])
         .arg(archive.canonicalize()?)
         .arg("-C")
@@ -382,5 +431,50 @@ mod tests {
         let expected =
             format!("{HEAD}{good}{odd}carl,0,0,no grade,44,\"a, b\"\n");
         assert_eq!(text, expected);
+    }
+
+    /// An archive of what is in a directory.
+    fn pack(directory: &Path, archive: &Path) {
+        let status = Command::new("tar")
+            .args(["-czSf", &archive.to_string_lossy()])
+            .args(["-C", &directory.to_string_lossy(), "."])
+            .status()
+            .expect("there is a tar");
+        assert!(status.success());
+    }
+
+    #[test]
+    fn an_archive_can_not_fill_the_disk_and_what_was_built_is_left_out() {
+        let (place, archives) = (
+            tempfile::tempdir().expect("a temporary directory"),
+            tempfile::tempdir().expect("a temporary directory"),
+        );
+        let archive = archives.path().join("anna.tar.gz");
+        let lab = place.path().join("lab1");
+        let source = lab.join("step01-uts/src/target/mod.rs");
+        let built = lab.join("target/debug/step01-uts");
+        for file in [&source, &built] {
+            fs::create_dir_all(file.parent().expect("it is below"))
+                .expect("it is ours");
+            fs::write(file, "").expect("it is ours");
+        }
+        let large = File::create(&built).expect("it is ours");
+        large.set_len(MOST + 1).expect("it is sparse");
+        pack(place.path(), &archive);
+        let to = tempfile::tempdir().expect("a temporary directory");
+        let unpacked = unpack(&archive, to.path()).expect("it is small");
+        assert!(unpacked.join("step01-uts/src/target/mod.rs").exists());
+        assert!(!unpacked.join("target").exists());
+
+        // Each of them may be as large as it is.
+        for number in 0..=MOST / LARGEST {
+            let path = lab.join(format!("step01-uts/src/{number}"));
+            let file = File::create(path).expect("it is ours");
+            file.set_len(LARGEST).expect("it is sparse");
+        }
+        pack(place.path(), &archive);
+        let to = tempfile::tempdir().expect("a temporary directory");
+        let error = unpack(&archive, to.path()).expect_err("it is large");
+        assert!(format!("{error:#}").contains("256 MiB"), "{error:#}");
     }
 }
