@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::chown,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -15,6 +16,9 @@ use nix::unistd::{AccessFlags, access, geteuid};
 
 /// As much memory as a check may use, in bytes.
 const MEMORY: u64 = 1 << 30;
+
+/// How long it may take until all processes of a check have ended.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Directories of cgroups, which are removed with this value.
 pub struct Cgroup {
@@ -131,12 +135,24 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
+        // All in there were killed, but on a busy machine hundreds of them take
+        // their time to end.
+        let begin = Instant::now();
         for directory in self.made.iter().rev() {
-            if let Err(error) = cgroups::remove_all(directory) {
+            let mut removed = cgroups::remove_all(directory);
+            while is_busy(&removed) && begin.elapsed() < PATIENCE {
+                removed = cgroups::remove_all(directory);
+            }
+            if let Err(error) = removed {
                 eprintln!("lab: rmdir({directory:?}): {error}");
             }
         }
     }
+}
+
+fn is_busy(removed: &io::Result<()>) -> bool {
+    let kind = removed.as_ref().err().map(io::Error::kind);
+    kind == Some(io::ErrorKind::ResourceBusy)
 }
 
 /// How the names of all cgroups of checks begin; the number of the process that
