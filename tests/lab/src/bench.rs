@@ -6,7 +6,7 @@ use std::{
     cell::RefCell,
     ffi::CString,
     fs::{self, File},
-    io::{IoSliceMut, Write},
+    io::{ErrorKind, IoSliceMut, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::{
@@ -40,6 +40,10 @@ use crate::{
 
 /// How long an answer may take, where nothing is in the way.
 const PATIENCE: Duration = Duration::from_secs(7);
+
+/// What is kept of what programs say of errors, in bytes: of one program an
+/// eighth. In JSON each may take six.
+const HEARD: u64 = 128 * 1024;
 
 /// How the name of a variable begins that is for the program alone: see
 /// [`holes::mixed`](crate::holes::mixed).
@@ -93,9 +97,12 @@ impl Bench {
 
     /// What the programs have said of errors so far.
     pub fn heard(&self) -> String {
-        let files = self.heard.take();
-        let texts = files.into_iter().map(|it| text_of(it, 16 * 1024));
-        texts.flatten().collect()
+        let mut text = String::new();
+        for file in self.heard.take() {
+            let left = HEARD.saturating_sub(text.len() as u64);
+            text += &text_of(file, left.min(HEARD / 8)).unwrap_or_default();
+        }
+        text
     }
 
     /// An empty place of its own, whose path nobody can guess.
@@ -412,6 +419,10 @@ impl Container {
         loop {
             if let Some(end) = self.heard.iter().position(|it| *it == b'\n') {
                 let line: Vec<u8> = self.heard.drain(..=end).collect();
+                ensure!(
+                    has_its_own_code(self.pid)?,
+                    "the code of the command has been changed while it ran"
+                );
                 return Ok(serde_json::from_slice(&line)?);
             }
             let left = patience().saturating_sub(start.elapsed());
@@ -658,6 +669,32 @@ pub fn make_predictable(command: &mut Command) {
     };
     // SAFETY: personality(2) is async-signal-safe, and nothing is allocated.
     unsafe { command.pre_exec(change) };
+}
+
+/// Whether a process runs nothing but what is in its file. The program around it
+/// is its root, and may write to its memory; a page of code that was written to
+/// belongs to no file any more, and is `Anonymous`. See proc(5), `smaps`.
+fn has_its_own_code(pid: i32) -> anyhow::Result<bool> {
+    let text = match fs::read_to_string(format!("/proc/{pid}/smaps")) {
+        // It was told to end, or a kernel is built without this file.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        text => text.context("reading the smaps of the command")?,
+    };
+    let mut is_code = false;
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        // `400000-4f0000 r-xp …` begins a mapping; `Anonymous: 0 kB` is of it.
+        match (words.next(), words.next()) {
+            (Some("Anonymous:"), Some(size)) if is_code && size != "0" => {
+                return Ok(false);
+            }
+            (Some(first), Some(permissions)) if !first.ends_with(':') => {
+                is_code = permissions.contains('x');
+            }
+            _ => {}
+        }
+    }
+    Ok(true)
 }
 
 /// Whether there is the same in these, to the byte.

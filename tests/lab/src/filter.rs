@@ -8,12 +8,16 @@ use libc::{seccomp_data, sock_filter, sock_fprog};
 use nix::errno::Errno;
 
 /// Keys belong to a user, in all namespaces; and what io_uring(7) does, no filter
-/// sees. A kernel may be built without either.
-const MISSING: [libc::c_long; 4] = [
+/// sees. By the others a program would speak as the command that it has started:
+/// it is its root, and may trace it. A kernel may be built without all of them.
+const MISSING: [libc::c_long; 7] = [
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
     libc::SYS_io_uring_setup,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
 ];
 
 /// The sockets that belong to a network namespace. Those of virtual machines,

@@ -78,8 +78,8 @@ const LIMITS: [(Resource, u64); 5] = [
 
 const PROCESSES: u64 = 250;
 
-/// What is kept of the output.
-const OUTPUT: u64 = 64 * 1024;
+/// What is kept of the output, in bytes: a check says all that it has heard.
+const OUTPUT: u64 = 1 << 20;
 
 /// Tells the other side which cgroups were made for it.
 const CGROUPS: &str = "LAB_CGROUPS";

@@ -44,7 +44,9 @@ use nix::{
 #[path = "sandbox/hostile.rs"]
 mod hostile;
 
-use hostile::{SESSION, USER, add_key, answer, attack, forge, keyctl, speak};
+use hostile::{
+    SESSION, USER, add_key, answer, attack, change, forge, keyctl, speak,
+};
 
 /// Who the plain user is.
 const NOBODY: u32 = 65534;
@@ -52,7 +54,7 @@ const NOBODY: u32 = 65534;
 /// A claim, and what tries it: in a directory, as who has made that.
 type Test = (&'static str, fn(&Path));
 
-const TESTS: [Test; 17] = [
+const TESTS: [Test; 18] = [
     ("what the grader owns is not changed", files_stay),
     ("it has a root of its own", root_is_its_own),
     ("no mount of it can be taken away", mounts_stay),
@@ -77,6 +79,7 @@ const TESTS: [Test; 17] = [
     ("nobody speaks in the place of a check", checks_are_closed),
     ("nobody speaks in the place of the command", agent_is_known),
     ("nobody answers in the place of the command", agent_answers),
+    ("nobody changes the command", agent_is_changed),
     ("what a killed check has left is swept", leftovers_are_swept),
     ("an interrupted check leaves no cgroup", interrupts_clean_up),
 ];
@@ -99,9 +102,11 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ["run", "--hostname", name, "--", command, "agent"] => {
-            match env::var(FILLED).is_ok_and(|it| it == ANSWER) {
-                true => answer(Path::new(command), name),
-                false => forge(Path::new(command)),
+            let command = Path::new(command);
+            match env::var(FILLED).as_deref() {
+                Ok(ANSWER) => answer(command, name),
+                Ok(CHANGE) => change(command),
+                _ => forge(command),
             }
             return ExitCode::SUCCESS;
         }
@@ -506,8 +511,9 @@ fn devices_stay(_: &Path) {
     assert_eq!(run(script, &[]).stdout, "end\n");
 }
 
-/// Which of the two this program is to do: it hears of it by [`FILLED`].
+/// What this program is to do, if not to forge: it hears of it by [`FILLED`].
 const ANSWER: &str = "answer";
+const CHANGE: &str = "change";
 
 /// Has the first check of lab 1 be made of this program, which is hostile.
 fn check_of_a_hostile_program(how: &str) -> Finding {
@@ -534,6 +540,19 @@ fn agent_answers(_: &Path) {
     for _ in 0..50 {
         let says = check_of_a_hostile_program(ANSWER).says;
         if says.contains("somebody else has answered in its place") {
+            return;
+        }
+        assert!(says.contains("the container is called outside"), "{says:?}");
+    }
+    panic!("the command was always faster");
+}
+
+fn agent_is_changed(_: &Path) {
+    // As above, of who is faster.
+    for _ in 0..50 {
+        let Finding { says, heard, .. } = check_of_a_hostile_program(CHANGE);
+        assert!(!heard.contains("traced"), "{heard}");
+        if says.contains("the code of the command has been changed") {
             return;
         }
         assert!(says.contains("the container is called outside"), "{says:?}");
