@@ -23,6 +23,9 @@ pub fn set_hostname(name: &str) -> anyhow::Result<()> {
 /// Checks a host name from the command line. The kernel would take any bytes,
 /// but a name with a line break in it deceives whoever reads it.
 ///
+/// So it is neither empty nor too long, and has no blanks and no control
+/// characters in it.
+///
 /// # Errors
 /// What is wrong with the name.
 pub fn parse_hostname(name: &str) -> Result<String, String> {
