@@ -385,7 +385,7 @@ pub(crate) struct VariantRow {
     pub(crate) wrong: Option<String>,
 }
 
-/// Tries the solution of each variant as a solution of each.
+/// Tries the solution of each variant as a solution of each, and of the lab itself.
 fn grade_variants(
     tasks: &[Task],
     tokens: &[String],
@@ -406,9 +406,10 @@ fn grade_variants(
     };
     // As `lab::judge`: each hole in the whole program, and alone.
     let (mut jobs, mut whose) = (Vec::new(), Vec::new());
-    for (number, task) in tasks.iter().enumerate().skip(1) {
-        let holes = own(task);
-        for other in 0..tasks.len() {
+    for (number, task) in tasks.iter().enumerate() {
+        for (other, another) in tasks.iter().enumerate() {
+            // The lab itself is different in what the variant has.
+            let holes = own(if number == 0 { another } else { task });
             for hole in holes.keys() {
                 let whole = holes.keys().map(|it| fill(other, it)).collect();
                 let alone = |it: &String| match it == hole {
@@ -450,6 +451,9 @@ fn grade_variants(
         let row = rows.entry((number, other)).or_insert_with(|| VariantRow {
             name: match (is_own, other) {
                 (true, _) => format!("variant {number}"),
+                _ if number == 0 => {
+                    format!("the lab itself by variant {other}")
+                }
                 (_, 0) => format!("variant {number} by the lab itself"),
                 _ => format!("variant {number} by {other}"),
             },
@@ -466,7 +470,8 @@ fn grade_variants(
         row.points += if failed.is_none() { passed } else { 0 };
         let wrong = match (is_own, failed) {
             (true, Some(outcome)) => format!("{hole}: {}\n", outcome.text()),
-            (false, None) if passed > 0 => {
+            // A variant that asks for more may be right for the lab as well.
+            (false, None) if passed > 0 && number > 0 => {
                 format!("{hole} earns its points\n")
             }
             _ => continue,

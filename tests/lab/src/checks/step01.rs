@@ -60,9 +60,19 @@ fn has_a_namespace(bench: &Bench) -> anyhow::Result<()> {
     start(bench, "box")?.has_own("uts", "CLONE_NEWUTS")
 }
 
+/// What looks like nothing that has a meaning is a name, too.
 fn takes_64_bytes(bench: &Bench) -> anyhow::Result<()> {
+    takes_64_bytes_of_the_net(bench)?;
+    takes(bench, &["_".repeat(47)])
+}
+
+pub(super) fn takes_64_bytes_of_the_net(bench: &Bench) -> anyhow::Result<()> {
     // 64 bytes, of which some are two to a character.
-    for tail in ["0".repeat(47), format!("{}é", "-".repeat(45))] {
+    takes(bench, &["0".repeat(47), format!("{}é", "-".repeat(45))])
+}
+
+fn takes(bench: &Bench, tails: &[String]) -> anyhow::Result<()> {
+    for tail in tails {
         let name = format!("{}{tail}", random_name());
         let mut container = start(bench, &name)?;
         let found = container.must(&["hostname"])?;

@@ -24,6 +24,10 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("refuses_41_bytes", refuses_41_bytes),
     ("has_the_name_in_lower_case", has_the_name_in_lower_case),
     (
+        "takes_64_bytes_of_the_net",
+        step01::takes_64_bytes_of_the_net,
+    ),
+    (
         "refuses_names_that_are_none_in_the_net",
         refuses_names_that_are_none_in_the_net,
     ),
