@@ -18,6 +18,8 @@ use lab::{
     files::{mirror, read},
 };
 
+use crate::variant::Task;
+
 /// What turns Markdown into pages, and another place where it is.
 const MDBOOK: &str = "MDBOOK";
 
@@ -58,7 +60,8 @@ pub(crate) fn mdbook() -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// There is no mdBook; a page can't be made.
-pub(crate) fn render(lab: &Lab, student: &Path) -> anyhow::Result<()> {
+pub(crate) fn render(task: &Task, student: &Path) -> anyhow::Result<()> {
+    let lab = &task.lab;
     let mdbook = mdbook()?;
     let place = tempfile::tempdir()?;
     let top = place.path();
@@ -75,6 +78,9 @@ pub(crate) fn render(lab: &Lab, student: &Path) -> anyhow::Result<()> {
             fs::copy(from.join("src").join(&page), path)?;
         }
     }
+    let chapter = to.join("src").join(format!("{}.md", lab.step));
+    let text = with_note(&read(&chapter)?, &task.description());
+    fs::write(chapter, text)?;
     let summary = read(&from.join("src/SUMMARY.md"))?;
     fs::write(to.join("src/SUMMARY.md"), shortened(&summary, kept))?;
     fs::copy(from.join("book.toml"), to.join("book.toml"))?;
@@ -96,6 +102,21 @@ pub(crate) fn render(lab: &Lab, student: &Path) -> anyhow::Result<()> {
         fs::remove_file(student.join("book").join(name)).ok();
     }
     Ok(())
+}
+
+/// A chapter with a note below its title: it explains the lab itself, and a
+/// variant is another one.
+fn with_note(chapter: &str, variant: &str) -> String {
+    let (title, rest) = chapter.split_once('\n').unwrap_or((chapter, ""));
+    let quoted =
+        variant
+            .trim()
+            .lines()
+            .map(|line| match line.strip_prefix("## ") {
+                Some(heading) => format!("> **{heading}**\n"),
+                None => format!("> {line}\n"),
+            });
+    format!("{title}\n\n{}\n{rest}", quoted.collect::<String>())
 }
 
 /// What the pages show of the sources.

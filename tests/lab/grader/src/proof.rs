@@ -70,7 +70,7 @@ fn prove(step: usize) -> anyhow::Result<String> {
     // Where there is no mdBook no hand-out can be made, either.
     let has_book = handout::mdbook().is_ok();
     if has_book {
-        handout::render(lab, &student)?;
+        handout::render(&task, &student)?;
     }
     let telling = nothing_leaks(lab, &solution, &student)?;
     if has_book {

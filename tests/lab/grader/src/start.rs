@@ -49,7 +49,7 @@ pub fn start(task: &Task, to: &Path) -> anyhow::Result<()> {
             eprintln!("without the book: {error:#}");
             return Ok(());
         }
-        handout::render(&task.lab, to)
+        handout::render(task, to)
     })
 }
 
