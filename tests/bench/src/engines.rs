@@ -165,12 +165,13 @@ fn unpacks(
         let unpack = line![umoci, "unpack", "--image", layout, &target];
         sequences.push(sequence("umoci unpack", &unpack, &away));
     }
+    // Its images are where its state is.
     if let Some(podman) = podman() {
         let load = line!["load", "--input", archive];
         let load = [&podman[..], &load].concat();
         let remove = line!["rmi", "--force", image_name(archive)];
         let remove = [&podman[..], &remove].concat();
-        sequences.push(sequence("podman load", &load, &remove));
+        sequences.push(sequence("podman load, into memory", &load, &remove));
     }
     Ok(sequences)
 }
