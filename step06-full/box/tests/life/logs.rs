@@ -9,7 +9,7 @@ use std::{
 
 use harness::{Test, claims, needs, skip};
 
-use crate::world::{World, box_program, skipped, wait_until};
+use crate::world::{World, box_program, wait_until};
 
 pub(crate) const TESTS: &[Test] = claims![
     the_two_streams_are_kept_apart_and_in_time,
