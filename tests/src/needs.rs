@@ -5,7 +5,7 @@
 use std::{
     env,
     ffi::CString,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
 };
@@ -29,6 +29,7 @@ pub(crate) const VM: &str = "needs one of the suite's virtual machines";
 
 /// Why a test is skipped where nobody has made a Debian.
 pub(crate) const DEBIAN: &str = "needs a root file system of Debian";
+pub(crate) const SYSTEMD: &str = "needs a machine that systemd has booted";
 
 /// How the reason begins for what is not meant to be run anywhere.
 pub const NEVER: &str = "never: ";
@@ -70,6 +71,13 @@ pub fn debian() -> PathBuf {
     match env::var_os("SUITE_DEBIAN") {
         Some(directory) => directory.into(),
         None => skip(DEBIAN),
+    }
+}
+
+/// The test needs systemd as the machine's init. See sd_booted(3).
+pub fn systemd() {
+    if !Path::new("/run/systemd/system").is_dir() {
+        skip(SYSTEMD);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Cgroups that systemd makes, on a machine that it has booted.
 
-use std::{path::Path, process::Command};
+use std::process::Command;
 
 use harness::{Test, claims, needs};
 use serde_json::json;
@@ -15,9 +15,7 @@ pub(crate) const TESTS: &[Test] = claims![
 /// A bundle whose unit has a name of its own, and that name.
 fn bundle() -> (Bundle, String) {
     needs::root();
-    if !Path::new("/run/systemd/system").exists() {
-        harness::skip("needs a machine that systemd has booted");
-    }
+    needs::systemd();
     let mut bundle = Bundle::new("sleep 300");
     let name = bundle.path().file_name().expect("it has one");
     let name = name.to_string_lossy().replace('.', "");
