@@ -29,6 +29,8 @@ pub(crate) const VM: &str = "needs one of the suite's virtual machines";
 
 /// Why a test is skipped where nobody has made a Debian.
 pub(crate) const DEBIAN: &str = "needs a root file system of Debian";
+
+/// Why a test is skipped where something else than systemd is the init.
 pub(crate) const SYSTEMD: &str = "needs a machine that systemd has booted";
 
 /// How the reason begins for what is not meant to be run anywhere.
