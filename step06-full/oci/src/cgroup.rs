@@ -98,6 +98,7 @@ impl Cgroup {
             }
         };
         let mut plan = Plan::of(&wanted, &layout, &needed)?;
+        processes::expect_none(&plan.place)?;
         plan.place.scope.clone_from(&scope);
         planned(&plan.place)?;
         let mut place = plan.make()?;

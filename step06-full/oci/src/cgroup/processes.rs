@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use common::{
     errors,
     host::{
@@ -43,6 +43,23 @@ pub(super) fn below(directory: &Path) -> anyhow::Result<Vec<Pid>> {
         Ok(())
     })?;
     Ok(all)
+}
+
+/// A cgroup with processes is somebody else's, and they would end with the
+/// container.
+///
+/// # Errors
+/// There are some, here or below; or it can't be found out.
+pub(super) fn expect_none(place: &Place) -> anyhow::Result<()> {
+    for Part { directory, .. } in &place.parts {
+        let processes = below(directory)?.len();
+        ensure!(
+            processes == 0,
+            "linux.cgroupsPath: {processes} processes are in {directory:?} \
+             already: they would be killed with the container"
+        );
+    }
+    Ok(())
 }
 
 fn is_gone(errno: Errno) -> bool {

@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = claims![
     number_1_holds_nothing_of_the_host,
     the_host_is_unchanged,
     a_pipe_for_the_list_of_users_is_no_trap,
+    nobody_elses_cgroup_is_taken,
 ];
 
 /// A directory of the host that nothing must get into.
@@ -196,4 +197,28 @@ fn a_pipe_for_the_list_of_users_is_no_trap() {
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o644);
     nix::unistd::mkfifo(&users, mode).expect("it is ours");
     assert_eq!(bundle.says(), "/");
+}
+
+/// It would be emptied by SIGKILL when the container is deleted.
+fn nobody_elses_cgroup_is_taken() {
+    needs::root();
+    let first = Bundle::new("sleep 100");
+    first.create();
+    first.does(&["start", "box"]);
+    let place = first.config["linux"]["cgroupsPath"].clone();
+    let above = format!("{}/..", place.as_str().expect("text"));
+    let mut second = Bundle::new("true");
+    second.config["linux"]["cgroupsPath"] = place;
+    let why = second.is_refused();
+    assert!(why.contains("are in"), "{why}");
+    second.does(&["delete", "--force", "box"]);
+    assert_eq!(first.status(), "running");
+
+    // What is empty is no one's: an engine may have made it.
+    first.does(&["kill", "box", "KILL"]);
+    first.becomes("stopped");
+    assert_eq!(second.exits(), 0);
+
+    second.config["linux"]["cgroupsPath"] = json!(above);
+    assert!(second.is_refused().contains("leads upwards"));
 }
