@@ -61,9 +61,10 @@ pub fn of_containers() -> BTreeSet<PathBuf> {
 /// Removes those of `cgroups` that are ours, and whose maker is gone.
 pub fn sweep<'a>(cgroups: impl IntoIterator<Item = &'a PathBuf>) {
     // Only now: whoever has made one of them is among the processes, or dead.
-    let living = pid_namespaces();
+    let living = sees_all().then(pid_namespaces);
     for cgroup in cgroups {
-        let dead = name_of(cgroup).is_some_and(|name| name.is_dead(&living));
+        let name = name_of(cgroup);
+        let dead = name.is_some_and(|name| name.is_dead(living.as_ref()));
         if !dead || owner_of(cgroup) != owner_of(Path::new("/proc/self")) {
             continue;
         }
@@ -104,14 +105,22 @@ fn name_of(cgroup: &Path) -> Option<Name> {
 
 impl Name {
     /// Whether its maker is gone. In a namespace that is not ours it has a
-    /// number that we can't know it by: there it lives as long as anybody.
-    fn is_dead(&self, living: &BTreeSet<u64>) -> bool {
+    /// number that we can't know it by: there it lives as long as anybody, and
+    /// who can't see all namespaces that are `living` can't know that.
+    fn is_dead(&self, living: Option<&BTreeSet<u64>>) -> bool {
         if Some(self.namespace) == pid_namespace("self") {
             let now = Stat::of(self.pid);
             return now.is_none_or(|it| it.start_time != self.start_time);
         }
-        !living.contains(&self.namespace)
+        living.is_some_and(|it| !it.contains(&self.namespace))
     }
+}
+
+/// Whether we see the processes of the whole machine: those in the first PID
+/// namespace do, which always has this number. See `PID_NS_INIT_INO` in the
+/// kernel's `include/uapi/linux/nsfs.h`.
+pub fn sees_all() -> bool {
+    pid_namespace("self") == Some(0xEFFF_FFFC)
 }
 
 /// The PID namespaces that somebody is in, as far as we can see. A zombie is
@@ -162,20 +171,21 @@ mod tests {
             pid,
             start_time: Stat::of(pid).expect("we live").start_time,
         };
-        assert!(!ours.is_dead(&living));
+        assert!(!ours.is_dead(Some(&living)));
         let namespace = ours.namespace;
         let before_us = Name {
             start_time: 1,
             ..ours
         };
-        assert!(before_us.is_dead(&living));
+        assert!(before_us.is_dead(None));
         // Nobody is in there, or somebody whom we can't tell from its maker.
         let elsewhere = |namespace| Name {
             namespace,
             pid: 1,
             start_time: 1,
         };
-        assert!(elsewhere(1).is_dead(&living));
-        assert!(!elsewhere(1).is_dead(&BTreeSet::from([1, namespace])));
+        assert!(elsewhere(1).is_dead(Some(&living)));
+        assert!(!elsewhere(1).is_dead(Some(&BTreeSet::from([1, namespace]))));
+        assert!(!elsewhere(1).is_dead(None));
     }
 }
