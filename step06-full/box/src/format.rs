@@ -96,10 +96,30 @@ pub(crate) fn in_columns(rows: &[Vec<String>]) -> String {
     for row in rows {
         let fields = row.iter().zip(&widths);
         let line: String = fields
-            .map(|(field, width)| format!("{field:0$}", width + 3))
+            .map(|(field, width)| {
+                // Wider than the widths of format! may be.
+                let gap = width + 3 - field.chars().count();
+                field.clone() + &" ".repeat(gap)
+            })
             .collect();
         text += line.trim_end();
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_may_be_as_long_as_it_is() {
+        let long = "x".repeat(70_000);
+        let row = |first: &str| vec![first.to_owned(), "y".to_owned()];
+        let text = in_columns(&[row(&long), row("ä")]);
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some(&*format!("{long}   y")));
+        let second = lines.next().expect("two rows");
+        assert_eq!(second.chars().count(), long.len() + 4);
+    }
 }

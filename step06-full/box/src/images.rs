@@ -64,9 +64,13 @@ pub(crate) fn list(args: &List) -> anyhow::Result<ExitCode> {
 
 /// Under Docker's names, and what it has none for.
 fn about(image: &Record, whole: bool) -> Value {
-    let (name, tag) = match image.reference.rsplit_once(':') {
+    let name = match image.reference.split_once('@') {
+        Some((name, _)) => name,
+        None => &image.reference,
+    };
+    let (name, tag) = match name.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, tag),
-        _ => (image.reference.as_str(), "<none>"),
+        _ => (name, "<none>"),
     };
     let id = match whole {
         true => image.config.to_string(),

@@ -211,8 +211,15 @@ fn call(function: Function, values: &[Value]) -> anyhow::Result<Value> {
             all.join(between).into()
         }
         (Function::Index, [value, keys @ ..]) => {
+            // What a map does not have is empty there.
+            let nothing = Value::String(String::new());
             let found = keys.iter().try_fold(value, |value, key| match key {
-                Value::String(key) => value.get(key),
+                Value::String(key) => match value {
+                    Value::Object(all) => {
+                        Some(all.get(key).unwrap_or(&nothing))
+                    }
+                    _ => None,
+                },
                 key => value.get(usize::try_from(key.as_u64()?).ok()?),
             });
             found.context("there is none")?.clone()

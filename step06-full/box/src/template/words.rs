@@ -99,6 +99,7 @@ mod tests {
             ("{{.State.Pid | json}}", "7"),
             (r#"{{join .Args ", "}}"#, "-c, true"),
             (r#"{{index .Labels "a.b"}} {{index .Args 1}}"#, "c true"),
+            (r#"-{{index .Labels "none"}}-"#, "--"),
             ("{{len .Args}}{{.Name|upper|lower}}", "2/web"),
             ("a {{- .State.Pid -}} b", "a7b"),
         ] {

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use common::errors::escaped;
+use nix::sys::stat::{major, minor};
 
 use super::Store;
 use crate::Digest;
@@ -73,10 +74,16 @@ pub(super) fn layer_lock(chain_id: &Digest) -> String {
 /// Whom somebody waits for who wants this lock.
 fn waits_for(lock: &File) -> String {
     let all = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let inode = lock.metadata().map_or(0, |it| it.ino());
+    let file = lock.metadata().map_or_else(
+        |_| String::new(),
+        |it| {
+            let (major, minor) = (major(it.dev()), minor(it.dev()));
+            format!("{major:02x}:{minor:02x}:{}", it.ino())
+        },
+    );
     let mut holders: Vec<String> = all
         .lines()
-        .filter_map(|line| holder(line, inode))
+        .filter_map(|line| holder(line, &file))
         .map(|pid| match command(pid) {
             // It has ended, and what it has started has the lock.
             command if command.is_empty() => format!("process {pid}"),
@@ -90,17 +97,17 @@ fn waits_for(lock: &File) -> String {
     }
 }
 
-/// Who has locked the file with this number, if a line of /proc/locks says it.
-/// Those who wait have an arrow there. See proc(5).
-fn holder(line: &str, inode: u64) -> Option<u32> {
+/// Who has locked this `file`, which is called by the numbers of its device and
+/// its own, if a line of /proc/locks says it. Those who wait have an arrow there.
+/// See proc_locks(5).
+fn holder(line: &str, file: &str) -> Option<u32> {
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let [_, "FLOCK", _, _, pid, file, ..] = fields[..] else {
+    let [_, "FLOCK", _, _, pid, locked, ..] = fields[..] else {
         return None;
     };
-    let (_, number) = file.rsplit_once(':')?;
     // One of another PID namespace has no number here.
     let pid = pid.parse().ok().filter(|pid| *pid != 0);
-    pid.filter(|_| number.parse() == Ok(inode))
+    pid.filter(|_| locked == file)
 }
 
 /// What a process was asked to do.
@@ -117,9 +124,10 @@ mod tests {
     #[test]
     fn a_lock_has_a_holder() {
         let line = "3: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF";
-        assert_eq!(holder(line, 1234), Some(4711));
-        assert_eq!(holder(line, 234), None);
+        assert_eq!(holder(line, "fe:00:1234"), Some(4711));
+        assert_eq!(holder(line, "fe:01:1234"), None);
+        assert_eq!(holder(line, "fe:00:234"), None);
         let waiter = "3: -> FLOCK  ADVISORY  WRITE 4712 fe:00:1234 0 EOF";
-        assert_eq!(holder(waiter, 1234), None);
+        assert_eq!(holder(waiter, "fe:00:1234"), None);
     }
 }

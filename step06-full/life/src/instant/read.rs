@@ -68,7 +68,11 @@ fn moment(text: &str) -> anyhow::Result<Instant> {
     };
     let (time, ahead) = zone(time)?;
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let fraction: f64 = format!("0.{fraction}").parse()?;
+    let is_fraction = fraction.len() <= 9
+        && !fraction.is_empty()
+        && fraction.bytes().all(|it| it.is_ascii_digit());
+    ensure!(is_fraction, "{fraction:?} is no fraction of a second");
+    let nanoseconds = format!("{fraction:0<9}").parse()?;
     let [year, month, day] = numbers(date, '-')?[..] else {
         bail!("a date has three numbers");
     };
@@ -82,7 +86,12 @@ fn moment(text: &str) -> anyhow::Result<Instant> {
         "there is no year {year} here"
     );
     ensure!((1..=12).contains(&month), "there is no month {month}");
-    ensure!((1..=31).contains(&day), "there is no day {day}");
+    let next = match month {
+        12 => days_before(year + 1, 1),
+        _ => days_before(year, month + 1),
+    };
+    let days = next - days_before(year, month);
+    ensure!((1..=days).contains(&day), "there is no day {day}");
     ensure!(
         hour < 24 && minute < 60 && second < 61,
         "there is no such time"
@@ -90,8 +99,7 @@ fn moment(text: &str) -> anyhow::Result<Instant> {
     let days = days_before(year, month) + day - 1;
     let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second - ahead;
     let seconds = u64::try_from(seconds).context("it is before 1970")?;
-    let fraction = Duration::try_from_secs_f64(fraction)?;
-    Ok(Instant::since_1970(Duration::from_secs(seconds) + fraction))
+    Ok(Instant::since_1970(Duration::new(seconds, nanoseconds)))
 }
 
 /// A time without its zone, and by how many seconds that is ahead of UTC.
@@ -106,6 +114,7 @@ fn zone(time: &str) -> anyhow::Result<(&str, i64)> {
     let [hours, minutes] = numbers(&zone[1..], ':')?[..] else {
         bail!("a zone is Z, or as +01:00");
     };
+    ensure!(hours < 24 && minutes < 60, "there is no such zone");
     let seconds = (hours * 60 + minutes) * 60;
     let is_behind = zone.starts_with('-');
     Ok((time, if is_behind { -seconds } else { seconds }))
@@ -164,7 +173,20 @@ mod tests {
             read("1h") >= ago && read("60m") < half && read("30.5m") < half
         );
         assert!(read("1h30m500ms") < ago);
-        for bad in ["", "x", "5y", "-1h", "h", "2026-13-01", "1e99h"] {
+        for bad in [
+            "",
+            "x",
+            "5y",
+            "-1h",
+            "h",
+            "2026-13-01",
+            "2026-02-29",
+            "2026-00-01",
+            "1e99h",
+            "2026-11-29T00:00:00+999999999999999999:00",
+            "2026-11-29T00:00:00.18446744073709550e20",
+            "2026-11-29T00:00:00.",
+        ] {
             bad.parse::<Instant>().expect_err(bad);
         }
     }
