@@ -38,7 +38,7 @@ use clap::Parser;
 use machine::Machine;
 use measure::{Pace, Samples};
 use place::Place;
-use report::{Report, Row};
+use report::{LeftOut, Report, Row};
 use statistics::Summary;
 use subjects::{Kind, Maker, Subject};
 use table::Format;
@@ -185,12 +185,20 @@ fn benchmark(options: &Options, maker: &Maker) -> anyhow::Result<Report> {
     }
     if !options.quick && is_wanted(options, "engines") {
         progress("engines");
-        report.comparisons = engines::measure(
-            maker.programs,
-            maker.place,
-            runs.div_ceil(2),
-            &mut report.left_out,
-        )?;
+        let rounds = runs.div_ceil(2);
+        let (programs, place) = (maker.programs, maker.place);
+        let left_out = &mut report.left_out;
+        match engines::measure(programs, place, rounds, left_out) {
+            Ok(comparisons) => report.comparisons = comparisons,
+            // What was measured before is not lost.
+            Err(error) => {
+                measure::check_interrupted()?;
+                report.left_out.push(LeftOut {
+                    name: "engines".to_owned(),
+                    reason: format!("{error:#}"),
+                });
+            }
+        }
     }
     progress("");
     Ok(report)

@@ -165,7 +165,7 @@ fn in_calls(peer: &Peer) -> Option<Peer> {
     let command = line!["/bin/sh", "-c", script, program, state, bundle, ID];
     Some(Ok(Subject::new(
         format!("{}: create, start, delete", subject.name),
-        Kind::Peer,
+        Kind::InCalls,
         subject.isolates.clone(),
         command,
     )))

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Step(usize),
     /// Somebody else's tool.
     Peer,
+    /// A runtime once more, by one process for each of its calls.
+    InCalls,
 }
 
 /// A command that starts a container, waits for its end and exits.

@@ -34,7 +34,7 @@ pub(crate) fn of(report: &Report) -> String {
     let rows: Vec<&Row> = report
         .rows
         .iter()
-        .filter(|row| !matches!(row.kind, Kind::Straight(_)))
+        .filter(|row| !matches!(row.kind, Kind::Straight(_) | Kind::InCalls))
         .collect();
     let axis = Axis::of(&rows);
     let bottom = TOP + ROW * rows.len() as f64;
