@@ -61,6 +61,7 @@ impl Nat {
              add rule {table} nat ip saddr 10.0.0.0/8 masquerade\n\
              add chain {table} forward {{ \
              type filter hook forward priority filter; }}\n\
+             add rule {table} forward ct state {{ invalid, untracked }} drop\n\
              add rule {table} forward ct state != established \
              ct status & dnat == 0 drop\n\
              list table {table}\n"
@@ -138,9 +139,13 @@ fn rules(cable: &Cable, bridge: &Bridge, forwarding: &[&Forwarding]) -> String {
         for interface in &it.opened {
             // This one did not forward anything before, and no more comes in by
             // it now than the answers, and what a rule of the host's owner leads
-            // elsewhere: Docker may start meanwhile, and publish a port.
+            // elsewhere: Docker may start meanwhile, and publish a port. What
+            // belongs to no connection has no status, and a rule that asks for
+            // it does not match: such packets need a rule of their own.
             text += &format!(
                 "add rule {table} forward iifname {interface:?} meta nfproto \
+                 {family} ct state {{ invalid, untracked }} drop\n\
+                 add rule {table} forward iifname {interface:?} meta nfproto \
                  {family} ct state != {{ established, related }} \
                  ct status & dnat == 0 drop\n"
             );
@@ -174,7 +179,8 @@ mod tests {
         assert!(rules.starts_with(expected), "{rules}");
         for rule in [
             "nat ip saddr 10.88.77.2 oifname != \"box0\" masquerade\n",
-            "forward iifname \"wan\" meta nfproto ipv4 ct state",
+            "iifname \"wan\" meta nfproto ipv4 ct state { invalid, untracked }",
+            "iifname \"wan\" meta nfproto ipv4 ct state != { established,",
             "\"box0\" oifname != \"box0\" ip saddr != 10.88.77.0/24 drop\n",
         ] {
             assert!(rules.contains(rule), "{rules}");

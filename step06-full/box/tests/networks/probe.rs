@@ -30,7 +30,8 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         [word, addresses @ ..] if word == "serve" => serve(addresses),
         [word, addresses @ ..] if word == "reach" => reach(addresses),
         [word, other] if word == "pretend" => pretend(other),
-        _ => panic!("serve ADDRESS..., reach ADDRESS... or pretend ADDRESS"),
+        [word, address] if word == "stray" => stray(address),
+        _ => panic!("serve or reach ADDRESS..., pretend or stray ADDRESS"),
     }
     ExitCode::SUCCESS
 }
@@ -77,6 +78,38 @@ fn connect(address: &str) -> Option<String> {
     let mut says = String::new();
     server.read_to_string(&mut says).ok()?;
     Some(says)
+}
+
+/// Sends from `lan` what belongs to no connection: a RST, SYN with FIN, nothing,
+/// and an ACK.
+fn stray(address: &str) {
+    let to: SocketAddrV4 = address.parse().expect("an address");
+    let raw = socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_TCP);
+    let raw = raw.expect("we are root");
+    for flags in [0x04, 0x03, 0x00, 0x10] {
+        let segment = segment(to, flags);
+        let to = SockaddrIn::from(to);
+        let sent = sendto(raw.as_raw_fd(), &segment, &to, MsgFlags::empty());
+        sent.expect("there is a way");
+    }
+}
+
+/// A header of TCP: ports, two numbers, its length and the flags, the window,
+/// the checksum. A wrong one would be a reason of its own to drop it.
+fn segment(to: SocketAddrV4, flags: u8) -> [u8; 20] {
+    let mut segment = [0; 20];
+    segment[..2].copy_from_slice(&4000_u16.to_be_bytes());
+    segment[2..4].copy_from_slice(&to.port().to_be_bytes());
+    segment[12..14].copy_from_slice(&[0x50, flags]);
+    let (from, to) = ([192, 168, 50, 9], to.ip().octets());
+    let summed = [&from[..], &to, &[0, 6, 0, 20], &segment].concat();
+    let words = summed.chunks_exact(2);
+    let sum: u32 = words
+        .map(|it| u32::from(it[0]) << 8 | u32::from(it[1]))
+        .sum();
+    let sum = ((sum & 0xffff) + (sum >> 16)).to_be_bytes();
+    segment[16..18].copy_from_slice(&[!sum[2], !sum[3]]);
+    segment
 }
 
 /// Tries to be `other` on the network, in every way that needs no tool.

@@ -10,11 +10,28 @@ pub(crate) const TESTS: &[Test] = claims![
     addresses_are_none_that_the_host_has_a_way_to,
     a_firewall_that_drops_is_named,
     who_publishes_a_port_meanwhile_is_reached,
+    what_belongs_to_no_connection_does_not_come_in,
     several_ways_out_and_strictness_are_told,
     who_makes_a_router_of_the_host_meanwhile_keeps_it,
     without_nft_there_is_no_way_out,
     a_router_without_rules_lets_nobody_in,
 ];
+
+/// Runs `script` where somebody is behind the host, as behind Docker's bridge.
+fn with_another(script: &str) -> String {
+    let another = r#"
+unshare --net sleep 1000 & other=$!
+until [ "$(readlink /proc/$other/ns/net)" != "$(readlink /proc/$$/ns/net)" ]
+do sleep 0.01; done
+ip link add docker0 type veth peer name eth0 netns $other
+ip address add 172.17.0.1/24 dev docker0; ip link set docker0 up
+other() { nsenter --target $other --net "$@"; }
+other ip link set lo up
+other ip address add 172.17.0.2/24 dev eth0; other ip link set eth0 up
+other ip route add default via 172.17.0.1
+"#;
+    says(&(another.to_owned() + script))
+}
 
 fn forwarding_is_told_and_put_back() {
     let said = says(
@@ -97,17 +114,8 @@ box run --network box0 - ping -c 1 -W 1 192.168.50.9 2>/dev/null
 /// As Docker does it: the host becomes a router, and a port of it leads to
 /// somebody behind it. The container that was there before is in nobody's way.
 fn who_publishes_a_port_meanwhile_is_reached() {
-    let said = says(
+    let said = with_another(
         r#"
-unshare --net sleep 1000 & other=$!
-until [ "$(readlink /proc/$other/ns/net)" != "$(readlink /proc/$$/ns/net)" ]
-do sleep 0.01; done
-ip link add docker0 type veth peer name eth0 netns $other
-ip address add 172.17.0.1/24 dev docker0; ip link set docker0 up
-other() { nsenter --target $other --net "$@"; }
-other ip link set lo up
-other ip address add 172.17.0.2/24 dev eth0; other ip link set eth0 up
-other ip route add default via 172.17.0.1
 other /run/probe serve 0.0.0.0:80 2>/dev/null &
 box run --network box0 - /probe serve 0.0.0.0:80 2>/dev/null &
 until_it sh -c '/run/probe reach 10.88.77.2:80 172.17.0.2:80 | grep -c as | grep 2'
@@ -135,6 +143,37 @@ lan /run/probe reach 192.168.50.1:8080
         "192.168.50.1:8080 as 192.168.50.9\n172.17.0.2:80 no\n\
          10.88.77.2:80 no\n192.168.50.1:8080 no\n"
     );
+}
+
+/// Of such packets the kernel does not know a status, either.
+fn what_belongs_to_no_connection_does_not_come_in() {
+    let said = with_another(
+        r#"
+other nft -f - <<END
+table ip seen {
+    chain early {
+        type filter hook prerouting priority filter; tcp dport 80 counter
+    }
+}
+END
+seen() { other nft list table ip seen | grep -o 'packets [0-9]*'; }
+stray() { lan /run/probe stray 172.17.0.2:80; sleep 0.2; seen; }
+lan ip route add 172.17.0.0/24 via 192.168.50.1
+forwarding=/proc/sys/net/ipv4/conf/wan/forwarding
+echo 1 > $forwarding; stray; echo 0 > $forwarding
+box run --network box0 - sleep 1000 2>/dev/null &
+until_it grep -q 1 $forwarding
+stray
+# And what the host's owner does not want to have tracked.
+nft -f - <<END
+table ip raw {
+    chain early { type filter hook prerouting priority raw; notrack; }
+}
+END
+stray
+"#,
+    );
+    assert_eq!(said, "packets 4\npackets 4\npackets 4\n");
 }
 
 fn several_ways_out_and_strictness_are_told() {
