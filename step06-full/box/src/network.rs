@@ -24,10 +24,7 @@ enum Action {
 
 pub(crate) fn show(args: &Show) -> anyhow::Result<ExitCode> {
     if args.action.is_some() {
-        let names = prune()?;
-        return print(
-            &names.iter().map(|it| format!("{it}\n")).collect::<String>(),
-        );
+        return remove();
     }
     // What is left is not to be seen as if it was a network.
     if geteuid().is_root() {
@@ -37,4 +34,16 @@ pub(crate) fn show(args: &Show) -> anyhow::Result<ExitCode> {
         true => print(&picture::now()?.svg(true)),
         false => print(&report::text()?),
     }
+}
+
+/// What fails was said, and the rest is done: then the exit code is 1.
+fn remove() -> anyhow::Result<ExitCode> {
+    let swept = prune()?;
+    let gone = swept.gone.iter().map(|it| format!("{it}\n"));
+    let code = print(&gone.collect::<String>())?;
+    Ok(if swept.failed {
+        ExitCode::FAILURE
+    } else {
+        code
+    })
 }

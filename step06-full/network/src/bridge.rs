@@ -9,13 +9,13 @@ use std::{net::IpAddr, path::Path};
 use anyhow::{Context, ensure};
 use common::{errors::Advice, host::files::write_kernel_file, sys};
 use libc::{
-    IFLA_ADDRESS, IFLA_IFALIAS, IFLA_IFNAME, IFLA_LINKINFO, RTM_GETLINK,
-    RTM_NEWLINK,
+    IFLA_ADDRESS, IFLA_IFALIAS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_MASTER,
+    RTM_GETLINK, RTM_NEWLINK,
 };
 use nix::{errno::Errno, ifaddrs::getifaddrs};
 
 use crate::{
-    netlink::{NEW, Netlink, Request, attributes, link},
+    netlink::{NEW, Netlink, Request, attributes, index, link},
     subnet::{HOST, Subnet},
 };
 
@@ -74,6 +74,17 @@ impl Bridge {
     /// The names of all bridges of ours.
     pub(crate) fn all() -> sys::Result<Vec<String>> {
         all(&Netlink::open()?)
+    }
+
+    /// Whether anything is plugged into the bridge `name`, whoever it may
+    /// belong to.
+    pub(crate) fn has_cables(name: &str) -> sys::Result<bool> {
+        let bridge = index(name)?.to_ne_bytes();
+        let leads_there = |link: &Vec<u8>| {
+            let mut all = attributes(link.get(16..).unwrap_or(&[]));
+            all.any(|it| it == (IFLA_MASTER, &bridge[..]))
+        };
+        Ok(links(&Netlink::open()?)?.iter().any(leads_there))
     }
 
     /// The same as [`Bridge::find_or_make`], if it is there.
@@ -155,19 +166,23 @@ pub(crate) fn hardware_address(ip: IpAddr) -> [u8; 6] {
 }
 
 fn exists(name: &str) -> bool {
-    crate::netlink::index(name).is_ok()
+    index(name).is_ok()
 }
 
 fn is_ours(netlink: &Netlink, name: &str) -> sys::Result<bool> {
     Ok(all(netlink)?.iter().any(|it| it == name))
 }
 
+/// All interfaces of this network namespace.
+fn links(netlink: &Netlink) -> sys::Result<Vec<Vec<u8>>> {
+    let text = "RTM_GETLINK".into();
+    netlink.list(Request::new(RTM_GETLINK, 0, &link(0, 0), text))
+}
+
 /// The names of all that carry our alias, by the list of all interfaces: the
 /// files in /sys may be those of another network namespace.
 fn all(netlink: &Netlink) -> sys::Result<Vec<String>> {
-    let request =
-        Request::new(RTM_GETLINK, 0, &link(0, 0), "RTM_GETLINK".into());
-    let links = netlink.list(request)?;
+    let links = links(netlink)?;
     let text = |link: &[u8], wanted| {
         let mut all = attributes(link.get(16..).unwrap_or(&[]));
         let (_, value) = all.find(|(kind, _)| *kind == wanted)?;

@@ -9,10 +9,11 @@ use crate::{
     addresses::{Directory, Lease},
     bridge::Bridge,
     forwarding::{Forwarding, Version},
-    keeper::{self, Keeper},
+    keeper::Keeper,
     names::Hosts,
     nat::Nat,
     place::lock,
+    sweep::sweep,
     veth::Cable,
 };
 
@@ -43,7 +44,7 @@ impl Cables {
     ) -> anyhow::Result<Cables> {
         // The bridge, and the address on it, are found by one at a time.
         let lock = lock()?;
-        let _ = keeper::sweep();
+        let _ = sweep();
         let (mut bridges, mut leases, mut cables) = (vec![], vec![], vec![]);
         for (nth, name) in networks.iter().enumerate() {
             let directory = Directory::open(name)?;

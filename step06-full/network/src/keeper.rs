@@ -14,7 +14,6 @@ use std::{
 
 use anyhow::Context;
 use common::{
-    errors,
     process::{self, signals},
     sys,
 };
@@ -27,11 +26,9 @@ use nix::{
 
 use crate::{
     addresses::{Directory, Lease},
-    bridge::Bridge,
-    forwarding,
     names::{self, Hosts},
-    netlink::Netlink,
-    place::{self, here, lock},
+    place::lock,
+    sweep::{sweep, tell},
     veth::Cable,
 };
 
@@ -153,89 +150,5 @@ fn leave(cables: &[Cable]) {
     match lock {
         Ok(_) => drop(sweep()),
         Err(error) => tell(Err(error)),
-    }
-}
-
-fn tell(done: anyhow::Result<()>) {
-    if let Err(error) = done {
-        let error = error.context("cleaning up a network");
-        errors::warning(&error);
-    }
-}
-
-/// Removes the networks that nobody is in, and puts back what was changed for
-/// them, if nobody is in any.
-///
-/// To be called with the [`lock`] held.
-///
-/// Returns the names of the networks that are gone.
-pub(crate) fn sweep() -> Vec<String> {
-    let is_dead = |it: &Directory| {
-        // Of which that can't be known, that is somebody's.
-        let is_empty = it.is_empty();
-        let known = is_empty.as_ref().copied().unwrap_or(false);
-        tell(is_empty.map(drop).map_err(anyhow::Error::from));
-        known
-    };
-    let mut gone = Vec::new();
-    let all = match Directory::all() {
-        Ok(all) => all,
-        Err(error) => {
-            tell(Err(error.into()));
-            return gone;
-        }
-    };
-    let known: Vec<_> = all.iter().map(|it| it.name().to_owned()).collect();
-    let (dead, live): (Vec<_>, Vec<_>) = all.into_iter().partition(is_dead);
-    for directory in dead {
-        let removed = remove_bridge(directory.name());
-        tell(removed.and_then(|()| directory.remove()));
-        gone.push(directory.name().to_owned());
-    }
-    // Before there is a bridge, there is its directory.
-    for name in Bridge::all().unwrap_or_default() {
-        if !known.contains(&name) {
-            tell(remove_bridge(&name));
-            gone.push(name);
-        }
-    }
-    if live.is_empty() {
-        tell(forwarding::put_back());
-        tell(remove_files_of_the_killed());
-        tell(place::remove().map_err(anyhow::Error::from));
-    }
-    tell(place::remove_deserted());
-    gone
-}
-
-fn remove_files_of_the_killed() -> anyhow::Result<()> {
-    let here = here()?;
-    for name in sys::readdir(&here).unwrap_or_default() {
-        if name.to_str().is_some_and(|it| it.starts_with(names::HOSTS)) {
-            sys::unlink(here.join(name))?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes what is left of networks that nobody is in, where all who should have
-/// done it were killed. Returns their names.
-///
-/// # Errors
-/// `EACCES` for who is not root.
-pub fn prune() -> anyhow::Result<Vec<String>> {
-    if let Err(error) = sys::stat(here()?)
-        && error.errno == Errno::ENOENT
-    {
-        return Ok(Vec::new());
-    }
-    let _lock = lock()?;
-    Ok(sweep())
-}
-
-fn remove_bridge(name: &str) -> anyhow::Result<()> {
-    match Bridge::is_there(name)? {
-        true => Ok(Netlink::open()?.delete(name)?),
-        false => Ok(()),
     }
 }

@@ -33,9 +33,10 @@ pub mod publish;
 pub mod report;
 mod reverse_path;
 pub mod subnet;
+mod sweep;
 pub mod user_mode;
 pub mod veth;
 
-pub use keeper::prune;
 pub use networks::Network;
 pub use options::Networks;
+pub use sweep::{Swept, prune};

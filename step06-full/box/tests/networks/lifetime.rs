@@ -9,7 +9,10 @@ pub(crate) const TESTS: &[Test] = claims![
     the_rules_end_with_their_owner,
     whoever_is_killed_nothing_stays,
     what_nobody_could_remove_the_next_command_does,
+    what_can_not_be_removed_is_told,
+    a_bridge_without_a_place_is_removed,
     two_network_namespaces_do_not_disturb_each_other,
+    a_network_of_another_run_is_left_alone,
 ];
 
 const LEFT: &str = r#"
@@ -22,6 +25,16 @@ left() {
         /proc/sys/net/ipv6/conf/wan/force_forwarding 2>/dev/null
     pgrep -a 'box|nft'
 }
+# The parent and the keeper are killed at once.
+leave_a_bridge() {
+    "$BOX" run --network box0 - sleep 1000 >/dev/null 2>&1 &
+    until_it sh -c 'grep " " /run/container-in-six-steps.networks/*/box0/2'
+    # Neither has a moment in which it is alone.
+    pkill -STOP -x box; pkill -KILL -x box
+    wait $!
+    until_it sh -c '! pgrep -x "box|nft" && ! ip link show box0.2'
+    ip -br link | grep -o ^box0
+} 2>/dev/null
 "#;
 
 fn nothing_stays_of_a_network() {
@@ -85,15 +98,6 @@ exit 0
 fn what_nobody_could_remove_the_next_command_does() {
     let said = says(&format!(
         r#"{LEFT}
-leave_a_bridge() {{
-    "$BOX" run --network box0 - sleep 1000 >/dev/null 2>&1 &
-    until_it sh -c 'grep " " /run/container-in-six-steps.networks/*/box0/2'
-    # Neither has a moment in which it is alone.
-    pkill -STOP -x box; pkill -KILL -x box
-    wait $!
-    until_it sh -c '! pgrep -x "box|nft"'
-    ip -br link | grep -o ^box0
-}} 2>/dev/null
 for command in 'network prune' network 'run --network box1 - true'; do
     leave_a_bridge
     echo "box $command"
@@ -108,6 +112,38 @@ exit 0
         "box0\nbox network prune\nbox0\nbox0\nbox network\nbox0\n\
          box run --network box1 - true\n"
     );
+}
+
+/// By root that may not change interfaces.
+fn what_can_not_be_removed_is_told() {
+    let said = says(&format!(
+        r#"{LEFT}
+leave_a_bridge
+setpriv --inh-caps -net_admin --bounding-set -net_admin \
+    "$BOX" network prune 2>&1; echo $?
+"$BOX" network prune; echo $?
+left
+exit 0
+"#
+    ));
+    assert!(said.contains(r#"RTM_DELLINK("box0"): EPERM"#), "{said}");
+    let told = |it: &&str| !it.contains("warning");
+    let rest: Vec<&str> = said.lines().filter(told).collect();
+    assert_eq!(rest, ["box0", "1", "box0", "0"], "{said}");
+}
+
+/// Somebody in another network namespace has removed the place.
+fn a_bridge_without_a_place_is_removed() {
+    let said = says(&format!(
+        r#"{LEFT}
+ip link add box0 type bridge
+ip link set box0 alias container-in-six-steps
+"$BOX" network prune
+left
+exit 0
+"#
+    ));
+    assert_eq!(said, "box0\n");
 }
 
 /// Each has a bridge of the same name, and `/run` is the same.
@@ -141,4 +177,25 @@ exit 0
     assert!(said.contains(inside), "{said}");
     let rest = said.lines().skip(1).collect::<Vec<_>>().join(" ");
     assert_eq!(rest, "0 0 0 box0 box0.2 1 received 1", "{said}");
+}
+
+/// The other way round: one network namespace, and each has a `/run`.
+fn a_network_of_another_run_is_left_alone() {
+    let said = says(&format!(
+        r#"{LEFT}
+"$BOX" run --network box0 --hostname one - sleep 1000 2>/dev/null & one=$!
+until_it ip link show box0.2
+unshare --mount sh -c "
+    mount -t tmpfs none /run/container-in-six-steps.networks
+    $BOX run --network box1 - true 2>/dev/null
+    $BOX network | grep box
+    $BOX network prune"
+ip -br link | grep -o '^box0[.2]*' | sort
+box run --network box0 - ping -c 1 -W 1 one 2>/dev/null | grep -o '1 received'
+kill $one; wait $one
+left
+exit 0
+"#
+    ));
+    assert_eq!(said, "box0\nbox0.2\n1 received\n");
 }
