@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use common::errors;
 use nix::unistd::geteuid;
 use step06_network::{picture, prune, report};
 
@@ -26,9 +27,12 @@ pub(crate) fn show(args: &Show) -> anyhow::Result<ExitCode> {
     if args.action.is_some() {
         return remove();
     }
-    // What is left is not to be seen as if it was a network.
-    if geteuid().is_root() {
-        prune()?;
+    // What is left is not to be seen as if it was a network. But who may not
+    // remove it, root of a user namespace for example, may see it.
+    if geteuid().is_root()
+        && let Err(error) = prune()
+    {
+        errors::warning(&error);
     }
     match args.picture {
         true => print(&picture::now()?.svg(true)),
@@ -41,9 +45,8 @@ fn remove() -> anyhow::Result<ExitCode> {
     let swept = prune()?;
     let gone = swept.gone.iter().map(|it| format!("{it}\n"));
     let code = print(&gone.collect::<String>())?;
-    Ok(if swept.failed {
-        ExitCode::FAILURE
-    } else {
-        code
-    })
+    match swept.failed {
+        true => Ok(ExitCode::FAILURE),
+        false => Ok(code),
+    }
 }

@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[Test] = claims![
     pasta_leads_out_and_not_to_the_loopback,
     without_a_program_there_is_one_line,
     a_plain_user_is_told_what_there_is,
+    root_of_a_user_namespace_is_told_what_there_is,
     the_program_ends_with_the_container,
 ];
 
@@ -88,6 +89,24 @@ fn a_plain_user_is_told_what_there_is() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("only root can make a bridge"), "{said}");
+}
+
+/// Who is called root, and may not look into root's directory.
+fn root_of_a_user_namespace_is_told_what_there_is() {
+    let said = says(&format!(
+        r#"{AS_USER}
+mkdir -m 700 /run/container-in-six-steps.networks
+ip link add box0 type bridge
+ip link set box0 alias container-in-six-steps
+user unshare --user --map-root-user /run/box network 2>/dev/null; echo $?
+user unshare --user --map-root-user /run/box network 2>&1 >/dev/null
+user unshare --user --map-root-user /run/box network prune 2>/dev/null; echo $?
+"#
+    ));
+    assert!(said.contains("reverse path"), "{said}");
+    assert!(said.contains("\n0\n"), "{said}");
+    assert!(said.contains("EACCES"), "{said}");
+    assert!(said.ends_with("\n125\n"), "{said}");
 }
 
 fn the_program_ends_with_the_container() {
