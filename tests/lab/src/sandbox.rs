@@ -37,7 +37,7 @@ use nix::{
         resource::{Resource, setrlimit},
         signal::{
             SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise,
-            sigaction,
+            sigaction, signal,
         },
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
@@ -562,6 +562,7 @@ fn be_script(files: Files, what: &[String]) -> anyhow::Result<()> {
     for (resource, limit) in LIMITS {
         setrlimit(resource, limit, limit).context("setrlimit()")?;
     }
+    heed_signals()?;
     filter::install()?;
     // The report is no input of anybody in there.
     dup2_stdin(File::open("/dev/null")?).context("dup2(0)")?;
@@ -573,6 +574,18 @@ fn be_script(files: Files, what: &[String]) -> anyhow::Result<()> {
         }
         _ => bail!("it is not said what to do"),
     }
+}
+
+/// nohup(1), or a shell that has put the grader in the background, has it ignore
+/// some signals. A program that is tried would inherit that, and lose the points
+/// for what it does with them.
+fn heed_signals() -> anyhow::Result<()> {
+    for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: it is the default, so no function of ours is called.
+        unsafe { signal(ignored, SigHandler::SigDfl) }
+            .with_context(|| format!("signal({ignored}, SIG_DFL)"))?;
+    }
+    Ok(())
 }
 
 fn become_shell(files: &Files, script: &str) -> anyhow::Result<()> {

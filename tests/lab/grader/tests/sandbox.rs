@@ -31,7 +31,7 @@ use nix::{
     pty::openpty,
     sys::{
         prctl,
-        signal::{Signal, kill},
+        signal::{SigHandler, Signal, kill, signal},
         stat::Mode,
         wait::{WaitStatus, waitpid},
     },
@@ -54,7 +54,7 @@ const NOBODY: u32 = 65534;
 /// A claim, and what tries it: in a directory, as who has made that.
 type Test = (&'static str, fn(&Path));
 
-const TESTS: [Test; 18] = [
+const TESTS: [Test; 19] = [
     ("what the grader owns is not changed", files_stay),
     ("it has a root of its own", root_is_its_own),
     ("no mount of it can be taken away", mounts_stay),
@@ -71,6 +71,7 @@ const TESTS: [Test; 18] = [
         terminals_are_out_of_reach,
     ),
     ("it inherits no descriptor", descriptors_are_closed),
+    ("it ignores no signal", signals_are_heeded),
     ("its first process shows nothing", number_1_is_closed),
     ("it can't use keys of the grader", keys_are_out_of_reach),
     ("it ends no cgroup but its own", cgroups_are_out_of_reach),
@@ -407,6 +408,20 @@ fn descriptors_are_closed(place: &Path) {
     let said = "/dev/null\n/memfd:said (deleted)\n/memfd:said (deleted)\n";
     assert_eq!(run(script, &[]).stdout, said);
     assert_eq!(fs::read(&path).expect("it is ours"), b"");
+}
+
+/// A shell that puts the grader in the background has it ignore these.
+#[allow(unsafe_code)]
+fn signals_are_heeded(_: &Path) {
+    for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: no function of ours is called.
+        unsafe { signal(ignored, SigHandler::SigIgn) }.expect("it may");
+    }
+    // Whatever kind of shell or program has started this test may ignore others.
+    let said = run("grep SigIgn /proc/self/status", &[]).stdout;
+    let set = said.trim().strip_prefix("SigIgn:\t").expect("a set");
+    let set = u64::from_str_radix(set, 16).expect("in hexadecimal");
+    assert_eq!(set & 0b111, 0, "{said}");
 }
 
 fn number_1_is_closed(place: &Path) {
