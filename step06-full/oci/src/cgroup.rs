@@ -28,6 +28,8 @@ mod place;
 
 mod plan;
 
+mod lock;
+
 mod limits;
 
 mod setting;
@@ -50,6 +52,7 @@ mod stats;
 mod tests;
 
 use limits::Limits;
+use lock::Lock;
 use path::Wanted;
 pub(crate) use place::Place;
 use plan::Plan;
@@ -63,6 +66,8 @@ pub(crate) struct Cgroup {
     doors: Doors,
     /// As long as it has no process of the container, if it is systemd's.
     held: Option<Held>,
+    /// For as long.
+    lock: Option<Lock>,
 }
 
 impl Cgroup {
@@ -98,14 +103,20 @@ impl Cgroup {
             }
         };
         let mut plan = Plan::of(&wanted, &layout, &needed)?;
-        processes::expect_none(&plan.place)?;
         plan.place.scope.clone_from(&scope);
         planned(&plan.place)?;
         let mut place = plan.make()?;
-        place.scope = scope;
-        place.remember();
+        place.remember(scope);
+        // If somebody else was faster, the directories are not ours to remove.
+        let lock = Some(Lock::take(&place)?);
+        place.expect_empty()?;
         match limit(&limits, &place) {
-            Ok(doors) => Ok(Cgroup { place, doors, held }),
+            Ok(doors) => Ok(Cgroup {
+                place,
+                doors,
+                held,
+                lock,
+            }),
             Err(error) => {
                 // The first error is the one to be told. A scope ends with what
                 // holds it.
@@ -118,6 +129,7 @@ impl Cgroup {
     /// The container has a process now, which is in it.
     pub(crate) fn is_taken(&mut self) {
         self.held = None;
+        self.lock = None;
     }
 
     /// That of a container which is there already, to be looked at, changed or
@@ -131,6 +143,7 @@ impl Cgroup {
             place,
             doors: Doors::default(),
             held: None,
+            lock: None,
         })
     }
 
@@ -189,14 +202,7 @@ impl Cgroup {
 
     /// All processes in it and in the cgroups below. No cgroup: none.
     pub(crate) fn processes(&self) -> anyhow::Result<Vec<Pid>> {
-        match self.place.of("freezer").or(self.place.parts.first()) {
-            Some(part) => {
-                let mut all = processes::below(&part.directory)?;
-                all.retain(|pid| pid.as_raw() != 0);
-                Ok(all)
-            }
-            None => Ok(Vec::new()),
-        }
+        processes::all(&self.place)
     }
 
     /// Sends `signal` to all of them, SIGKILL so that none escapes.
@@ -204,8 +210,10 @@ impl Cgroup {
         processes::kill_all(&self.place, signal)
     }
 
-    /// Removes it and those below. One that is gone is no error.
+    /// Removes it and those below. One that is gone is no error; `EBUSY` or
+    /// `EAGAIN` means that somebody else is in it, or about to be.
     pub(crate) fn remove(&self) -> anyhow::Result<()> {
+        let _lock = Lock::of_those_there(&self.place)?;
         processes::remove(&self.place)?;
         match &self.place.scope {
             Some(scope) if self.place.parts.is_empty() => scope.clear(),

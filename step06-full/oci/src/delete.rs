@@ -6,11 +6,15 @@ use std::{
 };
 
 use anyhow::{bail, ensure};
-use common::sys;
-use nix::poll::{PollFd, PollFlags};
+use common::{errors, sys};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags},
+};
 
 use crate::{
-    hooks, kill,
+    cgroup::Cgroup,
+    hooks, kill, log,
     runtime::Runtime,
     state::{Directory, State, Status},
 };
@@ -62,9 +66,19 @@ pub(crate) fn remove(
 ) -> anyhow::Result<()> {
     stop(state)?;
     if let Some(place) = &state.cgroup {
-        let cgroup = crate::cgroup::Cgroup::of(place)?;
-        cgroup.kill_all(libc::SIGKILL)?;
-        cgroup.remove()?;
+        let cgroup = Cgroup::of(place)?;
+        let has_nothing_left = state.has_nothing_left()?;
+        if !has_nothing_left {
+            cgroup.kill_all(libc::SIGKILL)?;
+        }
+        match cgroup.remove() {
+            Err(error) if has_nothing_left && is_in_use(&error) => {
+                let why = "processes of somebody else are in the cgroup, \
+                           which stays";
+                log::warning(&error.context(why));
+            }
+            removed => removed?,
+        }
     }
     directory.remove()?;
     let after = &state.config.hooks.after_stop;
@@ -72,9 +86,15 @@ pub(crate) fn remove(
     Ok(())
 }
 
+/// Whether a cgroup has processes, or somebody is making a container in it.
+fn is_in_use(error: &anyhow::Error) -> bool {
+    let errno = errors::errno(error);
+    errno.is_some_and(|it| [Errno::EBUSY, Errno::EAGAIN].contains(&it))
+}
+
 /// Kills the container's process, and waits until it is gone.
 pub(crate) fn stop(state: &State) -> anyhow::Result<()> {
-    let Ok(process) = state.process() else {
+    let Some(process) = state.first()? else {
         return Ok(());
     };
     let start = Instant::now();

@@ -24,6 +24,9 @@ pub(crate) fn kill(
     if all {
         // Also when the first process is gone: in a PID namespace that it shares
         // with others, its children live on.
+        if state.has_nothing_left()? {
+            return Ok(());
+        }
         return state.cgroup()?.kill_all(signal);
     }
     let status = directory.status(&state);

@@ -31,7 +31,7 @@ pub(crate) fn resume(runtime: &Runtime, id: &str) -> anyhow::Result<()> {
     let cgroup = state.cgroup()?;
     let status = directory.status(&state);
     ensure!(
-        cgroup.is_frozen(),
+        cgroup.is_frozen() && !state.has_nothing_left()?,
         "container not paused: {}",
         status.name()
     );

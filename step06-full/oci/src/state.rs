@@ -8,13 +8,13 @@
 
 use std::{
     fs,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail, ensure};
 use common::{process::Stat, sys};
-use nix::{errno::Errno, unistd::Pid};
+use nix::{errno::Errno, poll, unistd::Pid};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -195,6 +195,32 @@ impl State {
         };
         // The wording that callers look for.
         process.context("container not running")
+    }
+
+    /// The same until all of its threads have ended: the first of them may be a
+    /// zombie, while others run.
+    pub(crate) fn first(&self) -> anyhow::Result<Option<OwnedFd>> {
+        if self.pid <= 0 {
+            return Ok(None);
+        }
+        let process = match sys::pidfd_open(Pid::from_raw(self.pid)) {
+            Err(error) if error.errno == Errno::ESRCH => return Ok(None),
+            opened => opened?,
+        };
+        let ends = poll::PollFd::new(process.as_fd(), poll::PollFlags::POLLIN);
+        let has_ended = sys::poll(&mut [ends], poll::PollTimeout::ZERO)? != 0;
+        let stat = Stat::read(&self.pid.to_string());
+        let is_it = stat.is_none_or(|it| it.start_time == self.start_time);
+        Ok((is_it && !has_ended).then_some(process))
+    }
+
+    /// Whether nothing of it can run any more: a PID namespace ends with its
+    /// number 1, and all who are in it. See pid_namespaces(7). Who is in its
+    /// cgroup then is somebody else.
+    pub(crate) fn has_nothing_left(&self) -> anyhow::Result<bool> {
+        let own = self.config.linux.makes_namespace("pid");
+        // Who has no number yet ends when `create` does.
+        Ok((own || self.pid <= 0) && self.first()?.is_none())
     }
 
     pub(crate) fn cgroup(&self) -> anyhow::Result<Cgroup> {

@@ -6,6 +6,7 @@ use anyhow::ensure;
 use common::{host::cgroups::Version, sys};
 use serde::{Deserialize, Serialize};
 
+use super::processes;
 use crate::systemd::Scope;
 
 /// Where the cgroup is: what `state.json` keeps.
@@ -54,8 +55,9 @@ impl Place {
         }
     }
 
-    /// Remembers which directory it is.
-    pub(super) fn remember(&mut self) {
+    /// Remembers which directory it is, and whose.
+    pub(super) fn remember(&mut self, scope: Option<Scope>) {
+        self.scope = scope;
         self.inode = self.inode_there().unwrap_or(0);
     }
 
@@ -81,6 +83,12 @@ impl Place {
             );
         }
         Ok(())
+    }
+
+    /// Looks for processes in it, which would be somebody else's.
+    pub(super) fn expect_empty(&self) -> anyhow::Result<()> {
+        let mut parts = self.parts.iter();
+        parts.try_for_each(|part| processes::expect_none(&part.directory))
     }
 
     /// The part that has this controller.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Error, bail, ensure};
+use anyhow::{Context, Error, bail};
 use common::{
     host::{
         cgroups::{Hierarchy, Layout, Version},
@@ -82,10 +82,7 @@ impl<'a> Plan<'a> {
     ) -> anyhow::Result<()> {
         let directory = wanted.directory(&tree);
         let name = tree.mount_point.file_name().unwrap_or_default();
-        ensure!(
-            processes::below(&directory)?.is_empty(),
-            "processes are in the cgroup {directory:?} already"
-        );
+        processes::expect_none(&directory)?;
         self.place.parts.push(Part {
             tree: name.to_string_lossy().into_owned(),
             controllers: controllers.iter().map(|it| (*it).into()).collect(),

@@ -50,16 +50,25 @@ pub(super) fn below(directory: &Path) -> anyhow::Result<Vec<Pid>> {
 ///
 /// # Errors
 /// There are some, here or below; or it can't be found out.
-pub(super) fn expect_none(place: &Place) -> anyhow::Result<()> {
-    for Part { directory, .. } in &place.parts {
-        let processes = below(directory)?.len();
-        ensure!(
-            processes == 0,
-            "linux.cgroupsPath: {processes} processes are in {directory:?} \
-             already: they would be killed with the container"
-        );
-    }
+pub(super) fn expect_none(directory: &Path) -> anyhow::Result<()> {
+    let processes = below(directory)?.len();
+    ensure!(
+        processes == 0,
+        "linux.cgroupsPath: {processes} processes are in the cgroup \
+         {directory:?} already, and would share the container's limits"
+    );
     Ok(())
+}
+
+/// All of them that have a number in our PID namespace. No cgroup: none.
+pub(super) fn all(place: &Place) -> anyhow::Result<Vec<Pid>> {
+    let Some(part) = place.of("freezer").or(place.parts.first()) else {
+        return Ok(Vec::new());
+    };
+    let mut all = below(&part.directory)?;
+    // kill(2) would take it for our own process group.
+    all.retain(|pid| pid.as_raw() != 0);
+    Ok(all)
 }
 
 fn is_gone(errno: Errno) -> bool {
@@ -192,26 +201,22 @@ pub(super) fn kill_all(place: &Place, signal: i32) -> anyhow::Result<()> {
     {
         return Ok(());
     }
-    let was_frozen = is_frozen(place);
+    // Who was paused stays so, and is not stopped again: if that fails, all go
+    // on. But version 1 doesn't let a stopped process die.
+    if is_frozen(place) && signal != libc::SIGKILL {
+        return send(place, signal);
+    }
     // Without a freezer there is still the second look.
     let frozen = freeze(place).is_ok();
     let sent = send(place, signal);
-    // Version 1 doesn't let a stopped process die.
-    if frozen && (!was_frozen || signal == libc::SIGKILL) {
+    if frozen {
         thaw(place)?;
     }
     sent
 }
 
 fn send(place: &Place, signal: i32) -> anyhow::Result<()> {
-    let Some(part) = place.of("freezer").or(place.parts.first()) else {
-        return Ok(());
-    };
-    for pid in below(&part.directory)? {
-        // kill(2) would take it for our own process group.
-        if pid.as_raw() == 0 {
-            continue;
-        }
+    for pid in all(place)? {
         match sys::signals::kill(pid, signal) {
             Err(error) if error.errno == Errno::ESRCH => {}
             sent => sent?,

@@ -31,7 +31,10 @@ fn try_make(name: &str, resources: Value) -> anyhow::Result<Made> {
     let path = path(name);
     let cgroup =
         Cgroup::create(Some(&path), name, false, &resources, |_| Ok(()));
-    cgroup.map(Made)
+    cgroup.map(|mut made| {
+        made.is_taken();
+        Made(made)
+    })
 }
 
 /// `None` where the test can't be run: the reason is printed.

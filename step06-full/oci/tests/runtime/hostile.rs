@@ -18,6 +18,8 @@ pub(crate) const TESTS: &[Test] = claims![
     the_host_is_unchanged,
     a_pipe_for_the_list_of_users_is_no_trap,
     nobody_elses_cgroup_is_taken,
+    who_was_there_first_takes_nobody_along,
+    of_two_at_once_one_gets_the_cgroup,
 ];
 
 /// A directory of the host that nothing must get into.
@@ -221,4 +223,57 @@ fn nobody_elses_cgroup_is_taken() {
 
     second.config["linux"]["cgroupsPath"] = json!(above);
     assert!(second.is_refused().contains("leads upwards"));
+}
+
+/// The path of a container that has ended is free; but the container is still
+/// to be deleted.
+fn who_was_there_first_takes_nobody_along() {
+    needs::root();
+    let first = Bundle::new("true");
+    first.create();
+    first.does(&["start", "box"]);
+    first.becomes("stopped");
+    let mut second = Bundle::new("sleep 100");
+    second.config["linux"]["cgroupsPath"] =
+        first.config["linux"]["cgroupsPath"].clone();
+    second.create();
+    second.does(&["start", "box"]);
+    first.does(&["kill", "--all", "box", "KILL"]);
+    assert_eq!(second.status(), "running");
+    // Nothing that is left is the first one's.
+    first.does(&["--log", "log", "delete", "box"]);
+    assert_eq!(second.status(), "running");
+    let log = fs::read_to_string(first.path().join("log"));
+    let log = log.expect("something is said");
+    assert!(log.contains("processes of somebody else"), "{log}");
+    assert_eq!(first.does(&["list", "--quiet"]), "");
+    second.does(&["delete", "--force", "box"]);
+}
+
+/// Both would find it empty.
+fn of_two_at_once_one_gets_the_cgroup() {
+    needs::root();
+    let first = Bundle::new("sleep 100");
+    let mut second = Bundle::new("sleep 100");
+    second.config["linux"]["cgroupsPath"] =
+        first.config["linux"]["cgroupsPath"].clone();
+    for bundle in [&first, &second] {
+        bundle.write();
+    }
+    for round in 0..20 {
+        let create =
+            |bundle: &Bundle| bundle.tool(&["create", "box"]).status.success();
+        let made = std::thread::scope(|scope| {
+            let other = scope.spawn(|| create(&second));
+            [create(&first), other.join().expect("it ends")]
+        });
+        assert_eq!(
+            made.iter().filter(|it| **it).count(),
+            1,
+            "{round}: {made:?}"
+        );
+        let one = if made[0] { &first } else { &second };
+        assert_eq!(one.status(), "created", "{round}");
+        one.does(&["delete", "--force", "box"]);
+    }
 }
