@@ -13,10 +13,14 @@ use std::{
 };
 
 use anyhow::bail;
-use common::host::{
-    cgroups::Version,
-    files::{read_kernel_file, write_kernel_file},
+use common::{
+    host::{
+        cgroups::Version,
+        files::{read_kernel_file, write_kernel_file},
+    },
+    sys,
 };
+use nix::errno::Errno;
 
 /// How long processes may take to stop, or to go on.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -63,12 +67,16 @@ fn freeze_within(
     }
 }
 
-/// Lets them go on, whether all had stopped or not.
+/// Lets them go on, whether all had stopped or not. In a cgroup that is gone
+/// nobody is stopped.
 pub fn thaw(cgroup: &Path, version: Version) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
         // Somebody may be at it who wants them to stop, and asks again, too.
-        ask(cgroup, version, false)?;
+        match ask(cgroup, version, false) {
+            Err(error) if is_gone(error.errno) => return Ok(()),
+            asked => asked?,
+        }
         if !has_stopped(cgroup, version) {
             return Ok(());
         }
@@ -96,14 +104,19 @@ fn asking(version: Version) -> &'static str {
     }
 }
 
-fn ask(cgroup: &Path, version: Version, stop: bool) -> anyhow::Result<()> {
+/// Removed before its file was opened, or afterwards.
+fn is_gone(errno: Errno) -> bool {
+    errno == Errno::ENOENT || errno == Errno::ENODEV
+}
+
+fn ask(cgroup: &Path, version: Version, stop: bool) -> sys::Result<()> {
     let word = match (version, stop) {
         (Version::V1, true) => "FROZEN",
         (Version::V1, false) => "THAWED",
         (Version::V2, true) => "1",
         (Version::V2, false) => "0",
     };
-    Ok(write_kernel_file(cgroup.join(asking(version)), word)?)
+    write_kernel_file(cgroup.join(asking(version)), word)
 }
 
 fn has_stopped(cgroup: &Path, version: Version) -> bool {
@@ -124,7 +137,7 @@ fn read(cgroup: &Path, file: &str) -> Option<String> {
 mod tests {
     use std::{fs, path::PathBuf, process::Command};
 
-    use common::{host::cgroups::Layout, sys};
+    use common::host::cgroups::Layout;
     use nix::unistd::{Pid, geteuid};
 
     use super::*;
@@ -203,6 +216,16 @@ mod tests {
             let before = count();
             while count() == before {}
         });
+    }
+
+    #[test]
+    fn in_a_cgroup_that_is_gone_nobody_is_stopped() {
+        let gone = scratch().join("gone");
+        for version in [Version::V1, Version::V2] {
+            thaw(&gone, version).expect("nobody is stopped");
+            freeze(&gone, version).expect_err("nobody can be");
+        }
+        fs::remove_dir_all(scratch()).expect("it is ours");
     }
 
     /// There is no process that can be relied on not to stop; but there are

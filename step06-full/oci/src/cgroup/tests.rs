@@ -288,6 +288,32 @@ fn nothing_is_left_of_what_cannot_be_had() {
     }
 }
 
+/// In a directory in which nobody ever answers, as if one of them waited for a
+/// disk.
+#[test]
+fn who_is_paused_stays_so_when_a_signal_comes() {
+    let name = format!("step06-oci-paused-{}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    fs::create_dir(&directory).expect("it is new");
+    for (file, text) in [("cgroup.freeze", "1"), ("cgroup.procs", "")] {
+        fs::write(directory.join(file), text).expect("it is ours");
+    }
+    let part = place::Part {
+        controllers: vec!["freezer".into()],
+        is_v2: true,
+        directory: directory.clone(),
+        ..place::Part::default()
+    };
+    let place = Place {
+        parts: vec![part],
+        ..Place::default()
+    };
+    processes::kill_all(&place, libc::SIGTERM).expect("there is nobody");
+    let asked = fs::read_to_string(directory.join("cgroup.freeze"));
+    assert_eq!(asked.expect("it is ours"), "1");
+    fs::remove_dir_all(directory).expect("it is ours");
+}
+
 #[test]
 fn a_cgroup_with_processes_is_somebody_elses() {
     let Some(made) = make("taken", json!({})) else {
