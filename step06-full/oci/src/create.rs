@@ -120,7 +120,8 @@ fn make(
         no_pivot: options.no_pivot,
     };
     let (ours, theirs) = talk::pair()?;
-    let pid = spawn(&container, mounts, &ours, theirs)?;
+    let pid = spawn(&container, mounts, &ours, theirs);
+    let pid = pid.map_err(|error| cgroup.place().explain(error))?;
     state.pid = pid.as_raw();
     let stat = Stat::read(&pid.to_string());
     state.start_time = stat.context("the process is gone")?.start_time;

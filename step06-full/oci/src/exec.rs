@@ -145,7 +145,8 @@ fn enter(
             shared_mounts::make_root(root)?;
         }
         sibling(CloneFlags::empty(), None, || inside.run(theirs))
-    })?;
+    });
+    let pid = pid.map_err(|error| cgroup.place().explain(error))?;
     ours.hear_executed()?;
     Ok(pid)
 }

@@ -28,9 +28,17 @@ mod manager;
 
 mod bus;
 
+mod address;
+
+mod stream;
+
+mod peer;
+
 mod message;
 
 mod wire;
+
+mod skip;
 
 #[cfg(test)]
 mod tests;
@@ -135,6 +143,24 @@ impl Scope {
         Scope { unit, bus: kind() }
     }
 
+    /// Adds to `error` what is behind it if it is that a process may not be born
+    /// in the scope. It may be in the words of a process that is gone.
+    pub(crate) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let text = format!("{error:#}");
+        let is_refused =
+            text.contains("CLONE_INTO_CGROUP") && text.contains("EACCES");
+        match self.bus {
+            // Who moves a process must be allowed to write to what is above
+            // both cgroups. See cgroups(7), "Cgroup delegation".
+            bus::Kind::User if is_refused => error.context(
+                "the session of a login is not below the user's own systemd, \
+                 and nobody but root moves a process from one to the other; \
+                 start it below: systemd-run --user --scope step06-oci ...",
+            ),
+            _ => error,
+        }
+    }
+
     /// Changes numbers of it, until it ends.
     pub(crate) fn set(&self, numbers: &[(&str, u64)]) -> anyhow::Result<()> {
         let set = || Manager::connect(self.bus)?.set(&self.unit, numbers);
@@ -183,5 +209,13 @@ fn kind() -> bus::Kind {
     match geteuid().is_root() && in_initial_user_namespace() {
         true => bus::Kind::System,
         false => bus::Kind::User,
+    }
+}
+
+/// The slice that a scope is in, if nobody says which. runc has the same.
+pub(crate) fn usual_slice() -> &'static str {
+    match kind() {
+        bus::Kind::System => "system.slice",
+        bus::Kind::User => "user.slice",
     }
 }

@@ -69,6 +69,14 @@ impl Place {
             && self.inode_there() != Some(self.inode)
     }
 
+    /// Adds to `error` why there is no process in it, if that is known.
+    pub(crate) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match &self.scope {
+            Some(scope) => scope.explain(error),
+            None => error,
+        }
+    }
+
     fn inode_there(&self) -> Option<u64> {
         let file = sys::stat(self.unified()?).ok()?;
         Some(file.st_ino)

@@ -7,7 +7,7 @@ use anyhow::{bail, ensure};
 use common::host::cgroups::Layout;
 
 use super::{limits::Limits, plan};
-use crate::systemd::{Held, Scope};
+use crate::systemd::{self, Held, Scope};
 
 /// A unit for a container.
 #[derive(Debug, PartialEq)]
@@ -21,6 +21,10 @@ pub(super) struct Unit {
 impl Unit {
     /// Understands `slice:prefix:name`.
     pub(super) fn parse(text: &str, id: &str) -> anyhow::Result<Unit> {
+        Unit::parse_with(text, id, systemd::usual_slice())
+    }
+
+    fn parse_with(text: &str, id: &str, usual: &str) -> anyhow::Result<Unit> {
         let parts: Vec<&str> = match text {
             "" => vec!["", "step06-oci", id],
             text => text.split(':').collect(),
@@ -36,7 +40,7 @@ impl Unit {
             "linux.cgroupsPath: {text:?} has no name of a unit in it"
         );
         let slice = match slice {
-            "" => "system.slice",
+            "" => usual,
             slice => slice,
         };
         path_of(slice)?;
@@ -110,7 +114,8 @@ mod tests {
     use super::*;
 
     fn path(text: &str) -> Result<PathBuf, String> {
-        let unit = Unit::parse(text, "id").and_then(|unit| unit.path());
+        let unit = Unit::parse_with(text, "id", "system.slice");
+        let unit = unit.and_then(|unit| unit.path());
         unit.map_err(|error| error.to_string())
     }
 
@@ -129,6 +134,19 @@ mod tests {
         ] {
             assert_eq!(path(text), Ok(place.into()), "{text}");
         }
+    }
+
+    /// As with runc, whose user's systemd has no system.slice.
+    #[test]
+    fn a_plain_user_has_a_slice_of_its_own() {
+        let unit = Unit::parse("", "id").expect("it is one");
+        let is_root = nix::unistd::geteuid().is_root();
+        let is_first = common::host::machine::in_initial_user_namespace();
+        let expected = match is_root && is_first {
+            true => "system.slice",
+            false => "user.slice",
+        };
+        assert_eq!(unit.slice, expected);
     }
 
     #[test]

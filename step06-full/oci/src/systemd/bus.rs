@@ -9,26 +9,31 @@
 
 use std::{
     collections::VecDeque,
-    env,
     fmt::{self, Display},
     io::{BufRead, BufReader, Read, Write},
-    os::{
-        linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixStream},
-    },
+    os::unix::net::UnixStream,
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    message::{self, ERROR, Message, Method, SIGNAL},
+    address::{address, open},
+    message::{self, ANSWER, ERROR, Message, Method, SIGNAL},
+    peer,
+    stream::Stream,
     wire::Writer,
 };
 
 /// How long an answer may take: as long as the libraries wait.
 const PATIENCE: Duration = Duration::from_secs(25);
+
+/// The one signal that is waited for here. Anybody may send us any, so that of
+/// this one, too, only as many and as long ones are kept as systemd would send.
+const WAITED_FOR: &str = "JobRemoved";
+const MOST: usize = 1000;
+const LONGEST: usize = 4096;
 
 /// Which of the buses.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
@@ -39,8 +44,10 @@ pub(crate) enum Kind {
 
 /// A connection.
 pub(super) struct Bus {
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Stream>,
     serial: u32,
+    /// How long an answer may take.
+    pub(super) patience: Duration,
     /// Signals that came while an answer was waited for.
     signals: VecDeque<Message>,
 }
@@ -67,7 +74,6 @@ impl Bus {
         let address = address(kind)?;
         let connect = || {
             let stream = open(&address)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             Bus::over(stream)
         };
@@ -77,10 +83,12 @@ impl Bus {
     /// Says who we are, and begins.
     pub(super) fn over(stream: UnixStream) -> anyhow::Result<Bus> {
         let mut bus = Bus {
-            stream: BufReader::new(stream),
+            stream: BufReader::new(Stream::new(stream)),
             serial: 0,
+            patience: PATIENCE,
             signals: VecDeque::new(),
         };
+        bus.wait();
         bus.authenticate()?;
         let hello = Method {
             destination: "org.freedesktop.DBus",
@@ -104,6 +112,17 @@ impl Bus {
         self.say(b"DATA\r\n")?;
         self.is_answered("OK")?;
         self.say(b"BEGIN\r\n")
+    }
+
+    /// From now on it is waited once more, for all that is read together.
+    pub(super) fn wait(&mut self) {
+        self.stream.get_mut().wait(self.patience);
+    }
+
+    /// Whether a number of a process means the same there. See
+    /// [`peer::expect_our_numbers`].
+    pub(super) fn expect_our_numbers(&self) -> anyhow::Result<()> {
+        peer::expect_our_numbers(self.stream.get_ref().socket())
     }
 
     fn say(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
@@ -137,20 +156,31 @@ impl Bus {
         self.serial += 1;
         let serial = self.serial;
         let call = message::call(serial, method, signature, &arguments.bytes);
+        self.wait();
         self.say(&call)?;
         loop {
             let message = Message::read(&mut self.stream)
                 .with_context(|| format!("waiting for {}", method.member))?;
+            let is_answer = message.reply_to == serial;
             match message.kind {
-                SIGNAL => self.signals.push_back(message),
-                _ if message.reply_to != serial => {}
-                ERROR => return Err(refusal(&message).into()),
-                _ => return Ok(message),
+                SIGNAL => self.keep(message),
+                ERROR if is_answer => return Err(refusal(&message).into()),
+                ANSWER if is_answer => return Ok(message),
+                _ => {}
             }
         }
     }
 
-    /// The next signal.
+    /// Keeps a signal for [`Bus::signal`], if it may be systemd's.
+    fn keep(&mut self, signal: Message) {
+        let may_be = signal.member == WAITED_FOR && signal.length() <= LONGEST;
+        if may_be && self.signals.len() < MOST {
+            self.signals.push_back(signal);
+        }
+    }
+
+    /// The next `JobRemoved`, whoever has sent it. How long it may take is said
+    /// by [`Bus::wait`].
     pub(super) fn signal(&mut self) -> anyhow::Result<Message> {
         loop {
             if let Some(message) = self.signals.pop_front() {
@@ -158,7 +188,7 @@ impl Bus {
             }
             let message = Message::read(&mut self.stream)?;
             if message.kind == SIGNAL {
-                self.signals.push_back(message);
+                self.keep(message);
             }
         }
     }
@@ -171,67 +201,4 @@ fn refusal(message: &Message) -> Refusal {
         name: message.error.clone(),
         text: text.to_owned(),
     }
-}
-
-/// Where the bus listens. See "Well-known Message Bus Instances" in the D-Bus
-/// specification.
-fn address(kind: Kind) -> anyhow::Result<String> {
-    let (variable, usual) = match kind {
-        Kind::System => (
-            "DBUS_SYSTEM_BUS_ADDRESS",
-            Some("unix:path=/run/dbus/system_bus_socket".to_owned()),
-        ),
-        Kind::User => (
-            "DBUS_SESSION_BUS_ADDRESS",
-            env::var("XDG_RUNTIME_DIR")
-                .ok()
-                .map(|place| format!("unix:path={place}/bus")),
-        ),
-    };
-    let given = env::var(variable).ok().filter(|it| !it.is_empty());
-    given.or(usual).with_context(|| {
-        format!(
-            "there is no bus: neither {variable} nor XDG_RUNTIME_DIR is set"
-        )
-    })
-}
-
-/// Connects to the first of the addresses that works.
-pub(super) fn open(addresses: &str) -> anyhow::Result<UnixStream> {
-    let mut last = None;
-    for address in addresses.split(';').filter(|it| !it.is_empty()) {
-        match open_one(address) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.context("the address is empty")?)
-}
-
-/// `unix:path=/run/user/1000/bus,guid=…`
-fn open_one(address: &str) -> anyhow::Result<UnixStream> {
-    let Some(("unix", pairs)) = address.split_once(':') else {
-        bail!("{address:?} is no Unix socket");
-    };
-    let mut pairs = pairs.split(',').filter_map(|it| it.split_once('='));
-    let place = pairs.find(|(key, _)| ["path", "abstract"].contains(key));
-    let (key, value) = place.context("the address has no path")?;
-    let name = unescape(value)?;
-    let address = match key {
-        "path" => SocketAddr::from_pathname(String::from_utf8(name)?)?,
-        _ => SocketAddr::from_abstract_name(name)?,
-    };
-    Ok(UnixStream::connect_addr(&address)?)
-}
-
-/// `%2f` is a slash.
-pub(super) fn unescape(text: &str) -> anyhow::Result<Vec<u8>> {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let code = part.get(..2).context("the address ends with a %")?;
-        bytes.push(u8::from_str_radix(code, 16)?);
-        bytes.extend(&part.as_bytes()[2..]);
-    }
-    Ok(bytes)
 }

@@ -66,6 +66,7 @@ impl Manager {
         pid: Pid,
         numbers: &[(&str, u64)],
     ) -> anyhow::Result<()> {
+        self.0.expect_our_numbers()?;
         let pids = [pid.as_raw().cast_unsigned()];
         let mut properties = vec![
             ("Description", Value::Text("a container of step06-oci")),
@@ -164,10 +165,11 @@ impl Manager {
     /// Waits until the job of that answer is done, and returns how it has ended.
     fn result(&mut self, answer: &Message) -> anyhow::Result<String> {
         let job = answer.body().text()?;
+        self.0.wait();
         loop {
             let signal = self.0.signal().context("waiting for a job")?;
             // Anybody may send us a signal that is called so.
-            if signal.member != "JobRemoved" || signal.sender != answer.sender {
+            if signal.sender != answer.sender {
                 continue;
             }
             let mut body = signal.body();

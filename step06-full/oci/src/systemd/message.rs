@@ -1,7 +1,7 @@
 //! A message of D-Bus: a header that says what it is and whom it is for, and a
 //! body of values. See "Message Protocol" in the D-Bus specification.
 
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 
 use anyhow::ensure;
 
@@ -9,6 +9,7 @@ use super::wire::{Reader, Value, Writer};
 
 /// What kind of message it is.
 pub(super) const CALL: u8 = 1;
+pub(super) const ANSWER: u8 = 2;
 pub(super) const ERROR: u8 = 3;
 pub(super) const SIGNAL: u8 = 4;
 
@@ -93,7 +94,8 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Reads one message.
+    /// Reads one message. One that is longer than what we are for is read, and
+    /// is none of any kind, or has no body: any client of the bus may send one.
     pub(super) fn read(from: &mut impl Read) -> anyhow::Result<Message> {
         let mut bytes = vec![0; FIXED];
         from.read_exact(&mut bytes)?;
@@ -107,16 +109,18 @@ impl Message {
         fixed.short()?;
         let fields = fixed.short()? as usize;
         let head = FIXED.saturating_add(fields).next_multiple_of(8);
-        ensure!(
-            fields < LONGEST && body < LONGEST,
-            "a message of D-Bus is too long"
-        );
-        bytes.resize(head + body, 0);
+        if fields >= LONGEST {
+            skip(from, (head - FIXED).saturating_add(body))?;
+            return Ok(Message::default());
+        }
+        bytes.resize(head, 0);
         from.read_exact(&mut bytes[FIXED..])?;
-        let body = bytes.split_off(head);
         let mut message = Message {
             kind: bytes[1],
-            body,
+            body: match body {
+                ..LONGEST => read(from, body)?,
+                LONGEST.. => skip(from, body)?,
+            },
             is_little,
             ..Message::default()
         };
@@ -131,22 +135,40 @@ impl Message {
         }
         while !reader.is_at_end() {
             reader.align(8);
-            let field = reader.byte()?;
-            let (text, number) = reader.variant()?;
-            match field {
-                MEMBER => text.clone_into(&mut self.member),
-                ERROR_NAME => text.clone_into(&mut self.error),
-                SENDER => text.clone_into(&mut self.sender),
-                REPLY_TO => self.reply_to = number,
+            match reader.byte()? {
+                MEMBER => self.member = reader.variant()?.0.to_owned(),
+                ERROR_NAME => self.error = reader.variant()?.0.to_owned(),
+                SENDER => self.sender = reader.variant()?.0.to_owned(),
+                REPLY_TO => self.reply_to = reader.variant()?.1,
                 // "Unknown fields must be ignored."
-                _ => {}
+                _ => reader.skip_variant()?,
             }
         }
         Ok(())
     }
 
+    /// How many bytes of values it has.
+    pub(super) fn length(&self) -> usize {
+        self.body.len()
+    }
+
     /// The values in it.
     pub(super) fn body(&self) -> Reader<'_> {
         Reader::new(&self.body, self.is_little)
+    }
+}
+
+fn read(from: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads so many bytes, and keeps none.
+fn skip(from: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
+    let mut rest = from.take(length as u64);
+    match io::copy(&mut rest, &mut io::sink())? {
+        skipped if skipped == length as u64 => Ok(Vec::new()),
+        _ => Err(ErrorKind::UnexpectedEof.into()),
     }
 }

@@ -9,10 +9,13 @@ use std::{
 };
 
 use super::{
-    bus::{Bus, Refusal, open, unescape},
+    address::{open, unescape},
+    bus::{Bus, Refusal},
     message::{self, Message, Method},
     wire::{Reader, Value, Writer},
 };
+
+mod hostile;
 
 const METHOD: Method = Method {
     destination: "a.b",

@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
         self.at = self.at.next_multiple_of(to);
     }
 
-    fn take(&mut self, length: usize) -> anyhow::Result<&'a [u8]> {
+    pub(super) fn take(&mut self, length: usize) -> anyhow::Result<&'a [u8]> {
         let end = self.at.checked_add(length);
         let taken = end.and_then(|end| self.bytes.get(self.at..end));
         self.at = self.at.saturating_add(length);
