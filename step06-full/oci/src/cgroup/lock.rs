@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Held as long as this is open. The container's process has copies, until it
 /// closes what it was born with.
 pub(super) struct Lock {
-    _directories: Vec<OwnedFd>,
+    directories: Vec<OwnedFd>,
 }
 
 impl Lock {
@@ -35,23 +35,31 @@ impl Lock {
     /// # Errors
     /// Somebody keeps one for too long, or has removed a directory meanwhile.
     pub(super) fn take(place: &Place) -> anyhow::Result<Lock> {
-        let parts = place.parts.iter();
-        let directories = parts.map(|part| take_one(&part.directory));
-        Ok(Lock {
-            _directories: directories.collect::<anyhow::Result<_>>()?,
-        })
+        let lock = Lock::of_those_there(place)?;
+        ensure!(
+            lock.directories.len() == place.parts.len(),
+            "somebody else has removed the container's cgroup"
+        );
+        Ok(lock)
     }
 
-    /// The same for what is to be removed: what is gone needs none.
+    /// The same for what is to be removed: what is gone needs none. systemd may
+    /// remove it at any time.
     pub(super) fn of_those_there(place: &Place) -> anyhow::Result<Lock> {
-        let mut rest = place.clone();
-        rest.parts.retain(|part| part.directory.exists());
-        Lock::take(&rest)
+        let mut directories = Vec::new();
+        for part in &place.parts {
+            directories.extend(take_one(&part.directory)?);
+        }
+        Ok(Lock { directories })
     }
 }
 
-fn take_one(path: &Path) -> anyhow::Result<OwnedFd> {
-    let directory = sys::open(path, OFlag::O_DIRECTORY, 0)?;
+/// `None` if it is gone by the time that the lock is ours.
+fn take_one(path: &Path) -> anyhow::Result<Option<OwnedFd>> {
+    let directory = match sys::open(path, OFlag::O_DIRECTORY, 0) {
+        Err(error) if error.errno == Errno::ENOENT => return Ok(None),
+        opened => opened?,
+    };
     let start = Instant::now();
     loop {
         match sys::flock(&directory, libc::LOCK_EX | libc::LOCK_NB) {
@@ -63,10 +71,65 @@ fn take_one(path: &Path) -> anyhow::Result<OwnedFd> {
         sleep(Duration::from_millis(1));
     }
     .with_context(|| format!("locking the cgroup {path:?}"))?;
-    let (ours, there) = (sys::fstat(&directory)?, sys::stat(path)?);
-    ensure!(
-        (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino),
-        "somebody else has removed the cgroup {path:?}"
-    );
-    Ok(directory)
+    let (ours, there) = (sys::fstat(&directory)?, sys::stat(path));
+    let same = there
+        .is_ok_and(|it| (it.st_dev, it.st_ino) == (ours.st_dev, ours.st_ino));
+    Ok(same.then_some(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::mpsc, thread};
+
+    use super::{super::place::Part, *};
+
+    fn place(directories: &[&Path]) -> Place {
+        let part = |directory: &&Path| Part {
+            directory: (*directory).to_owned(),
+            ..Part::default()
+        };
+        Place {
+            parts: directories.iter().map(part).collect(),
+            ..Place::default()
+        }
+    }
+
+    #[test]
+    fn only_one_has_the_lock() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = place(&[directory.path()]);
+        let first = Lock::take(&place).expect("it is free");
+        let (send, receive) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let taken = Lock::take(&place).map(drop);
+                send.send(taken).expect("it is heard");
+            });
+            let short = Duration::from_millis(50);
+            receive.recv_timeout(short).expect_err("it is taken");
+            drop(first);
+            let taken = receive.recv().expect("it is said");
+            taken.expect("it is free again");
+        });
+    }
+
+    #[test]
+    fn what_is_gone_is_none_to_remove_and_an_error_to_make() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let gone = directory.path().join("gone");
+        let place = place(&[directory.path(), &gone]);
+        Lock::of_those_there(&place).expect("it is no matter");
+        let error = Lock::take(&place).err().expect("it is gone");
+        assert!(error.to_string().contains("has removed"), "{error}");
+        // Or it goes while it is waited for.
+        fs::create_dir(&gone).expect("it is new");
+        let first = Lock::take(&place).expect("all are there");
+        thread::scope(|scope| {
+            let other = scope.spawn(|| Lock::take(&place).map(drop));
+            sleep(Duration::from_millis(50));
+            fs::remove_dir(&gone).expect("it is empty");
+            drop(first);
+            other.join().expect("it ends").expect_err("it is gone");
+        });
+    }
 }
