@@ -132,8 +132,8 @@ impl Cgroup {
         self.lock = None;
     }
 
-    /// That of a container which is there already, to be looked at, changed or
-    /// removed. To get in, see [`Cgroup::opened`].
+    /// That of a container which is there already. To get in, see
+    /// [`Cgroup::opened`].
     pub(crate) fn of(place: &Place) -> anyhow::Result<Cgroup> {
         let place = match place.is_gone() {
             true => Place::default(),
@@ -210,10 +210,11 @@ impl Cgroup {
         processes::kill_all(&self.place, signal)
     }
 
-    /// Removes it and those below. One that is gone is no error; `EBUSY` or
-    /// `EAGAIN` means that somebody else is in it, or about to be.
+    /// Removes it and those below. One that is gone is no error; with `EBUSY` or
+    /// `EAGAIN` somebody else is in it, or about to be.
     pub(crate) fn remove(&self) -> anyhow::Result<()> {
         let _lock = Lock::of_those_there(&self.place)?;
+        processes::wait_until_empty(&self.place)?;
         processes::remove(&self.place)?;
         match &self.place.scope {
             Some(scope) if self.place.parts.is_empty() => scope.clear(),

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
+    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -97,6 +98,25 @@ fn walk(
         }
     }
     visit(cgroup)
+}
+
+/// Waits until there is no process in it. If that may be somebody else's, so may
+/// be the empty cgroups below.
+///
+/// # Errors
+/// `EBUSY`.
+pub(super) fn wait_until_empty(place: &Place) -> anyhow::Result<()> {
+    let start = Instant::now();
+    for part in &place.parts {
+        while !below(&part.directory)?.is_empty() {
+            if start.elapsed() > PATIENCE {
+                let error = anyhow::Error::from(Errno::EBUSY);
+                return Err(error.context(format!("{:?}", part.directory)));
+            }
+            sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
 }
 
 /// Removes the cgroup and those below. One that is gone is no error; and one

@@ -17,9 +17,6 @@ pub(crate) const TESTS: &[Test] = claims![
     number_1_holds_nothing_of_the_host,
     the_host_is_unchanged,
     a_pipe_for_the_list_of_users_is_no_trap,
-    nobody_elses_cgroup_is_taken,
-    who_was_there_first_takes_nobody_along,
-    of_two_at_once_one_gets_the_cgroup,
 ];
 
 /// A directory of the host that nothing must get into.
@@ -199,81 +196,4 @@ fn a_pipe_for_the_list_of_users_is_no_trap() {
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o644);
     nix::unistd::mkfifo(&users, mode).expect("it is ours");
     assert_eq!(bundle.says(), "/");
-}
-
-/// It would be emptied by SIGKILL when the container is deleted.
-fn nobody_elses_cgroup_is_taken() {
-    needs::root();
-    let first = Bundle::new("sleep 100");
-    first.create();
-    first.does(&["start", "box"]);
-    let place = first.config["linux"]["cgroupsPath"].clone();
-    let above = format!("{}/..", place.as_str().expect("text"));
-    let mut second = Bundle::new("true");
-    second.config["linux"]["cgroupsPath"] = place;
-    let why = second.is_refused();
-    assert!(why.contains("are in"), "{why}");
-    second.does(&["delete", "--force", "box"]);
-    assert_eq!(first.status(), "running");
-
-    // What is empty is no one's: an engine may have made it.
-    first.does(&["kill", "box", "KILL"]);
-    first.becomes("stopped");
-    assert_eq!(second.exits(), 0);
-
-    second.config["linux"]["cgroupsPath"] = json!(above);
-    assert!(second.is_refused().contains("leads upwards"));
-}
-
-/// The path of a container that has ended is free; but the container is still
-/// to be deleted.
-fn who_was_there_first_takes_nobody_along() {
-    needs::root();
-    let first = Bundle::new("true");
-    first.create();
-    first.does(&["start", "box"]);
-    first.becomes("stopped");
-    let mut second = Bundle::new("sleep 100");
-    second.config["linux"]["cgroupsPath"] =
-        first.config["linux"]["cgroupsPath"].clone();
-    second.create();
-    second.does(&["start", "box"]);
-    first.does(&["kill", "--all", "box", "KILL"]);
-    assert_eq!(second.status(), "running");
-    // Nothing that is left is the first one's.
-    first.does(&["--log", "log", "delete", "box"]);
-    assert_eq!(second.status(), "running");
-    let log = fs::read_to_string(first.path().join("log"));
-    let log = log.expect("something is said");
-    assert!(log.contains("processes of somebody else"), "{log}");
-    assert_eq!(first.does(&["list", "--quiet"]), "");
-    second.does(&["delete", "--force", "box"]);
-}
-
-/// Both would find it empty.
-fn of_two_at_once_one_gets_the_cgroup() {
-    needs::root();
-    let first = Bundle::new("sleep 100");
-    let mut second = Bundle::new("sleep 100");
-    second.config["linux"]["cgroupsPath"] =
-        first.config["linux"]["cgroupsPath"].clone();
-    for bundle in [&first, &second] {
-        bundle.write();
-    }
-    for round in 0..20 {
-        let create =
-            |bundle: &Bundle| bundle.tool(&["create", "box"]).status.success();
-        let made = std::thread::scope(|scope| {
-            let other = scope.spawn(|| create(&second));
-            [create(&first), other.join().expect("it ends")]
-        });
-        assert_eq!(
-            made.iter().filter(|it| **it).count(),
-            1,
-            "{round}: {made:?}"
-        );
-        let one = if made[0] { &first } else { &second };
-        assert_eq!(one.status(), "created", "{round}");
-        one.does(&["delete", "--force", "box"]);
-    }
 }

@@ -19,6 +19,7 @@ mod root;
 mod rootless;
 mod shared;
 mod systemd;
+mod taken;
 
 const TESTS: &[&[Test]] = &[
     life::TESTS,
@@ -33,6 +34,7 @@ const TESTS: &[&[Test]] = &[
     rootless::TESTS,
     shared::TESTS,
     systemd::TESTS,
+    taken::TESTS,
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,98 @@
+//! Two containers for which the same cgroup is asked.
+
+use std::{fs, path::Path};
+
+use harness::{Test, claims, needs};
+use serde_json::json;
+
+use crate::bundle::Bundle;
+
+pub(crate) const TESTS: &[Test] = claims![
+    nobody_elses_cgroup_is_taken,
+    who_was_there_first_takes_nobody_along,
+    of_two_at_once_one_gets_the_cgroup,
+];
+
+/// It would be emptied by SIGKILL when the container is deleted.
+fn nobody_elses_cgroup_is_taken() {
+    needs::root();
+    let first = Bundle::new("sleep 100");
+    first.create();
+    first.does(&["start", "box"]);
+    let place = first.config["linux"]["cgroupsPath"].clone();
+    let above = format!("{}/..", place.as_str().expect("text"));
+    let mut second = Bundle::new("true");
+    second.config["linux"]["cgroupsPath"] = place;
+    let why = second.is_refused();
+    assert!(why.contains("are in"), "{why}");
+    second.does(&["delete", "--force", "box"]);
+    assert_eq!(first.status(), "running");
+
+    // What is empty is no one's: an engine may have made it.
+    first.does(&["kill", "box", "KILL"]);
+    first.becomes("stopped");
+    assert_eq!(second.exits(), 0);
+
+    second.config["linux"]["cgroupsPath"] = json!(above);
+    assert!(second.is_refused().contains("leads upwards"));
+}
+
+/// The path of a container that has ended is free; but the container is still
+/// to be deleted.
+fn who_was_there_first_takes_nobody_along() {
+    needs::root();
+    let first = Bundle::new("true");
+    first.create();
+    first.does(&["start", "box"]);
+    first.becomes("stopped");
+    let mut second = Bundle::new("sleep 100");
+    second.config["linux"]["cgroupsPath"] =
+        first.config["linux"]["cgroupsPath"].clone();
+    second.create();
+    second.does(&["start", "box"]);
+    first.does(&["kill", "--all", "box", "KILL"]);
+    assert_eq!(second.status(), "running");
+    // Nothing that is left is the first one's, also what is empty.
+    let place = second.config["linux"]["cgroupsPath"].as_str();
+    let place = place.expect("text").trim_start_matches('/');
+    let trees = ["pids", "."].map(|it| Path::new("/sys/fs/cgroup").join(it));
+    let mut trees = trees.iter().map(|tree| tree.join(place));
+    let below = trees.find(|it| it.is_dir()).expect("it is one").join("x");
+    fs::create_dir(&below).expect("it is root's");
+    first.does(&["--log", "log", "delete", "box"]);
+    assert_eq!(second.status(), "running");
+    assert!(below.is_dir());
+    let log = fs::read_to_string(first.path().join("log"));
+    let log = log.expect("something is said");
+    assert!(log.contains("processes of somebody else"), "{log}");
+    assert_eq!(first.does(&["list", "--quiet"]), "");
+    second.does(&["delete", "--force", "box"]);
+}
+
+/// Both would find it empty.
+fn of_two_at_once_one_gets_the_cgroup() {
+    needs::root();
+    let first = Bundle::new("sleep 100");
+    let mut second = Bundle::new("sleep 100");
+    second.config["linux"]["cgroupsPath"] =
+        first.config["linux"]["cgroupsPath"].clone();
+    for bundle in [&first, &second] {
+        bundle.write();
+    }
+    for round in 0..20 {
+        let create =
+            |bundle: &Bundle| bundle.tool(&["create", "box"]).status.success();
+        let made = std::thread::scope(|scope| {
+            let other = scope.spawn(|| create(&second));
+            [create(&first), other.join().expect("it ends")]
+        });
+        assert_eq!(
+            made.iter().filter(|it| **it).count(),
+            1,
+            "{round}: {made:?}"
+        );
+        let one = if made[0] { &first } else { &second };
+        assert_eq!(one.status(), "created", "{round}");
+        one.does(&["delete", "--force", "box"]);
+    }
+}
