@@ -132,8 +132,7 @@ impl Cgroup {
         self.lock = None;
     }
 
-    /// That of a container which is there already. To get in, see
-    /// [`Cgroup::opened`].
+    /// That of a container. To get in, see [`Cgroup::opened`].
     pub(crate) fn of(place: &Place) -> anyhow::Result<Cgroup> {
         let place = match place.is_gone() {
             true => Place::default(),
