@@ -358,6 +358,10 @@ impl Reader {
                 "perl -e 'exit(syscall(444, 0, 0, 1) < 2)'".to_owned(),
                 "perl, and a kernel with Landlock",
             ),
+            "bridge" => (
+                "unshare --net ip link add switch type bridge".to_owned(),
+                "ip, and a kernel with bridges",
+            ),
             "systemd" => ("test -d /run/systemd/system".to_owned(), "systemd"),
             program => (format!("command -v {program}"), program),
         };
