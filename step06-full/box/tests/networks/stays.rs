@@ -9,16 +9,22 @@ pub(crate) const TESTS: &[Test] = claims![
     a_port_is_told_and_comes_back_with_a_restart,
 ];
 
-/// A store of their own.
+/// What a script prints that has a store of its own, on a disk: before Linux 6.3
+/// no file system in memory can be id-mapped.
+fn says_with_a_store(script: &str) -> String {
+    let store = tempfile::tempdir().expect("a directory");
+    says(&format!("store={:?}\n{STORE}\n{script}", store.path()))
+}
+
 const STORE: &str = r#"
-mkdir -m 700 /run/store
-stored() { "$BOX" --store /run/store "$@" 2>/dev/null; }
+chmod 700 "$store"
+stored() { "$BOX" --store "$store" "$@"; }
 start() { stored run -d --volume /run/probe:/probe:ro "$@" > /run/id; }
 "#;
 
 fn a_container_is_found_by_its_name() {
-    let said = says(&format!(
-        r#"{STORE}
+    let said = says_with_a_store(
+        r#"
 start --network box0 --name web - sleep 100
 start --network box0 --name db --hostname data - sleep 100
 start --network box0 --name same --hostname same - sleep 100
@@ -27,8 +33,8 @@ stored exec web ping -c 1 -w 10 db > /dev/null && echo reached
 stored run --network container:db - grep -m 1 10.88 /etc/hosts
 "$BOX" network | grep -o 'data db  *10.88.77.3'
 stored rm -f db web same > /run/gone
-"#
-    ));
+"#,
+    );
     assert_eq!(
         said,
         "10.88.77.2\tbox web\n10.88.77.3\tdata db\n10.88.77.4\tsame\n\
@@ -37,9 +43,9 @@ stored rm -f db web same > /run/gone
 }
 
 fn a_port_is_told_and_comes_back_with_a_restart() {
-    let said = says(&format!(
-        r#"{STORE}
-reach() {{ until_it sh -c '/run/probe reach 127.0.0.1:8080 | grep -q as'; }}
+    let said = says_with_a_store(
+        r#"
+reach() { until_it sh -c '/run/probe reach 127.0.0.1:8080 | grep -q as'; }
 start --network box0 --publish 8080:80 --name web - /probe serve 0.0.0.0:80
 stored port web
 stored ps --format json | grep -o '"Ports":"[^"]*"'
@@ -50,8 +56,8 @@ stored stop -t 1 web; stored port web; echo $?
 stored ps -a --format json | grep -o '"Ports":"[^"]*"'
 stored start web; stored port web 80; stored port web 80/udp; echo $?
 stored rm -f web
-"#
-    ));
+"#,
+    );
     let (port, ports) = ("127.0.0.1:8080\n", "127.0.0.1:8080->80/tcp");
     assert_eq!(
         said,
