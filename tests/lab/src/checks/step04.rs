@@ -57,7 +57,8 @@ impl Limits {
     fn random() -> Limits {
         Limits {
             mib: random_in(40..90),
-            hundredths: random_in(11..90),
+            // Never whole tenths: who rounds to them is wrong.
+            hundredths: 10 * random_in(1..9) + random_in(1..10),
             pids: random_in(12..40),
             rule: RULE,
         }
