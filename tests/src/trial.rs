@@ -7,12 +7,15 @@ use std::{
     cell::RefCell,
     env,
     panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::PathBuf,
     process::ExitCode,
+    sync::Mutex,
 };
 
 use ground::leftovers::Sweeper;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::sys::signal::{SigHandler, Signal, signal};
+use tempfile::TempDir;
 
 use crate::{
     needs::{DEBIAN, PLAIN_USER, ROOT, SYSTEMD, VM},
@@ -82,11 +85,26 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
     conclude(&arguments, trials)
 }
 
-/// Runs the trials, and removes the cgroups of containers that they have killed.
+/// What the tests have in common, until they have ended.
+static KEPT: Mutex<Vec<TempDir>> = Mutex::new(Vec::new());
+
+/// Keeps a directory that tests have in common, and returns where it is. A static
+/// is never dropped: [`conclude`] removes it.
+pub fn keep_until_the_end(directory: TempDir) -> PathBuf {
+    let path = directory.path().to_owned();
+    KEPT.lock()
+        .expect("no test has it for long")
+        .push(directory);
+    path
+}
+
+/// Runs the trials, and removes the cgroups of containers that they have killed,
+/// and what they have had in common.
 pub fn conclude(arguments: &Arguments, trials: Vec<Trial>) -> ExitCode {
     let sweeper = Sweeper::new();
     let conclusion = libtest_mimic::run(arguments, trials);
     drop(sweeper);
+    KEPT.lock().expect("no test has it for long").clear();
     conclusion.exit_code()
 }
 

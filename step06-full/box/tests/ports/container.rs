@@ -41,7 +41,7 @@ pub(crate) fn users() -> Vec<User> {
 /// The built program and this one, where everybody can read them, and a home for
 /// each user.
 pub(crate) struct Place {
-    dir: TempDir,
+    path: PathBuf,
 }
 
 pub(crate) fn place() -> &'static Place {
@@ -63,13 +63,14 @@ pub(crate) fn place() -> &'static Place {
         if geteuid().is_root() {
             chown(&home, Some(PLAIN.into()), Some(PLAIN.into())).expect("root");
         }
-        Place { dir }
+        let path = harness::trial::keep_until_the_end(dir);
+        Place { path }
     })
 }
 
 impl Place {
     pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
+        &self.path
     }
 
     /// `box`, to be started by `user`.

@@ -30,14 +30,13 @@ pub(crate) struct Bundle {
 
 /// What the tests make their roots of: it must be on the same file system.
 fn tools() -> &'static Path {
-    static TOOLS: OnceLock<TempDir> = OnceLock::new();
-    let tools = TOOLS.get_or_init(|| {
+    static TOOLS: OnceLock<PathBuf> = OnceLock::new();
+    TOOLS.get_or_init(|| {
         let root = common::rootfs::find(&None).expect("there is a root");
         let tools = tempfile::tempdir().expect("a directory");
         copy("-a", &root, &tools.path().join("rootfs"));
-        tools
-    });
-    tools.path()
+        harness::trial::keep_until_the_end(tools)
+    })
 }
 
 fn copy(how: &str, from: &Path, to: &Path) {
