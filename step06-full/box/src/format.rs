@@ -77,6 +77,12 @@ impl Format {
     }
 }
 
+/// What `--quiet` prints of these rows: a line with the id of each.
+pub(crate) fn ids(rows: &[Value]) -> String {
+    let ids = rows.iter().filter_map(|row| row["ID"].as_str());
+    ids.map(|id| format!("{id}\n")).collect()
+}
+
 /// What stands over a field: in Docker's words, the usual ones have others.
 fn head(columns: &[(&str, &str)], name: &str) -> String {
     let known = columns.iter().find(|(field, _)| *field == name);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use step06_image::{Record, Reference};
 
 use crate::{
-    format::Format,
+    format::{Format, ids},
     output::{self, print},
     store,
 };
@@ -56,8 +56,7 @@ pub(crate) fn list(args: &List) -> anyhow::Result<ExitCode> {
     let rows: Vec<Value> =
         images.iter().map(|it| about(it, args.no_trunc)).collect();
     if args.quiet {
-        let ids = rows.iter().filter_map(|row| row["ID"].as_str());
-        return print(&ids.map(|id| format!("{id}\n")).collect::<String>());
+        return print(&ids(&rows));
     }
     print(&args.format.text(&COLUMNS, &rows)?)
 }

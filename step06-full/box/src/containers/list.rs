@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use step06_life::{Container, Status};
 
 use super::{all, or_one, print};
-use crate::format::Format;
+use crate::format::{Format, ids};
 
 mod filter;
 
@@ -57,8 +57,7 @@ pub(crate) fn list(args: &List) -> anyhow::Result<ExitCode> {
     or_one(|| {
         let rows = args.rows()?;
         if args.quiet {
-            let ids = rows.iter().filter_map(|row| row["ID"].as_str());
-            return print(&ids.map(|id| format!("{id}\n")).collect::<String>());
+            return print(&ids(&rows));
         }
         print(&args.format.text(&COLUMNS, &rows)?)
     })
