@@ -11,7 +11,8 @@ mod report;
 mod rows;
 
 use std::{
-    env,
+    env, fs,
+    path::PathBuf,
     process::{Command, ExitCode},
     sync::Mutex,
     thread::{self, available_parallelism},
@@ -83,7 +84,7 @@ fn main() -> anyhow::Result<ExitCode> {
     in_vm.sort_by_key(|row| !row.is_root());
     let mut failed = Vec::new();
     let beside =
-        || failed.extend(args.beside.iter().filter(|it| !succeeds(it)));
+        || failed.extend(args.beside.iter().filter(|it| !succeeds(it, &kit)));
     let mut outcomes = side_by_side((here, beside), in_vm, run);
     outcomes.sort_by_key(|(row, _)| ROWS.iter().position(|it| it == *row));
 
@@ -94,16 +95,38 @@ fn main() -> anyhow::Result<ExitCode> {
     };
     print!("{report}");
     for command in &failed {
-        println!("\nIt has failed: {command}");
+        println!("\nIt has failed: {command}\n{}", the_end_of(command, &kit));
     }
     let good = failed.is_empty() && report.is_good(args.all_rows);
     Ok(ExitCode::from(u8::from(!good)))
 }
 
-/// Runs a command of a shell.
-fn succeeds(command: &str) -> bool {
-    let status = Command::new("sh").args(["-c", command]).status();
+/// Runs a command of a shell. What it prints is kept, too.
+fn succeeds(command: &str, kit: &Kit) -> bool {
+    let status = Command::new("bash")
+        .args([
+            "-c",
+            r#"set -o pipefail; eval "$1" 2>&1 | tee "$2""#,
+            "bash",
+        ])
+        .arg(command)
+        .arg(log_of(command, kit))
+        .status();
     status.is_ok_and(|status| status.success())
+}
+
+/// Where it is kept.
+fn log_of(command: &str, kit: &Kit) -> PathBuf {
+    kit.logs.join(format!("{}.log", command.replace('/', "_")))
+}
+
+/// The last lines that a command has printed. What ran beside it has printed a
+/// lot behind them.
+fn the_end_of(command: &str, kit: &Kit) -> String {
+    let log = fs::read(log_of(command, kit)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&log);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
 /// The rows with these names; all if there are none.
