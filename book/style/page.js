@@ -1,4 +1,65 @@
-// What the pages do on a click. Without JavaScript all is readable as well.
+// What the pages do on a click, and on a phone. Without JavaScript all is
+// readable as well.
+
+// A word of code, an option, or a name with a number behind its dash
+// (CVE-2019-5736) is not broken, if a phone is wide enough for it.
+const LONGEST_WORD = 28;
+
+const make = (name, text, kind) => {
+    const element = document.createElement(name);
+    element.textContent = text;
+    if (kind) element.className = kind;
+    return element;
+};
+
+function keepWordsWhole(main) {
+    const texts = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
+    const found = [];
+    while (texts.nextNode()) {
+        const text = texts.currentNode;
+        const element = text.parentElement;
+        if (element.closest("pre, svg, script, style")) continue;
+        const isWhole = element.closest("code") ? /\W/ : /-\d|(^|\s)-\w/;
+        if (isWhole.test(text.data)) found.push([text, isWhole]);
+    }
+    for (const [text, isWhole] of found) {
+        const words = text.data.split(/(\s+)/).map((word) => {
+            if (!isWhole.test(word) || !word.trim()) return word;
+            const fits = [...word].length <= LONGEST_WORD;
+            return make("span", word, fits ? "whole" : "long");
+        });
+        text.replaceWith(...words);
+    }
+}
+
+// A table that is wider than a phone shows its rows one below the other, each
+// cell with the name of its column. The style does it; here it is found out
+// which, again whenever the width is another one or a fold is opened.
+function stackTables(main) {
+    const widths = new WeakMap();
+    const observer = new ResizeObserver((entries) => {
+        for (const { target } of entries) {
+            const width = target.clientWidth;
+            if (!width || widths.get(target) === width) continue;
+            widths.set(target, width);
+            const table = target.firstElementChild;
+            table.classList.remove("stacked");
+            const isWide = target.scrollWidth > width;
+            table.classList.toggle("stacked", isWide);
+        }
+    });
+    for (const wrapper of main.querySelectorAll(".table-wrapper")) {
+        const [head, ...rows] = wrapper.querySelectorAll("tr");
+        for (const cell of rows.flatMap((row) => [...row.cells])) {
+            const column = head.cells[cell.cellIndex].textContent;
+            if (column) cell.dataset.column = column;
+            const length = cell.textContent.length + column.length;
+            cell.classList.toggle("short", length < 20);
+        }
+        observer.observe(wrapper);
+    }
+}
+
 
 // The copy button of a session copies what is typed, and neither the prompts
 // nor what comes back. mdBook's own listener would copy all of it; this one
@@ -32,12 +93,6 @@ const move = (node, to) => {
     node.replaceWith(place);
     to.append(node);
     undo.push(() => place.replaceWith(node));
-};
-const make = (name, text, kind) => {
-    const element = document.createElement(name);
-    element.textContent = text;
-    if (kind) element.className = kind;
-    return element;
 };
 
 addEventListener("beforeprint", () => {
@@ -99,3 +154,6 @@ addEventListener("afterprint", () => {
     for (const it of undo.reverse()) it();
     undo = [];
 });
+
+keepWordsWhole(document.querySelector("main"));
+stackTables(document.querySelector("main"));

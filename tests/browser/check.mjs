@@ -78,6 +78,73 @@ const overflowing = () => {
     return names;
 };
 
+// Tables of which a part is cut off, until one scrolls them.
+const cutTables = () =>
+    [...document.querySelectorAll("main .table-wrapper, main .scoreboard")]
+        .filter((it) => it.scrollWidth > it.clientWidth + 1)
+        .map((it) => it.textContent.trim().replace(/\s+/g, " ").slice(0, 60));
+
+// Options, paths and numbers of holes that are broken at a dash or a slash.
+const brokenWords = () =>
+    [...document.querySelectorAll("main .whole")]
+        .filter((it) => it.getClientRects().length > 1)
+        .map((it) => it.textContent);
+
+// Links and code that stand out too little from what is behind them: WCAG's
+// level AA asks for a ratio of 4.5 to 1.
+const pale = () => {
+    const context = document.createElement("canvas")
+        .getContext("2d", { willReadFrequently: true });
+    // A colour as red, green, blue and alpha, however it is written.
+    const known = new Map();
+    const colour = (text) => {
+        if (!known.has(text)) {
+            context.clearRect(0, 0, 1, 1);
+            context.fillStyle = text;
+            context.fillRect(0, 0, 1, 1);
+            const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
+            known.set(text, [r, g, b, a / 255]);
+        }
+        return known.get(text);
+    };
+    const mix = ([r, g, b], [x, y, z], share) =>
+        [[r, x], [g, y], [b, z]].map(([p, q]) => p * share + q * (1 - share));
+    const ground = (element) => {
+        if (!element) return [255, 255, 255];
+        const own = colour(getComputedStyle(element).backgroundColor);
+        const share = own[3] * getComputedStyle(element).opacity;
+        if (share === 1) return own;
+        return mix(own, ground(element.parentElement), share);
+    };
+    const opacity = (element) =>
+        element
+            ? getComputedStyle(element).opacity * opacity(element.parentElement)
+            : 1;
+    const light = (rgb) => {
+        const [r, g, b] = rgb.map((it) => {
+            const part = it / 255;
+            return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const found = new Map();
+    for (const it of document.querySelectorAll("main :is(a, a *, code, code *)")) {
+        const hasText = [...it.childNodes].some(
+            (node) => node.nodeType === Node.TEXT_NODE && node.data.trim(),
+        );
+        if (!hasText || !it.checkVisibility()) continue;
+        const behind = ground(it);
+        const text = colour(getComputedStyle(it).color);
+        const front = mix(text, behind, text[3] * opacity(it));
+        const [low, high] = [light(front), light(behind)].sort((a, b) => a - b);
+        const ratio = (high + 0.05) / (low + 0.05);
+        if (ratio >= 4.5) continue;
+        const kind = `<${it.localName} class="${it.className}">`;
+        found.set(kind, `${kind} ${ratio.toFixed(1)}: ${it.textContent.slice(0, 30)}`);
+    }
+    return [...found.values()];
+};
+
 const profile = await mkdtemp(path.join(tmpdir(), "book-browser-"));
 const launch = (options) =>
     chromium.launchPersistentContext(profile, {
@@ -136,6 +203,12 @@ for (const name of chosen) {
             for (const it of await page.evaluate(overflowing)) {
                 complain(here, `too wide: ${it}`);
             }
+            for (const it of await page.evaluate(cutTables)) {
+                complain(here, `a table is cut: ${it}`);
+            }
+            for (const it of await page.evaluate(brokenWords)) {
+                complain(here, `broken: ${it}`);
+            }
             await shot(page, `${stem}-${width}-${theme}.png`);
         }
     }
@@ -156,6 +229,26 @@ for (const theme of THEMES) {
 }
 if (backgrounds.size < THEMES.length) {
     complain(here, `only ${[...backgrounds].join(", ")}`);
+}
+
+// In each of them links and code can be read.
+for (const name of chosen) {
+    await page.goto(`${origin}/${name}`);
+    await page.evaluate(() => {
+        for (const it of document.querySelectorAll("main details")) it.open = true;
+    });
+    for (const theme of THEMES) {
+        here = `${name} in ${theme}`;
+        // Colours that change little by little have changed when they are asked.
+        await page.evaluate(async (it) => {
+            document.getElementById(`mdbook-theme-${it}`).click();
+            await new Promise(requestAnimationFrame);
+            for (const change of document.getAnimations()) change.finish();
+        }, theme);
+        for (const it of await page.evaluate(pale)) {
+            complain(here, `pale: ${it}`);
+        }
+    }
 }
 
 // The copy button of a session copies what is typed, and nothing else.
