@@ -337,11 +337,12 @@ fn edits(lab: &Lab, students: &Sources) -> anyhow::Result<Vec<String>> {
     Ok(edits)
 }
 
-/// Checks again whenever a file of the step is saved.
+/// Checks again whenever a file of the step is saved, until Ctrl-C. A check
+/// leaves it noted only, so that it is asked for here.
 pub fn watch() -> anyhow::Result<bool> {
     let lab = Lab::of_student()?;
     let mut seen = None;
-    loop {
+    while !sandbox::is_interrupted() {
         let now = latest(&checkout().join(&lab.step))?;
         if seen != Some(now) {
             seen = Some(now);
@@ -353,6 +354,7 @@ pub fn watch() -> anyhow::Result<bool> {
         }
         std::thread::sleep(std::time::Duration::from_millis(300));
     }
+    Ok(true)
 }
 
 /// When a file in `directory`, or below it, was last written.
