@@ -9,7 +9,10 @@ use std::{
 use nix::{errno::Errno, unistd::Pid};
 
 use super::{Workload, command};
-use crate::{process, sys};
+use crate::{
+    errors::{self, CannotRun},
+    process, sys,
+};
 
 impl Workload {
     /// Starts the command as a child that ends with this process, where our
@@ -37,7 +40,7 @@ impl Workload {
                 first().and_then(|()| self.become_reporting_to(&theirs, last));
             // No errno: the rest is told by the error, and by the exit code.
             sys::write(&theirs, 0_i32.to_ne_bytes())?;
-            failed
+            failed.map_err(|error| self.cannot_begin(error))
         })?;
         drop(theirs);
         // The end comes when the command's exec has closed the other side.
@@ -51,6 +54,22 @@ impl Workload {
                 Err(self.cannot_run(&file, errno))
             }
         }
+    }
+
+    /// The error for a command that was not even come to: there is no such user
+    /// or directory. The place is there, so this is not the tool's failure but
+    /// the command's, and has its exit codes, as with Docker.
+    fn cannot_begin(&self, error: anyhow::Error) -> anyhow::Error {
+        if error.downcast_ref::<CannotRun>().is_some() {
+            return error;
+        }
+        let code = match errors::errno(&error) {
+            Some(Errno::ENOENT | Errno::ENOTDIR) => 127,
+            _ => 126,
+        };
+        // A function has no name.
+        let command = self.command.first().cloned().unwrap_or_default();
+        error.context(CannotRun { command, code })
     }
 
     fn become_reporting_to(

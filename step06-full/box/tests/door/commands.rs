@@ -94,8 +94,18 @@ fn exit_codes_are_dockers() {
     fails(1, &["exec", "other", "true"], "No such container: other\n");
     fails(1, &["attach", "other"], "No such container: other\n");
     fails(125, &["exec", "web"], "COMMAND");
-    fails(125, &["exec", "-u", "no-one", "web", "true"], "no-one");
-    fails(125, &["exec", "-w", "/no/such", "web", "true"], "/no/such");
+    fails(126, &["exec", "-u", "no-one", "web", "true"], "no-one");
+    fails(127, &["exec", "-w", "/no/such", "web", "true"], "/no/such");
+    fails(
+        127,
+        &["exec", "-w", "/etc/passwd", "web", "true"],
+        "ENOTDIR",
+    );
+    fails(
+        126,
+        &["exec", "-d", "-u", "no-one", "web", "true"],
+        "no-one",
+    );
     fails(1, &["exec", "-it", "web", "true"], "not a TTY");
     world.says(["kill", "web"]);
     world.says(["wait", "web"]);
