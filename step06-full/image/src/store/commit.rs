@@ -2,12 +2,12 @@
 
 use std::{
     fs::{self, File},
-    io::Seek,
+    io::{self, Seek, Write},
     path::{Path, PathBuf},
     process,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde_json::json;
 
 use super::{Listener, Lock, Record, Store, pull::Layer};
@@ -111,12 +111,17 @@ impl Store {
                 .truncate(true)
                 .open(&partial)?;
             // As whoever its files belong to.
+            let limit = self.limits.bytes;
             in_container::as_owner(&mut |_| {}, |_, _| {
-                Packer::new(&file).add(dir).map(drop)
+                let size = 0;
+                let limited = Limited {
+                    file: &file,
+                    limit,
+                    size,
+                };
+                Packer::new(limited).add(dir).map(drop)
             })?;
             let size = file.metadata()?.len();
-            let limit = self.limits.bytes;
-            ensure!(size <= limit, "it has more than {limit} bytes");
             file.rewind()?;
             let digest = Hashing::new(&file).digest()?;
             fs::rename(&partial, self.blob_path(&digest))?;
@@ -127,5 +132,52 @@ impl Store {
             let _ = fs::remove_file(&partial);
         }
         packed.with_context(|| format!("making a layer of {dir:?}"))
+    }
+}
+
+/// A file that takes so many bytes and no more: what a container has written may
+/// be a hole of a terabyte, and would be one of zeros here.
+struct Limited<'a> {
+    file: &'a File,
+    limit: u64,
+    size: u64,
+}
+
+impl Write for Limited<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.size += bytes.len() as u64;
+        if self.size > self.limit {
+            let text = format!("it has more than {} bytes", self.limit);
+            return Err(io::Error::other(text));
+        }
+        self.file.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hole_does_not_fill_the_disk() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let hole = File::create(dir.path().join("hole")).expect("a file");
+        hole.set_len(1 << 40).expect("a hole");
+        let archive = tempfile::tempfile().expect("a file");
+        let (limit, size) = (1 << 20, 0);
+        let limited = Limited {
+            file: &archive,
+            limit,
+            size,
+        };
+        let packed = Packer::new(limited).add(dir.path());
+        let error = packed.map(drop).expect_err("it is too large");
+        let text = common::errors::one_line(&error);
+        assert!(text.contains("more than 1048576 bytes"), "{text}");
+        assert!(archive.metadata().expect("it").len() <= limit);
     }
 }
