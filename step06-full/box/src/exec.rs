@@ -11,9 +11,12 @@ use std::{
 
 use anyhow::{Context, ensure};
 use common::{ImageSays, Workload};
-use step06_life::{Container, DetachKeys, record::Config};
+use step06_life::{Container, DetachKeys, Instant, record::Config};
 
-use crate::{containers::or_one, store};
+use crate::{
+    containers::{look_at, or_one},
+    store,
+};
 
 /// Run another command in a container that runs
 #[derive(clap::Args)]
@@ -93,7 +96,7 @@ impl Exec {
     }
 }
 
-/// Look at a container with a terminal, and type
+/// Look at a container, and type if it has a terminal
 #[derive(clap::Args)]
 pub(crate) struct Attach {
     /// Keys that let go of it [default: ctrl-p,ctrl-q]
@@ -110,6 +113,11 @@ pub(crate) struct Attach {
 pub(crate) fn attach(args: &Attach) -> anyhow::Result<ExitCode> {
     or_one(|| {
         let container = Container::find(&store::place()?, &args.name)?;
+        if !container.config.tty {
+            // It has nothing to read from, and prints into its log.
+            container.state()?;
+            return look_at(&container, Instant::now());
+        }
         let keys = args.detach_keys.clone().unwrap_or_default();
         container.attach(!args.no_stdin, &keys)
     })

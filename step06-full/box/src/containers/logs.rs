@@ -76,11 +76,12 @@ fn show(args: &Logs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What it prints from this moment on.
-pub(super) fn follow_since(
+/// Shows what it prints from this moment on, until it ends. Returns its exit
+/// code. Who stops looking lets it go on.
+pub(crate) fn look_at(
     container: &Container,
     since: Instant,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
     let log = container.log()?;
     let mut log = log.context("its output goes elsewhere")?;
     let mut out = Out {
@@ -89,7 +90,9 @@ pub(super) fn follow_since(
         since: Some(since.to_string()),
         until: None,
     };
-    follow(container, &mut log, &mut out)
+    follow(container, &mut log, &mut out)?;
+    let code = container.wait()?;
+    Ok(code.context("nobody has seen its end")?.into())
 }
 
 /// Until the container has ended, and all of it is read.

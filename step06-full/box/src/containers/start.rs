@@ -42,9 +42,7 @@ pub(crate) fn start(args: &Start) -> anyhow::Result<ExitCode> {
         }
         let since = Instant::now();
         start_one(&container)?;
-        logs::follow_since(&container, since)?;
-        let code = container.wait()?;
-        Ok(code.context("nobody has seen its end")?.into())
+        logs::look_at(&container, since)
     })
 }
 
