@@ -1,20 +1,26 @@
 //! What containers use.
 
-use std::{process::ExitCode, thread::sleep, time::Duration};
+use std::{
+    collections::HashMap,
+    io::{IsTerminal, stdout},
+    process::ExitCode,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use step06_life::{Container, Usage};
 
 use super::{all, or_one, print};
 use crate::{format::Format, store};
 
-/// Show what running containers use
+/// Show what running containers use, twice a second, until Ctrl-C
 #[derive(clap::Args)]
 pub(crate) struct Stats {
     /// Containers [default: all that run]
     #[arg(value_name = "CONTAINER")]
     names: Vec<String>,
-    /// Show it once (always so; accepted, as by Docker)
+    /// Show it once
     #[arg(long)]
     no_stream: bool,
     /// Cut nothing short
@@ -38,48 +44,102 @@ const COLUMNS: [(&str, &str); 5] = [
 /// As long as the processors are watched.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// "ESC [H" goes to the corner of a terminal, "ESC [J" empties it from there.
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+/// What containers have used until a moment, by their ids.
+type Seen = HashMap<String, (Instant, Usage)>;
+
 pub(crate) fn stats(args: &Stats) -> anyhow::Result<ExitCode> {
-    or_one(|| show(args))
+    or_one(|| args.show())
 }
 
-fn show(args: &Stats) -> anyhow::Result<ExitCode> {
-    let place = store::place()?;
-    let containers = match args.names.is_empty() {
-        true => all()?,
-        false => {
-            let found = args.names.iter().map(|it| Container::find(&place, it));
-            found.collect::<anyhow::Result<_>>()?
-        }
-    };
-    let usage = |it: &Container| it.usage().ok();
-    let before: Vec<Option<Usage>> = containers.iter().map(usage).collect();
-    sleep(INTERVAL);
-    let mut rows = Vec::new();
-    for (container, before) in containers.iter().zip(before) {
-        let (Some(before), Some(now)) = (before, usage(container)) else {
-            continue;
+impl Stats {
+    fn show(&self) -> anyhow::Result<ExitCode> {
+        let mut containers = self.containers()?;
+        let mut before = look(&containers);
+        let clear = match !self.no_stream && stdout().is_terminal() {
+            true => CLEAR,
+            false => "",
         };
+        loop {
+            sleep(INTERVAL);
+            // Others come and go meanwhile.
+            match self.names.is_empty() {
+                true => containers = all()?,
+                false => containers.retain(|it| !it.is_gone()),
+            }
+            let now = look(&containers);
+            let rows = containers.iter().filter_map(|it| {
+                let now = now.get(&it.config.id)?;
+                Some(self.row(it, before.get(&it.config.id), now))
+            });
+            let rows: Vec<Value> = rows.collect();
+            let text = self.format.text(&COLUMNS, &rows)?;
+            print(&format!("{clear}{text}"))?;
+            // Those that were named have ended: there is nothing to come.
+            let is_over = !self.names.is_empty() && now.is_empty();
+            if self.no_stream || is_over {
+                return Ok(ExitCode::SUCCESS);
+            }
+            before = now;
+        }
+    }
+
+    fn containers(&self) -> anyhow::Result<Vec<Container>> {
+        if self.names.is_empty() {
+            return all();
+        }
+        let place = store::place()?;
+        let found = self.names.iter().map(|it| Container::find(&place, it));
+        found.collect()
+    }
+
+    fn row(
+        &self,
+        container: &Container,
+        before: Option<&(Instant, Usage)>,
+        now: &(Instant, Usage),
+    ) -> Value {
         let id = &container.config.id;
-        rows.push(json!({
-            "ID": if args.no_trunc { id } else { &id[..12] },
+        let (_, usage) = now;
+        json!({
+            "ID": if self.no_trunc { id } else { &id[..12] },
             "Container": id[..12],
             "Name": container.config.name,
-            "CPUPerc": processors(&before, &now),
-            "MemUsage":
-                format!("{} / {}", bytes(now.memory), bytes(now.memory_limit)),
-            "PIDs": now.processes.map_or("--".into(), |it| it.to_string()),
-        }));
+            "CPUPerc": processors(before, now),
+            "MemUsage": format!(
+                "{} / {}",
+                bytes(usage.memory),
+                bytes(usage.memory_limit)
+            ),
+            "PIDs": usage.processes.map_or("--".into(), |it| it.to_string()),
+        })
     }
-    print(&args.format.text(&COLUMNS, &rows)?)
 }
 
-/// 100 % is one of them.
-fn processors(before: &Usage, now: &Usage) -> String {
-    let (Some(before), Some(now)) = (before.cpu, now.cpu) else {
+/// Those that run, and what they have used.
+fn look(containers: &[Container]) -> Seen {
+    let used = |it: &Container| Some((Instant::now(), it.usage().ok()?));
+    let seen = containers
+        .iter()
+        .filter_map(|it| Some((it.config.id.clone(), used(it)?)));
+    seen.collect()
+}
+
+/// 100 % is one of them. One that has only just come was not watched yet.
+fn processors(
+    before: Option<&(Instant, Usage)>,
+    (now, usage): &(Instant, Usage),
+) -> String {
+    let used = before.and_then(|(then, before)| {
+        let used = usage.cpu?.saturating_sub(before.cpu?);
+        Some((used, now.duration_since(*then)))
+    });
+    let Some((used, time)) = used else {
         return "--".into();
     };
-    let used = now.saturating_sub(before).as_secs_f64();
-    format!("{:.2}%", 100.0 * used / INTERVAL.as_secs_f64())
+    format!("{:.2}%", 100.0 * used.as_secs_f64() / time.as_secs_f64())
 }
 
 fn bytes(number: Option<u64>) -> String {
