@@ -23,10 +23,12 @@ pub mod manifest;
 mod pack;
 pub mod platform;
 mod reference;
+mod size;
 pub mod source;
 mod store;
 
 pub use apply::Limits;
 pub use digest::Digest;
 pub use reference::{Reference, Registry};
+pub use size::sizes;
 pub use store::{Image, Listener, News, Record, Store};

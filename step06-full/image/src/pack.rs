@@ -43,10 +43,10 @@ pub(crate) struct Packer<W: Write> {
 }
 
 /// A directory that is read. Not by recursion: it may be deeper than our stack.
-struct Directory {
-    file: OwnedFd,
+pub(crate) struct Directory {
+    pub(crate) file: OwnedFd,
     /// What is still to be read in it.
-    names: Vec<OsString>,
+    pub(crate) names: Vec<OsString>,
     path: PathBuf,
 }
 
@@ -168,7 +168,7 @@ impl<W: Write> Packer<W> {
 /// has put something of another type in its place: a link is no directory, is
 /// not followed, and what is no link has no target. Nothing of it is in the
 /// archive then.
-fn is_another_by_now(error: &anyhow::Error) -> bool {
+pub(crate) fn is_another_by_now(error: &anyhow::Error) -> bool {
     matches!(
         errors::errno(error),
         Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EINVAL)
@@ -176,7 +176,10 @@ fn is_another_by_now(error: &anyhow::Error) -> bool {
 }
 
 impl Directory {
-    fn open(file: OwnedFd, path: PathBuf) -> anyhow::Result<Directory> {
+    pub(crate) fn open(
+        file: OwnedFd,
+        path: PathBuf,
+    ) -> anyhow::Result<Directory> {
         let mut names = sys::readdir(by_number(&file.as_fd()))?;
         // In an order that is always the same: so is the digest then.
         names.sort_by(|one, other| other.cmp(one));

@@ -6,10 +6,11 @@ use common::errors::escaped;
 use serde_json::{Value, json};
 use step06_life::{Container, Status};
 
-use super::{all, or_one, print};
+use super::{all, or_one, port::published, print};
 use crate::format::{Format, ids};
 
 mod filter;
+mod size;
 
 use filter::{Filter, is_wanted};
 
@@ -30,6 +31,9 @@ pub(crate) struct List {
     /// ancestor=IMAGE (repeatable)
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
+    /// Show how much they have written, and with their images
+    #[arg(short, long)]
+    size: bool,
     /// Print ids only
     #[arg(short, long)]
     quiet: bool,
@@ -43,7 +47,7 @@ pub(crate) struct List {
 }
 
 /// The columns, as fields of what [`about`] says, and with their heads.
-const COLUMNS: [(&str, &str); 7] = [
+const COLUMNS: [(&str, &str); 8] = [
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
     ("Command", "COMMAND"),
@@ -51,6 +55,7 @@ const COLUMNS: [(&str, &str); 7] = [
     ("Status", "STATUS"),
     ("Ports", "PORTS"),
     ("Names", "NAMES"),
+    ("Size", "SIZE"),
 ];
 
 pub(crate) fn list(args: &List) -> anyhow::Result<ExitCode> {
@@ -59,7 +64,11 @@ pub(crate) fn list(args: &List) -> anyhow::Result<ExitCode> {
         if args.quiet {
             return print(&ids(&rows));
         }
-        print(&args.format.text(&COLUMNS, &rows)?)
+        let columns = match args.size {
+            true => &COLUMNS[..],
+            false => &COLUMNS[..COLUMNS.len() - 1],
+        };
+        print(&args.format.text(columns, &rows)?)
     })
 }
 
@@ -71,7 +80,7 @@ impl List {
         let any = self.all
             || of_all.is_some()
             || self.filter.iter().any(Filter::is_about_status);
-        let mut rows = Vec::new();
+        let mut found = Vec::new();
         // The newest first, as with Docker.
         for container in all()?.into_iter().rev() {
             // It may have been removed meanwhile.
@@ -80,12 +89,19 @@ impl List {
             };
             let shown = any || status.is_alive();
             if shown && is_wanted(&self.filter, &container, status) {
-                rows.push(about(&container, status, self.no_trunc));
+                found.push((container, status));
             }
         }
         let most = of_all.and_then(|it| usize::try_from(it).ok());
-        rows.truncate(most.unwrap_or(usize::MAX));
-        Ok(rows)
+        found.truncate(most.unwrap_or(usize::MAX));
+        let rows = found.iter().map(|(container, status)| {
+            let mut row = about(container, *status, self.no_trunc);
+            if self.size && !self.quiet {
+                row["Size"] = size::text(container)?.into();
+            }
+            Ok(row)
+        });
+        rows.collect()
     }
 }
 
@@ -122,6 +138,7 @@ fn command(container: &Container, is_whole: bool) -> String {
 }
 
 fn ports(container: &Container) -> String {
-    let state = container.state().ok();
-    state.map_or(String::new(), |it| it.ports.join(", "))
+    let ports = published(container).unwrap_or_default();
+    let texts = ports.iter().map(|(out, inside)| format!("{out}->{inside}"));
+    texts.collect::<Vec<_>>().join(", ")
 }

@@ -26,11 +26,28 @@ pub(crate) fn port(args: &Port) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn text(args: &Port) -> anyhow::Result<String> {
-    let ports = Container::find(&store::place()?, &args.name)?
-        .state()?
-        .ports;
+/// Its ports that are published, outside and inside, by their numbers inside: as
+/// Docker sorts them.
+pub(super) fn published(
+    container: &Container,
+) -> anyhow::Result<Vec<(String, String)>> {
+    let ports = container.state()?.ports;
     let ports = ports.iter().filter_map(|it| it.split_once("->"));
+    let own = |(out, inside): (&str, &str)| (out.into(), inside.into());
+    let mut ports: Vec<(String, String)> = ports.map(own).collect();
+    ports.sort_by_cached_key(|(out, inside)| {
+        let number = |text: &str| text.parse::<u16>().unwrap_or(0);
+        let (port, protocol) = inside.split_once('/').unwrap_or((inside, ""));
+        let (address, outer) = out.rsplit_once(':').unwrap_or(("", out));
+        let address = address.to_owned();
+        (number(port), protocol.to_owned(), address, number(outer))
+    });
+    Ok(ports)
+}
+
+fn text(args: &Port) -> anyhow::Result<String> {
+    let ports = published(&Container::find(&store::place()?, &args.name)?)?;
+    let ports = ports.iter();
     let Some(port) = &args.port else {
         let all = ports.map(|(out, inside)| format!("{inside} -> {out}\n"));
         return Ok(all.collect());
@@ -39,7 +56,7 @@ fn text(args: &Port) -> anyhow::Result<String> {
         true => port.clone(),
         false => format!("{port}/tcp"),
     };
-    let found = ports.filter(|(_, inside)| *inside == asked);
+    let found = ports.filter(|(_, inside)| **inside == asked);
     let text: String = found.map(|(out, _)| format!("{out}\n")).collect();
     ensure!(
         !text.is_empty(),

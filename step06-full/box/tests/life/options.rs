@@ -1,6 +1,9 @@
 //! What is asked for every day, in Docker's words.
 
-use std::{fs, os::unix::fs::MetadataExt, thread::sleep, time::Duration};
+use std::{
+    fs, os::unix::fs::MetadataExt, process::Stdio, thread::sleep,
+    time::Duration,
+};
 
 use harness::{Test, claims, needs};
 
@@ -13,6 +16,9 @@ pub(crate) const TESTS: &[Test] = claims![
     who_starts_it_can_look_at_it,
     a_signal_may_ask_for_the_end,
     a_copy_follows_a_link_and_keeps_owners,
+    what_it_has_written_has_a_size,
+    use_is_shown_until_it_ends,
+    without_a_terminal_one_can_look_at_what_is_printed,
 ];
 
 /// Three of them: one runs, and two have ended.
@@ -185,4 +191,69 @@ fn a_copy_follows_a_link_and_keeps_owners() {
     world.says(["stop", "-t", "0", "web"]);
     world.says(["cp", "-aL", "web:/link", &to("ended")]);
     assert_eq!(owner("ended"), (7, 8));
+}
+
+fn what_it_has_written_has_a_size() {
+    let world = World::new();
+    // A file with two names is one file, and a link is none.
+    world.start(
+        "web",
+        "head -c 1500 /dev/zero > /a; ln /a /b; ln -s /etc /c; mkdir /d; \
+         head -c 1000 /dev/zero > /d/file; echo ready; exec sleep 100",
+    );
+    world.start("idle", "exec sleep 100");
+    world.wait_for("web", "ready");
+    let ps = |more: &[&str]| world.says([&["ps"], more].concat());
+    let sizes = ps(&["-s", "--format", "{{.Names}} {{.Size}}"]);
+    let [idle, web] = sizes.lines().collect::<Vec<_>>()[..] else {
+        panic!("{sizes}");
+    };
+    assert!(web.starts_with("web 2.5kB (virtual "), "{sizes}");
+    assert!(idle.starts_with("idle 0B (virtual "), "{sizes}");
+    assert!(ps(&["-s"]).contains("SIZE"));
+    assert!(!ps(&[]).contains("SIZE"));
+}
+
+fn use_is_shown_until_it_ends() {
+    let world = World::new();
+    world.start("web", "while true; do :; done");
+    let once = world.says(["stats", "--no-stream", "--format", "{{.Name}}"]);
+    assert_eq!(once, "web");
+    let stats = ["stats", "--format", "{{.Name}} {{.CPUPerc}}", "web"];
+    let mut stats = world.command(stats);
+    let stats = stats.stdout(Stdio::piped()).spawn().expect("box runs");
+    sleep(Duration::from_millis(1700));
+    world.says(["kill", "web"]);
+    let output = stats.wait_with_output().expect("it ends by itself");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        output.status.success() && text.lines().count() > 1,
+        "{text}"
+    );
+    for line in text.lines() {
+        let used = line
+            .strip_prefix("web ")
+            .and_then(|it| it.strip_suffix('%'));
+        let used: f64 = used.and_then(|it| it.parse().ok()).expect("a number");
+        assert!(used > 0.0 && used <= 101.0, "{line}");
+    }
+}
+
+fn without_a_terminal_one_can_look_at_what_is_printed() {
+    let world = World::new();
+    world.start(
+        "web",
+        "echo before; until [ -e /go ]; do sleep 0.05; done; echo out; \
+         echo err >&2; exit 7",
+    );
+    world.wait_for("web", "before");
+    let mut attach = world.command(["attach", "web"]);
+    attach.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let attach = attach.spawn().expect("box runs");
+    sleep(Duration::from_millis(500));
+    world.says(["exec", "web", "touch", "/go"]);
+    let output = attach.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert_eq!(output.stdout, b"out\n");
+    assert_eq!(output.stderr, b"err\n");
 }
