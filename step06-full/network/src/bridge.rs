@@ -16,12 +16,20 @@ use nix::{errno::Errno, ifaddrs::getifaddrs};
 
 use crate::{
     netlink::{NEW, Netlink, Request, attributes, index, link},
+    place::NETWORKS,
     subnet::{HOST, Subnet},
 };
 
 /// What our bridges carry, so that no other one is taken for ours: an alias, as
 /// `ip link` shows it.
 const ALIAS: &str = "container-in-six-steps";
+
+/// The alias of the bridges whose addresses are written down in our `/run`. There
+/// may be another one, in another mount namespace, with others' networks in it.
+fn alias() -> sys::Result<String> {
+    let place = sys::stat(NETWORKS)?;
+    Ok(format!("{ALIAS} {}:{}", place.st_dev, place.st_ino))
+}
 
 const IFLA_INFO_KIND: u16 = 1;
 
@@ -53,6 +61,15 @@ impl Bridge {
             "there is an interface {name:?} on this machine, and it is no \
              bridge of ours: choose another name for the network"
         );
+        if !is_written_down_here(&netlink, name)? {
+            ensure!(
+                !Bridge::has_cables(name)?,
+                "the network {name:?} is one of containers that were started \
+                 with another /run, where their addresses are written down: \
+                 choose another name for the network"
+            );
+            set_alias(&netlink, name)?;
+        }
         match subnet(name)? {
             Some(subnet) => Ok(Bridge {
                 name: name.into(),
@@ -133,10 +150,11 @@ fn explain(error: sys::Error) -> anyhow::Error {
 }
 
 fn set_alias(netlink: &Netlink, name: &str) -> sys::Result<()> {
-    let text = format!("RTM_NEWLINK({name:?}, alias {ALIAS:?})");
+    let alias = alias()?;
+    let text = format!("RTM_NEWLINK({name:?}, alias {alias:?})");
     let request = Request::new(RTM_NEWLINK, 0, &link(0, 0), text);
     let request = request.string(IFLA_IFNAME, name);
-    netlink.ask(request.attribute(IFLA_IFALIAS, ALIAS.as_bytes()))
+    netlink.ask(request.attribute(IFLA_IFALIAS, alias.as_bytes()))
 }
 
 /// What comes from the bridge has an address of the bridge, or is dropped; and
@@ -173,6 +191,14 @@ fn is_ours(netlink: &Netlink, name: &str) -> sys::Result<bool> {
     Ok(all(netlink)?.iter().any(|it| it == name))
 }
 
+fn is_written_down_here(netlink: &Netlink, name: &str) -> sys::Result<bool> {
+    let (links, alias) = (links(netlink)?, alias()?);
+    let mut ours = links
+        .iter()
+        .filter(|it| text(it, IFLA_IFNAME).is_some_and(|it| it == name));
+    Ok(ours.any(|it| text(it, IFLA_IFALIAS).is_some_and(|it| it == alias)))
+}
+
 /// All interfaces of this network namespace.
 fn links(netlink: &Netlink) -> sys::Result<Vec<Vec<u8>>> {
     let text = "RTM_GETLINK".into();
@@ -183,16 +209,20 @@ fn links(netlink: &Netlink) -> sys::Result<Vec<Vec<u8>>> {
 /// files in /sys may be those of another network namespace.
 fn all(netlink: &Netlink) -> sys::Result<Vec<String>> {
     let links = links(netlink)?;
-    let text = |link: &[u8], wanted| {
-        let mut all = attributes(link.get(16..).unwrap_or(&[]));
-        let (_, value) = all.find(|(kind, _)| *kind == wanted)?;
-        let value = value.strip_suffix(b"\0").unwrap_or(value);
-        String::from_utf8(value.to_vec()).ok()
+    let is_ours = |link: &[u8]| {
+        let alias = text(link, IFLA_IFALIAS).unwrap_or_default();
+        alias.split(' ').next() == Some(ALIAS)
     };
-    let ours = links
-        .iter()
-        .filter(|it| text(it, IFLA_IFALIAS).is_some_and(|it| it == ALIAS));
+    let ours = links.iter().filter(|it| is_ours(it));
     Ok(ours.filter_map(|it| text(it, IFLA_IFNAME)).collect())
+}
+
+/// An attribute of an interface that is a text.
+fn text(link: &[u8], wanted: u16) -> Option<String> {
+    let mut all = attributes(link.get(16..).unwrap_or(&[]));
+    let (_, value) = all.find(|(kind, _)| *kind == wanted)?;
+    let value = value.strip_suffix(b"\0").unwrap_or(value);
+    String::from_utf8(value.to_vec()).ok()
 }
 
 /// The addresses that a bridge of ours has: it is the only place where they are

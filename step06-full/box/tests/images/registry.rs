@@ -232,8 +232,8 @@ fn what_nobody_has_any_more_goes() {
 /// A pull may take as long as the line does. Whoever waits for it hears so.
 fn whom_it_waits_for_is_said() {
     let image = Image::new(&[archive(&[file("a", "x")])]);
+    image.pull().expect("it is legal");
     let store = image.path().join("store");
-    tool(&store, ["images"]);
     // Who never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("bind");
     let name = format!("{}/a", silent.local_addr().expect("an address"));
@@ -245,17 +245,24 @@ fn whom_it_waits_for_is_said() {
     let mut pull = box_(&["pull", &name]);
     let (mut asked, _) = silent.accept().expect("it asks");
     asked.read_exact(&mut [0; 16]).expect("it has asked");
-    let mut prune = box_(&["prune"]);
-    let mut line = String::new();
-    let said = prune.stderr.take().expect("a pipe");
-    BufReader::new(said).read_line(&mut line).expect("a line");
-    let process = format!("pull {name} (process {})\n", pull.id());
-    assert!(line.starts_with("waiting for "), "{line}");
-    assert!(line.ends_with(&process), "{line}");
-    let pid = Pid::from_raw(prune.id().cast_signed());
-    kill(pid, Signal::SIGINT).expect("it is there");
-    let ended = prune.wait().expect("it ends");
-    assert_eq!(ended.signal(), Some(Signal::SIGINT as i32));
+    let there = image.reference();
+    for waits in [&["prune"][..], &["rmi", &there]] {
+        let mut waits = box_(waits);
+        let mut line = String::new();
+        let said = waits.stderr.take().expect("a pipe");
+        BufReader::new(said).read_line(&mut line).expect("a line");
+        let process = format!("pull {name} (process {})\n", pull.id());
+        assert!(line.starts_with("waiting for "), "{line}");
+        assert!(line.ends_with(&process), "{line}");
+        let pid = Pid::from_raw(waits.id().cast_signed());
+        kill(pid, Signal::SIGINT).expect("it is there");
+        let ended = waits.wait().expect("it ends");
+        assert_eq!(ended.signal(), Some(Signal::SIGINT as i32));
+    }
     pull.kill().expect("ours");
     pull.wait().expect("it ends");
+    // Nothing has happened yet: it can be asked for once more.
+    outcome(&tool(&store, ["rmi", &there])).expect("it is still there");
+    let layers = fs::read_dir(store.join("layers")).expect("there").count();
+    assert_eq!(layers, 0);
 }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use step05_overlay::changes;
@@ -77,13 +77,17 @@ impl Store {
     /// There is no such image.
     pub fn remove(&self, reference: &Reference) -> anyhow::Result<()> {
         let name = reference.to_string();
-        match fs::remove_file(self.record_path(&name)) {
+        let path = self.record_path(&name);
+        ensure!(path.exists(), "there is no image {name}");
+        // First: who is tired of waiting finds all of it as it was.
+        let alone = self.lock("store", Lock::Exclusive)?;
+        match fs::remove_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 bail!("there is no image {name}")
             }
             removed => removed.with_context(|| format!("removing {name}"))?,
         }
-        self.prune().map(drop)
+        self.prune_alone(&alone).map(drop)
     }
 
     /// Removes layers that belong to no image, and what was not fetched to its
@@ -93,7 +97,12 @@ impl Store {
     /// Something can't be removed.
     pub fn prune(&self) -> anyhow::Result<usize> {
         // Nobody pulls, and nobody is about to use what we don't know to be used.
-        let _alone = self.lock("store", Lock::Exclusive)?;
+        let alone = self.lock("store", Lock::Exclusive)?;
+        self.prune_alone(&alone)
+    }
+
+    /// The same, for who has the lock.
+    fn prune_alone(&self, _alone: &File) -> anyhow::Result<usize> {
         let images = self.images()?;
         let is_known = |path: &Path| {
             let mut all = images.iter().flat_map(|it| &it.layers);
