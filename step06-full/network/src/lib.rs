@@ -22,6 +22,7 @@ mod helper;
 pub mod interfaces;
 mod joined;
 mod keeper;
+mod localhost;
 pub mod names;
 pub mod nat;
 pub mod netlink;

@@ -19,7 +19,7 @@ use crate::{
     addresses::Directory,
     bridge::Bridge,
     firewall::Firewall,
-    forwarding,
+    forwarding, localhost,
     names::resolvers,
     nat::Nat,
     netlink::{NEW, Netlink, Request, link},
@@ -88,6 +88,7 @@ fn abilities() -> Vec<(&'static str, anyhow::Result<String>)> {
         ("rules", apart(Nat::try_out)),
         ("a free range", free_range()),
         ("reverse path", reverse_path::of_the_ways_out()),
+        ("localhost", localhost::of_the_interfaces()),
         ("resolvers", whom_to_ask()),
     ];
     if geteuid().is_root() {

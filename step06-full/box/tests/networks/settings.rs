@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[Test] = claims![
     a_firewall_that_drops_is_named,
     who_publishes_a_port_meanwhile_is_reached,
     what_belongs_to_no_connection_does_not_come_in,
+    the_price_of_a_rule_for_localhost_is_told,
     several_ways_out_and_strictness_are_told,
     who_makes_a_router_of_the_host_meanwhile_keeps_it,
     without_nft_there_is_no_way_out,
@@ -174,6 +175,24 @@ stray
 "#,
     );
     assert_eq!(said, "packets 4\npackets 4\npackets 4\n");
+}
+
+fn the_price_of_a_rule_for_localhost_is_told() {
+    let said = says(
+        r#"
+localhost() { "$BOX" network | grep '^localhost' | cut -d ';' -f 1; }
+for it in /proc/sys/net/ipv4/conf/*/route_localnet; do echo 0 > $it; done
+localhost
+echo 1 > /proc/sys/net/ipv4/conf/wan/route_localnet
+localhost
+"#,
+    );
+    let lines: Vec<&str> = said.lines().collect();
+    let [before, after] = lines[..] else {
+        panic!("{said}");
+    };
+    assert!(before.contains("for this machine only"), "{said}");
+    assert!(after.contains("route_localnet = 1 at wan"), "{said}");
 }
 
 fn several_ways_out_and_strictness_are_told() {
