@@ -8,13 +8,13 @@ use nix::unistd::Pid;
 use crate::{
     addresses::{Directory, Lease},
     bridge::Bridge,
-    forwarding::{Forwarding, Version},
+    forwarding::Version,
     keeper::Keeper,
     names::Hosts,
-    nat::Nat,
     place::lock,
     sweep::sweep,
     veth::Cable,
+    way_out::WayOut,
 };
 
 pub(crate) struct Cables {
@@ -25,7 +25,7 @@ pub(crate) struct Cables {
     // In this order they are dropped: the keeper puts forwarding back while the
     // rules still stand.
     _keeper: Keeper,
-    _rules: Vec<Nat>,
+    _way_out: Option<Box<WayOut>>,
     leases: Vec<Lease>,
     names: String,
 }
@@ -57,18 +57,24 @@ impl Cables {
         }
         let hosts = Hosts::new(names, &cables[0])?;
         hosts.write(&cables)?;
+        let mut way_out = WayOut::set_up(&cables, &bridges);
         // From here on there is somebody who cleans up.
-        let keeper = Keeper::start(&cables, &leases, &hosts)?;
-        let rules = way_out(&cables, &bridges);
+        let way = way_out.as_mut().ok();
+        let keeper = Keeper::start(&cables, &leases, &hosts, way)?;
+        let (way_out, leads_out) = match way_out {
+            Ok(way) => open(way),
+            Err(error) => (None, Err(error)),
+        };
+        let leads_out = leads_out.or_else(|it| without(it, &bridges[0].name));
         // The keeper may need it, if this is an error.
         drop(lock);
-        let (rules, leads_out) = rules?;
+        let leads_out = leads_out?;
         Ok(Cables {
             cables,
             leads_out,
             hosts,
             _keeper: keeper,
-            _rules: rules,
+            _way_out: way_out.map(Box::new),
             leases,
             names: names.into(),
         })
@@ -86,23 +92,27 @@ impl Cables {
     }
 }
 
-/// What stands as long as the container, and whether IPv4 and IPv6 lead out.
-type Way = (Vec<Nat>, [bool; 2]);
+/// Whether IPv4 and IPv6 lead out.
+type LeadsOut = anyhow::Result<[bool; 2]>;
 
 /// Opens the way out, by IPv4 and by IPv6, as far as it goes: through the first
-/// of the networks. The others get the rules that keep strangers away.
-///
-/// Without it the container is no less closed: it is told, and no error.
+/// of the networks. The others get the rules that keep strangers away. These
+/// stand in any case.
+fn open(way: WayOut) -> (Option<WayOut>, LeadsOut) {
+    let leads_out = way.turn_on();
+    if leads_out.is_ok() {
+        way.tell_of_firewalls();
+    }
+    (Some(way), leads_out)
+}
+
+/// Without a way out the container of the network `name` is no less closed: it is
+/// told, and no error.
 ///
 /// # Errors
 /// There can be no rules, and the host forwards to everybody: then others would
 /// reach the container.
-fn way_out(cables: &[Cable], bridges: &[Bridge]) -> anyhow::Result<Way> {
-    let error = match try_way_out(cables, bridges) {
-        Ok(way) => return Ok(way),
-        Err(error) => error,
-    };
-    let name = &bridges[0].name;
+fn without(error: anyhow::Error, name: &str) -> LeadsOut {
     ensure!(
         !Version::V4.is_on() && !Version::V6.is_on(),
         error.context(format!(
@@ -111,33 +121,5 @@ fn way_out(cables: &[Cable], bridges: &[Bridge]) -> anyhow::Result<Way> {
         ))
     );
     errors::warning(&error.context(format!("network {name:?} has no way out")));
-    Ok((Vec::new(), [false; 2]))
-}
-
-fn try_way_out(cables: &[Cable], bridges: &[Bridge]) -> anyhow::Result<Way> {
-    let v4 = Forwarding::plan(Version::V4)?;
-    let v6 = Forwarding::plan(Version::V6)?;
-    // The rules come first: what forwards is never without them.
-    let rules = cables.iter().zip(bridges);
-    let rules =
-        rules.map(|(cable, bridge)| Nat::set_up(cable, bridge, &[&v4, &v6]));
-    let rules: Vec<Nat> = rules.collect::<anyhow::Result<_>>()?;
-    let bridge = &bridges[0];
-    let changed = v4.turn_on(&bridge.name)?;
-    let has_v6 = bridge.subnet.v6.is_some() && !v6.ways_out.is_empty();
-    let changed6 = has_v6.then(|| v6.turn_on(&bridge.name).ok()).flatten();
-    let leads_out = [true, changed6.is_some()];
-    let changed = [changed, changed6.unwrap_or_default()].concat();
-    if !changed.is_empty() {
-        say(&format!(
-            "this machine forwards from and to {:?} until the last container \
-             with a network ends, by {}",
-            bridge.name,
-            changed.join(" and "),
-        ));
-    }
-    if let Some(text) = rules[0].firewall.warning(&bridge.name) {
-        say(&text);
-    }
-    Ok((rules, leads_out))
+    Ok([false; 2])
 }

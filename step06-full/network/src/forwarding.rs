@@ -124,6 +124,21 @@ impl Forwarding {
         }
         Ok(changed)
     }
+
+    /// Turns it off again for a while, where it is on because of us: the note
+    /// that says so stays.
+    pub fn turn_off(&self) -> sys::Result<()> {
+        if self.version.is_on() {
+            return Ok(());
+        }
+        for interface in &self.opened {
+            let setting = self.version.setting(interface);
+            if reads(&setting).is_some() {
+                set(&setting, "0")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn ways_out(version: Version) -> anyhow::Result<Vec<String>> {

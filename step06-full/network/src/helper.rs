@@ -4,7 +4,7 @@ use std::{
     env,
     fs::File,
     io::Read,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -24,9 +24,21 @@ use nix::{
 /// A running program. Its standard input is ours to write to, and ends with us;
 /// what it prints, wherever, is ours to read.
 pub(crate) struct Helper {
+    /// Who has started it: in another process a copy of this does nothing at its
+    /// end.
+    parent: Pid,
     pid: Pid,
     input: Option<File>,
     output: File,
+}
+
+/// What ends it, if nobody kills it.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum End {
+    /// The end of the process that has started it: the kernel kills it then.
+    WithItsParent,
+    /// The end of its input: of all processes that have a copy of that.
+    WithItsInput,
 }
 
 /// Where programs are if PATH does not say so: those of the administrator, for a
@@ -45,12 +57,13 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
 }
 
 impl Helper {
-    /// Starts `program`, which the kernel kills when this process ends.
+    /// Starts `program`.
     ///
     /// It gets a session of its own: a Ctrl-C is meant for the container.
     pub(crate) fn start(
         program: &Path,
         arguments: &[&str],
+        end: End,
     ) -> anyhow::Result<Helper> {
         let (input, our_input) = sys::pipe2()?;
         let (our_output, output) = sys::pipe2()?;
@@ -58,12 +71,15 @@ impl Helper {
         sys::fcntl_setfl(&output, OFlag::O_NONBLOCK)?;
         let parent = getpid();
         let pid = process::fork(|| {
-            process::end_with(parent)?;
+            if end == End::WithItsParent {
+                process::end_with(parent)?;
+            }
             sys::setsid()?;
             signals::unblock()?;
             Err(execute(program, arguments, input, output))
         })?;
         Ok(Helper {
+            parent,
             pid,
             input: Some(our_input.into()),
             output: our_output.into(),
@@ -102,6 +118,24 @@ impl Helper {
         Ok(heard)
     }
 
+    /// Where it says something, and hangs up.
+    pub(crate) fn output(&self) -> BorrowedFd<'_> {
+        self.output.as_fd()
+    }
+
+    /// Whether nobody has the other side of [`Helper::output`] any more.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        let mut end = [PollFd::new(self.output(), PollFlags::empty())];
+        let polled = sys::poll(&mut end, PollTimeout::ZERO);
+        polled.is_ok_and(|ready| ready > 0)
+    }
+
+    /// What of it is open.
+    pub(crate) fn numbers(&self) -> Vec<RawFd> {
+        let input = self.input.as_ref().map(AsRawFd::as_raw_fd);
+        input.into_iter().chain([self.output.as_raw_fd()]).collect()
+    }
+
     /// Whether it has ended by itself.
     pub(crate) fn has_ended(&self) -> bool {
         let stat = Stat::read(&self.pid.to_string());
@@ -111,6 +145,9 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
+        if getpid() != self.parent {
+            return;
+        }
         self.input = None;
         let killed = process::pass_on(libc::SIGKILL, self.pid);
         let waited = killed.and_then(|()| process::wait(self.pid));

@@ -6,6 +6,8 @@
 //! too, that end is closed, and the keeper knows that it is its turn. If the
 //! keeper is killed instead, the parent does it. What is left when both are, the
 //! next container of any network removes.
+//!
+//! It also looks after the rules of the way out, whose owner may be killed, too.
 
 use std::{
     convert::Infallible,
@@ -26,10 +28,12 @@ use nix::{
 
 use crate::{
     addresses::{Directory, Lease},
+    cables::say,
     names::{self, Hosts},
     place::lock,
     sweep::{sweep, tell},
     veth::Cable,
+    way_out::WayOut,
 };
 
 /// The keeper, as the container's parent has it. Its work begins when this is
@@ -47,13 +51,14 @@ impl Keeper {
         cables: &[Cable],
         leases: &[Lease],
         hosts: &Hosts,
+        way_out: Option<&mut WayOut>,
     ) -> anyhow::Result<Keeper> {
         let (theirs, ours) = sys::pipe2()?;
         let pid = process::fork(|| {
             // Or we would wait for ourselves.
             sys::close(ours.as_raw_fd())?;
-            become_keeper(&theirs, leases, hosts)?;
-            keep(&theirs, cables, hosts)
+            become_keeper(&theirs, leases, hosts, way_out.as_deref())?;
+            keep(&theirs, cables, hosts, way_out)
         })?;
         let (alive, cables) = (Some(ours), cables.to_vec());
         Ok(Keeper { pid, alive, cables })
@@ -76,11 +81,13 @@ fn become_keeper(
     alive: &OwnedFd,
     leases: &[Lease],
     hosts: &Hosts,
+    way_out: Option<&WayOut>,
 ) -> anyhow::Result<()> {
     sys::setsid()?;
     signals::block()?;
     let mut kept = vec![alive.as_raw_fd(), hosts.file().as_raw_fd()];
     kept.extend(leases.iter().map(Lease::number_of_lock));
+    kept.extend(way_out.iter().flat_map(|it| it.numbers()));
     process::close_own_descriptors(&kept)?;
     Ok(process::lead_to_null([
         libc::STDIN_FILENO,
@@ -93,6 +100,7 @@ fn keep(
     alive: &OwnedFd,
     cables: &[Cable],
     hosts: &Hosts,
+    mut way_out: Option<&mut WayOut>,
 ) -> anyhow::Result<Infallible> {
     // A user has a hundred of them or so (fs.inotify.max_user_instances). The next
     // keeper looks by itself, every second.
@@ -107,10 +115,17 @@ fn keep(
         let mut ends = vec![PollFd::new(alive.as_fd(), PollFlags::POLLIN)];
         let watched = watch.as_ref().map(AsFd::as_fd);
         ends.extend(watched.map(|it| PollFd::new(it, PollFlags::POLLIN)));
+        let rules = way_out.iter().flat_map(|it| it.ends());
+        let first_rule = ends.len();
+        ends.extend(rules.map(|it| PollFd::new(it, PollFlags::empty())));
         sys::poll(&mut ends, patience)?;
-        let hung_up = ends[0].revents().is_some_and(|it| !it.is_empty());
-        if hung_up {
+        let hung_up =
+            |it: &PollFd| it.revents().is_some_and(|it| !it.is_empty());
+        if hung_up(&ends[0]) {
             break;
+        }
+        if ends[first_rule..].iter().any(hung_up) {
+            way_out = way_out.and_then(|it| renew(it, cables));
         }
         match watch.as_ref().map(Inotify::read_events) {
             None | Some(Ok(_) | Err(Errno::EAGAIN)) => {}
@@ -118,7 +133,31 @@ fn keep(
         }
     }
     leave(cables);
+    // Nothing is forwarded any more: now the rules may go that are ours.
+    if let Some(way_out) = way_out {
+        way_out.let_go();
+    }
     process::exit(0)
+}
+
+/// Makes rules once more whose owner was killed. If there can be none, nobody is
+/// kept away from the container any more, and its cables are pulled out.
+fn renew<'a>(
+    way_out: &'a mut WayOut,
+    cables: &[Cable],
+) -> Option<&'a mut WayOut> {
+    say(
+        "nft(8) was killed, and with it the rules of the way out: another one \
+         makes them again",
+    );
+    let Err(error) = way_out.renew() else {
+        return Some(way_out);
+    };
+    tell(Err(error.context("the container is cut off")));
+    for cable in cables {
+        tell(cable.pull_out().map_err(anyhow::Error::from));
+    }
+    None
 }
 
 /// Watches who comes and goes. See inotify(7).

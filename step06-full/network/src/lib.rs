@@ -37,6 +37,7 @@ pub mod subnet;
 mod sweep;
 pub mod user_mode;
 pub mod veth;
+mod way_out;
 
 pub use networks::Network;
 pub use options::Networks;

@@ -5,9 +5,13 @@
 //! has made it. Nobody else may change it, and when the process ends, be it by
 //! SIGKILL, the table is gone with all that is in it. So it is a table for each
 //! container, made by a process that ends with the container, and there is
-//! nothing to clean up. Since Linux 5.12. See nft(8), "flags owner".
+//! nothing to clean up. If somebody kills that process, the keeper makes another
+//! one. Since Linux 5.12. See nft(8), "flags owner".
 
-use std::time::Duration;
+use std::{
+    os::fd::{BorrowedFd, RawFd},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use common::errors::Advice;
@@ -16,7 +20,7 @@ use crate::{
     bridge::Bridge,
     firewall::Firewall,
     forwarding::{Forwarding, Version},
-    helper::{self, Helper},
+    helper::{self, End, Helper},
     veth::Cable,
 };
 
@@ -24,7 +28,7 @@ use crate::{
 pub struct Nat {
     /// What others have here.
     pub firewall: Firewall,
-    _nft: Helper,
+    nft: Helper,
 }
 
 /// How long nft(8) may think.
@@ -46,8 +50,23 @@ impl Nat {
         let answer = hear(&mut nft)?;
         Ok(Nat {
             firewall: Firewall::read(&answer),
-            _nft: nft,
+            nft,
         })
+    }
+
+    /// For poll(2): it hangs up when the owner of the rules ends.
+    pub(crate) fn end(&self) -> BorrowedFd<'_> {
+        self.nft.output()
+    }
+
+    /// What of it is open.
+    pub(crate) fn numbers(&self) -> Vec<RawFd> {
+        self.nft.numbers()
+    }
+
+    /// Whether the owner of the rules was killed, and they are gone.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.nft.has_hung_up()
     }
 
     /// Tries it, in a network namespace in which nobody needs the result.
@@ -76,7 +95,9 @@ fn start() -> anyhow::Result<Helper> {
         .context(Advice::only(
             "install nftables: the way out is made of its rules",
         ))?;
-    Helper::start(&program, &["-i"])
+    // It ends with its input, and the keeper has a copy of that: the rules stand
+    // until nothing is forwarded any more, whoever is killed first.
+    Helper::start(&program, &["-i"], End::WithItsInput)
 }
 
 /// What it says until it has shown the table that it was told to show last.

@@ -13,7 +13,7 @@ use std::{
 use anyhow::bail;
 use nix::unistd::Pid;
 
-use crate::helper::{self, Helper};
+use crate::helper::{self, End, Helper};
 
 /// A way out that lasts as long as this exists.
 pub struct UserMode {
@@ -94,7 +94,9 @@ impl Program {
             bail!("{name}(1) is gone");
         };
         let number = container.to_string();
-        let mut program = Helper::start(&program, &self.arguments(&number))?;
+        let arguments = self.arguments(&number);
+        let mut program =
+            Helper::start(&program, &arguments, End::WithItsParent)?;
         let start = Instant::now();
         while !has_way_out(container) {
             if program.has_ended() || start.elapsed() > PATIENCE {

@@ -6,7 +6,8 @@ use crate::room::says;
 
 pub(crate) const TESTS: &[Test] = claims![
     nothing_stays_of_a_network,
-    the_rules_end_with_their_owner,
+    the_rules_have_an_owner,
+    what_forwards_is_never_without_rules,
     whoever_is_killed_nothing_stays,
     what_nobody_could_remove_the_next_command_does,
     what_can_not_be_removed_is_told,
@@ -44,18 +45,73 @@ fn nothing_stays_of_a_network() {
     assert_eq!(said, "");
 }
 
-fn the_rules_end_with_their_owner() {
-    let said = says(
-        r#"
-box run --network box0 - sh -c 'sleep 5' 2>/dev/null &
+/// And whoever kills the owner gets another one; where there can be none, nothing
+/// is forwarded, and the container is cut off.
+fn the_rules_have_an_owner() {
+    let said = says(&format!(
+        r#"{LEFT}
+"$BOX" run --network box0 - sleep 1000 2>/run/said & one=$!
 until_it nft list table inet box0.2
+until_it grep 1 /proc/sys/net/ipv4/conf/wan/forwarding
 nft delete table inet box0.2 2>/dev/null || echo refused
-pkill -KILL -x nft
-until_it sh -c '! nft list table inet box0.2'
-nft list tables
-"#,
-    );
-    assert_eq!(said, "refused\n");
+killed=$(pgrep -x nft); kill -KILL $killed
+until_it sh -c "pgrep -x nft | grep -vx $killed"
+until_it nft list table inet box0.2
+until_it grep 1 /proc/sys/net/ipv4/conf/wan/forwarding
+grep -o 'nft(8) was killed' /run/said
+kill -KILL $one; wait $one 2>/dev/null
+until_it sh -c '! pgrep -x "box|nft"'
+left
+"$BOX" run --network box0 - sleep 1000 2>/run/said & one=$!
+until_it grep 1 /proc/sys/net/ipv4/conf/wan/forwarding
+killed=$(pgrep -x nft); without_nft; kill -KILL $killed
+until_it grep 0 /proc/sys/net/ipv4/conf/wan/forwarding
+until_it sh -c '! ip link show box0.2'
+grep -o 'cut off' /run/said
+kill -KILL $one; wait $one 2>/dev/null
+until_it sh -c '! pgrep -x "box|nft"'
+umount /usr/sbin/nft
+left
+exit 0
+"#
+    ));
+    assert_eq!(said, "refused\nnft(8) was killed\ncut off\n");
+}
+
+/// Who kills the parent does not open a door for a moment: the rules stand until
+/// nothing is forwarded any more.
+fn what_forwards_is_never_without_rules() {
+    let seed = harness::seed() % 32768;
+    let said = says(&format!(
+        r#"{LEFT}
+RANDOM={seed}
+setting=/proc/sys/net/ipv4/conf/wan/forwarding
+echo 0 > /run/n
+# Asked in this order, of one container, it can't be a moment between the two.
+watch() {{
+    while sleep 0.001; do
+        read n < /run/n
+        grep -q 1 $setting || continue
+        nft list tables | grep -q box0 && continue
+        grep -q 1 $setting && [ "$n" = "$(cat /run/n)" ] && echo "open, no rules"
+    done
+}}
+watch & watcher=$!
+for n in $(seq 12); do
+    echo $n > /run/n
+    "$BOX" run --network box0 - sleep 1000 >/dev/null 2>&1 & one=$!
+    until_it grep 1 $setting
+    sleep 0.$(printf %03d $((RANDOM % 100)))
+    kill -KILL $one; wait $one
+    until_it grep 0 $setting
+    until_it sh -c '! pgrep -x "box|nft"'
+done 2>/dev/null
+kill $watcher; sleep 0.2
+left
+exit 0
+"#
+    ));
+    assert_eq!(said, "");
 }
 
 /// A hundred times two containers, and one of all processes gets a SIGKILL at
