@@ -24,7 +24,7 @@ pub(crate) use copy::copy;
 pub(crate) use errand::visit;
 pub(crate) use inspect::inspect;
 pub(crate) use list::list;
-pub(crate) use logs::{logs, look_at};
+pub(crate) use logs::{end_of_log, logs, look_at};
 pub(crate) use port::port;
 pub(crate) use start::start;
 pub(crate) use stats::stats;

@@ -11,10 +11,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 use common::{ImageSays, Workload};
-use step06_life::{Container, DetachKeys, Instant, record::Config};
+use step06_life::{Container, DetachKeys, record::Config};
 
 use crate::{
-    containers::{look_at, or_one},
+    containers::{end_of_log, look_at, or_one},
     store,
 };
 
@@ -115,8 +115,9 @@ pub(crate) fn attach(args: &Attach) -> anyhow::Result<ExitCode> {
         let container = Container::find(&store::place()?, &args.name)?;
         if !container.config.tty {
             // It has nothing to read from, and prints into its log.
-            container.state()?;
-            return look_at(&container, Instant::now());
+            container.check_is_going()?;
+            let mut log = end_of_log(&container)?;
+            return look_at(&container, &mut log);
         }
         let keys = args.detach_keys.clone().unwrap_or_default();
         container.attach(!args.no_stdin, &keys)

@@ -13,7 +13,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use common::{
     NewProcess, STARTED, Workload,
     process::{self, EndsWith},
@@ -32,7 +32,7 @@ use step06_full::{
     user,
 };
 
-use crate::{Container, Status, console::Console, streams::wait_for_start};
+use crate::{Container, console::Console, streams::wait_for_start};
 
 /// How a command is to be run in a container.
 pub struct Exec {
@@ -65,12 +65,8 @@ impl Container {
     /// # Errors
     /// It is not running, or paused.
     pub fn exec(&self, exec: &Exec) -> anyhow::Result<ExitCode> {
+        self.check_is_going()?;
         let name = &self.config.name;
-        let paused = matches!(self.status()?, Status::Paused(_));
-        ensure!(
-            !paused,
-            "container {name} is paused, unpause it before exec"
-        );
         let door = self.door()?;
         let mut console = match exec.terminal {
             true => Some(Console::open(exec.interactive)?),

@@ -9,7 +9,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, ErrorKind},
+    io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom},
     mem::take,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -77,6 +77,19 @@ impl Log {
             later,
             begun: Vec::new(),
         }))
+    }
+
+    /// Goes to the end of what there is.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn skip(&mut self) -> anyhow::Result<()> {
+        if let Some(later) = self.later.take() {
+            self.file = BufReader::new(open(&later)?.context("it is gone")?);
+        }
+        self.begun.clear();
+        let end = self.file.seek(SeekFrom::End(0));
+        end.map(drop).context("reading the log")
     }
 
     /// The next line; `None` if there is no more for now.

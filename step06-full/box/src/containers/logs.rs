@@ -76,23 +76,34 @@ fn show(args: &Logs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows what it prints from this moment on, until it ends. Returns its exit
-/// code. Who stops looking lets it go on.
+/// Its log, behind all that is in there. Not by the moment: somebody may set the
+/// clock.
+pub(crate) fn end_of_log(container: &Container) -> anyhow::Result<Log> {
+    let log = container.log()?;
+    let mut log = log.with_context(|| {
+        let name = &container.config.name;
+        format!("{name} was not in the background: its output goes elsewhere")
+    })?;
+    log.skip()?;
+    Ok(log)
+}
+
+/// Shows what a container that runs prints from here on, until it ends. Returns
+/// its exit code. Who stops looking lets it go on.
 pub(crate) fn look_at(
     container: &Container,
-    since: Instant,
+    log: &mut Log,
 ) -> anyhow::Result<ExitCode> {
-    let log = container.log()?;
-    let mut log = log.context("its output goes elsewhere")?;
+    // It may be removed at its end.
+    let ending = container.ending()?;
     let mut out = Out {
         timestamps: false,
         is_inside: false,
-        since: Some(since.to_string()),
+        since: None,
         until: None,
     };
-    follow(container, &mut log, &mut out)?;
-    let code = container.wait()?;
-    Ok(code.context("nobody has seen its end")?.into())
+    follow(container, log, &mut out)?;
+    Ok(container.end_code(ending)?.into())
 }
 
 /// Until the container has ended, and all of it is read.

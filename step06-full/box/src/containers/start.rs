@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use step06_life::{AGAIN, Container, DetachKeys, Instant};
+use step06_life::{AGAIN, Container, DetachKeys};
 
 use super::{Names, logs, or_one};
 use crate::store;
@@ -40,9 +40,9 @@ pub(crate) fn start(args: &Start) -> anyhow::Result<ExitCode> {
             start_one(&container)?;
             return container.attach(args.interactive, &DetachKeys::default());
         }
-        let since = Instant::now();
+        let mut log = logs::end_of_log(&container)?;
         start_one(&container)?;
-        logs::look_at(&container, since)
+        logs::look_at(&container, &mut log)
     })
 }
 

@@ -256,4 +256,10 @@ fn without_a_terminal_one_can_look_at_what_is_printed() {
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     assert_eq!(output.stdout, b"out\n");
     assert_eq!(output.stderr, b"err\n");
+    // Also if nothing is left of it when it has ended.
+    let run = ["run", "-d", "--rm", "--name", "gone", "-", "sh", "-c"];
+    world.says([&run[..], &["sleep 0.5; echo out; exit 7"]].concat());
+    let output = world.run(["attach", "gone"]);
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert_eq!(output.stdout, b"out\n");
 }
