@@ -112,6 +112,8 @@ fn leave_behind(parent: Pid, kept: &[RawFd]) -> anyhow::Result<()> {
     sys::setsid()?;
     sigprocmask(SigmaskHow::SIG_BLOCK, &SigSet::all())?;
     process::lead_to_null(STDIN_FILENO..=STDERR_FILENO)?;
+    // Nor the caller's directory, which could not be unmounted.
+    sys::chdir("/")?;
     close_own_descriptors(kept)
 }
 

@@ -12,18 +12,22 @@
 use std::{
     convert::Infallible,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    sync::atomic::{AtomicI32, Ordering},
 };
 
 use anyhow::Context;
 use common::{
+    errors::{self, Message},
     process::{self, signals},
     sys,
 };
+use libc::{STDERR_FILENO, STDIN_FILENO};
 use nix::{
     errno::Errno,
+    fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout},
     sys::inotify::{AddWatchFlags, InitFlags, Inotify},
-    unistd::Pid,
+    unistd::{Pid, getpid, getppid},
 };
 
 use crate::{
@@ -54,6 +58,7 @@ impl Keeper {
         way_out: Option<&mut WayOut>,
     ) -> anyhow::Result<Keeper> {
         let (theirs, ours) = sys::pipe2()?;
+        PARENT.store(getpid().as_raw(), Ordering::Relaxed);
         let pid = process::fork(|| {
             // Or we would wait for ourselves.
             sys::close(ours.as_raw_fd())?;
@@ -76,7 +81,9 @@ impl Drop for Keeper {
 }
 
 /// Lets go of everything that is not its business: the terminal and its
-/// signals, standard input and output, the descriptors.
+/// signals, the standard streams, the descriptors, and the directory, which could
+/// not be unmounted. Somebody may wait for the end of what a container in the
+/// background has got from its caller.
 fn become_keeper(
     alive: &OwnedFd,
     leases: &[Lease],
@@ -89,11 +96,32 @@ fn become_keeper(
     kept.extend(leases.iter().map(Lease::number_of_lock));
     kept.extend(way_out.iter().flat_map(|it| it.numbers()));
     process::close_own_descriptors(&kept)?;
-    Ok(process::lead_to_null([
-        libc::STDIN_FILENO,
-        libc::STDOUT_FILENO,
-    ])?)
+    process::lead_to_null(STDIN_FILENO..=STDERR_FILENO)?;
+    errors::hand_to(tell_where_the_parent_does);
+    Ok(sys::chdir("/")?)
 }
+
+/// Where that is changes, when a container in the background leaves its caller.
+/// When the parent is no more, there is nobody to be told.
+fn tell_where_the_parent_does(message: Message) {
+    // Not of a pipe that nobody reads from: it would wait for that.
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK;
+    let parent = PARENT.load(Ordering::Relaxed);
+    let path = format!("/proc/{parent}/fd/{STDERR_FILENO}");
+    if getppid().as_raw() != parent {
+        return;
+    }
+    // A failure to print has nowhere left to go.
+    if let Ok(theirs) = sys::open(path, flags | OFlag::O_NOCTTY, 0)
+        && sys::dup2_standard(theirs, STDERR_FILENO).is_ok()
+    {
+        errors::print(message);
+        let _ = process::lead_to_null([STDERR_FILENO]);
+    }
+}
+
+/// The container's parent, for its keeper.
+static PARENT: AtomicI32 = AtomicI32::new(0);
 
 /// The keeper's life.
 fn keep(

@@ -231,11 +231,11 @@ fn use_is_shown_until_it_ends() {
         "{text}"
     );
     for line in text.lines() {
-        let used = line
-            .strip_prefix("web ")
-            .and_then(|it| it.strip_suffix('%'));
-        let used: f64 = used.and_then(|it| it.parse().ok()).expect("a number");
-        assert!(used > 0.0 && used <= 101.0, "{line}");
+        let used = line.strip_prefix("web ").expect("it is this one");
+        let used = used.trim_end_matches('%');
+        // Where it has no cgroup, nobody counts.
+        let is_share = |it: f64| it > 0.0 && it <= 101.0;
+        assert!(used == "--" || used.parse().is_ok_and(is_share), "{line}");
     }
 }
 

@@ -7,6 +7,7 @@ use crate::room::says;
 pub(crate) const TESTS: &[Test] = claims![
     a_container_is_found_by_its_name,
     a_port_is_told_and_comes_back_with_a_restart,
+    nothing_of_the_caller_is_kept,
 ];
 
 /// What a script prints that has a store of its own, on a disk: before Linux 6.3
@@ -66,4 +67,24 @@ stored rm -f web
              web\n1\n\"Ports\":\"\"\nweb\n{port}1\nweb\n"
         )
     );
+}
+
+/// Somebody may wait for the end of its streams, or unmount its directory.
+fn nothing_of_the_caller_is_kept() {
+    let said = says_with_a_store(
+        r#"
+mkdir /run/mnt; mount -t tmpfs none /run/mnt
+(cd /run/mnt; stored run -d --network box0 --publish 8080:80 --name web \
+    - sleep 1000 2>&1) | wc -l
+umount /run/mnt && echo unmounted
+# What its keeper has to say is among what is known of it.
+pkill -KILL -x nft
+until_it grep -r 'nft(8) was killed' "$store/containers/web/messages"
+stored rm -f web
+exit 0
+"#,
+    );
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].parse::<u8>().is_ok(), "{said}");
+    assert_eq!(lines[1..], ["unmounted", "web"], "{said}");
 }

@@ -40,13 +40,15 @@ pub(super) fn let_go(kept: &[RawFd]) -> anyhow::Result<()> {
 }
 
 /// Lets go of standard input, output and error: from now on there is nobody to be
-/// told anything, nor any call to be shown but the last one.
+/// told anything, nor any call to be shown but the last one. And of the caller's
+/// directory, which could not be unmounted.
 pub(super) fn fall_silent() -> anyhow::Result<()> {
     explain::end_with(|| {
         vec!["seccomp(SECCOMP_SET_MODE_FILTER, 0, {...})".into()]
     });
     let streams = libc::STDIN_FILENO..=libc::STDERR_FILENO;
-    Ok(process::lead_to_null(streams)?)
+    process::lead_to_null(streams)?;
+    Ok(sys::chdir("/")?)
 }
 
 /// A connection takes two descriptors. More than this many connections would be
