@@ -159,8 +159,10 @@ fn run_in_vm(
         }
         job.program.clone_from(&copies[&job.program]);
     }
-    let plan = Plan { jobs };
-    fs::write(top.join("plan.json"), serde_json::to_vec(&plan)?)?;
+    // Whoever prints a line that begins with it has run the plan.
+    let nonce = random_name();
+    let plan = serde_json::to_vec(&(&nonce, Plan { jobs }))?;
+    fs::write(top.join("plan.json"), plan)?;
     let script = format!(
         "mkdir -p /var/cache; \
          LAB_TIME_FACTOR=6 {top}/grader run-plan {top}/plan.json",
@@ -175,25 +177,30 @@ fn run_in_vm(
         .with_context(|| format!("running {vm:?}"))?;
     ensure!(!sandbox::is_interrupted(), "interrupted");
     let stdout = String::from_utf8_lossy(&output.stdout);
-    let mut lines = stdout.lines();
-    let Some(line) = lines.find_map(|line| line.strip_prefix(OUTCOMES)) else {
+    let begin = begin_of(&nonce);
+    let line = stdout.lines().find_map(|line| line.strip_prefix(&begin));
+    let Some(line) = line else {
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!("the virtual machine has said nothing: {stdout}{stderr}");
     };
     Ok(serde_json::from_str(line)?)
 }
 
-/// Begins the line with what became of a plan.
-const OUTCOMES: &str = "OUTCOMES ";
+/// Begins the line with what became of a plan. A program that is tried may get
+/// to print one as well, but it does not know the nonce.
+fn begin_of(nonce: &str) -> String {
+    format!("OUTCOMES {nonce} ")
+}
 
 /// The side of the virtual machine: runs the plan in a file, and says what became
-/// of it.
+/// of it. The file is gone before: what is tried finds no nonce.
 ///
 /// # Errors
 /// There is no such plan.
-pub fn run_plan(plan: &Path) -> anyhow::Result<()> {
-    let plan: Plan = serde_json::from_str(&read(plan)?)?;
+pub fn run_plan(path: &Path) -> anyhow::Result<()> {
+    let (nonce, plan): (String, Plan) = serde_json::from_str(&read(path)?)?;
+    fs::remove_file(path).with_context(|| format!("unlink({path:?})"))?;
     let outcomes = serde_json::to_string(&plan.run()?)?;
-    println!("\n{OUTCOMES}{outcomes}");
+    println!("\n{}{outcomes}", begin_of(&nonce));
     Ok(())
 }

@@ -11,6 +11,7 @@ use std::{
         unix::{
             fs::{OpenOptionsExt, PermissionsExt, chown},
             net::{SocketAddr, UnixListener},
+            process::parent_id,
         },
     },
     panic::catch_unwind,
@@ -22,8 +23,11 @@ use std::{
 
 use ground::cgroups;
 use lab::{
+    anywhere,
     bench::FILLED,
+    check::Verdict,
     limits::memberships,
+    plan::{Job, Plan},
     sandbox::{self, Finding, Finished},
 };
 use nix::{
@@ -54,7 +58,7 @@ const NOBODY: u32 = 65534;
 /// A claim, and what tries it: in a directory, as who has made that.
 type Test = (&'static str, fn(&Path));
 
-const TESTS: [Test; 19] = [
+const TESTS: [Test; 20] = [
     ("what the grader owns is not changed", files_stay),
     ("it has a root of its own", root_is_its_own),
     ("no mount of it can be taken away", mounts_stay),
@@ -81,6 +85,7 @@ const TESTS: [Test; 19] = [
     ("nobody speaks in the place of the command", agent_is_known),
     ("nobody answers in the place of the command", agent_answers),
     ("nobody changes the command", agent_is_changed),
+    ("nobody speaks in the place of a machine", machine_is_known),
     ("what a killed check has left is swept", leftovers_are_swept),
     ("an interrupted check leaves no cgroup", interrupts_clean_up),
 ];
@@ -93,10 +98,15 @@ fn main() -> ExitCode {
         ["in-sandbox", program, _, ref what @ ..] => {
             let what: Vec<String> =
                 what.iter().map(|it| (*it).to_owned()).collect();
+            assert_nonce_is_gone();
             let code = sandbox::enter(Path::new(program), &what);
             // As in the program `lab`: nothing is left to be cleaned up.
             #[allow(clippy::exit)]
             std::process::exit(code)
+        }
+        ["run-plan", plan] => {
+            let done = anywhere::run_plan(Path::new(plan)).map(|()| true);
+            return lab::exit_code("sandbox", done);
         }
         ["attack", ref attacks @ ..] => {
             println!("{}", attack(attacks));
@@ -573,6 +583,56 @@ fn agent_is_changed(_: &Path) {
         assert!(says.contains("the container is called outside"), "{says:?}");
     }
     panic!("the command was always faster");
+}
+
+/// No virtual machine, but what one prints: more than the grader's program does.
+const MACHINE: &str = r#"#!/bin/sh
+passed='[[{"verdict":"Passed","says":"","heard":"","took_too_long":false}]]'
+while [ $# -gt 1 ]; do shift; done
+speak() { printf '\nOUTCOMES %s%s\n' "$1" "$passed"; }
+speak ''
+speak 'x0123456789abcdef '
+sh -c "$1"
+speak ''
+"#;
+
+#[allow(unsafe_code)]
+fn machine_is_known(place: &Path) {
+    let machine = place.join("machine");
+    fs::write(&machine, MACHINE).expect("it is ours");
+    set_mode(&machine, 0o755);
+    // SAFETY: this process has one thread.
+    unsafe { env::set_var("LAB_VM", &machine) };
+    let check = r#"{
+        "name": "", "hole": "", "points": 1, "try": "has_the_name"
+    }"#;
+    let job = Job {
+        program: env::current_exe().expect("there is a /proc"),
+        filled: String::new(),
+        checks: vec![serde_json::from_str(check).expect("it is one")],
+    };
+    let plan = Plan { jobs: vec![job] };
+    let found = anywhere::run(plan).expect("there is a machine");
+    let outcome = &found[0][0];
+    assert!(outcome.verdict == Verdict::Failed, "{}", outcome.says);
+    // By the one that knows the nonce, who has tried it.
+    assert!(
+        outcome.says.contains("is not the command that was asked"),
+        "{}",
+        outcome.says
+    );
+}
+
+/// In a machine the nonce is in the file of the plan: it must be gone before
+/// anything is tried.
+fn assert_nonce_is_gone() {
+    let parent = fs::read(format!("/proc/{}/cmdline", parent_id()));
+    let parent = String::from_utf8(parent.expect("there is a /proc"));
+    let parent = parent.expect("we have written it");
+    let words: Vec<&str> = parent.split('\0').collect();
+    if let [_, "run-plan", plan, ..] = words[..] {
+        assert!(!Path::new(plan).exists(), "{plan} can be read");
+    }
 }
 
 /// In which directories the cgroups of our checks are made.
