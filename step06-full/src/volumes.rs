@@ -326,8 +326,8 @@ pub fn find_in_root(
     root: &OwnedFd,
     path: &Path,
 ) -> sys::Result<Option<OwnedFd>> {
-    let resolve = ResolveFlag::RESOLVE_IN_ROOT | NO_MAGIC;
-    until_settled(|| sys::openat2_if_there(root, path, OFlag::O_PATH, resolve))
+    let open = || open_in_root(root, path, ResolveFlag::empty());
+    Ok(sys::ask(&[Errno::ENOENT], open)?.ok())
 }
 
 /// No links as those below `/proc/PID`, which lead to whatever is open.

@@ -25,7 +25,7 @@ use nix::{
 use super::{
     Error, Result,
     argument::{Argument, SHOWN, Word, quote},
-    call, errno_of, explain, finish,
+    call, errno_of, finish,
 };
 
 /// See open(2). `mode` counts only for a file that is made.
@@ -84,29 +84,6 @@ pub fn openat2(
     let how = OpenHow::new().flags(flags).resolve(resolve);
     let opened = fcntl::openat2(dirfd, path, how);
     finish(opened, || openat2_text(dirfd, path, flags, resolve))
-}
-
-/// The same for who asks whether there is something: `None` where openat2(2)
-/// fails with `ENOENT`. That is no error, so no text is made of it, for which the
-/// tables of all mounts would be read.
-#[track_caller]
-pub fn openat2_if_there(
-    dirfd: impl AsFd,
-    path: impl AsRef<Path>,
-    flags: OFlag,
-    resolve: ResolveFlag,
-) -> Result<Option<OwnedFd>> {
-    let (dirfd, path) = (dirfd.as_fd(), path.as_ref());
-    let flags = flags | OFlag::O_CLOEXEC;
-    let how = OpenHow::new().flags(flags).resolve(resolve);
-    let opened = match fcntl::openat2(dirfd, path, how) {
-        Err(Errno::ENOENT) if !explain::is_wanted() => return Ok(None),
-        opened => opened,
-    };
-    match finish(opened, || openat2_text(dirfd, path, flags, resolve)) {
-        Err(error) if error.errno == Errno::ENOENT => Ok(None),
-        opened => opened.map(Some),
-    }
 }
 
 fn openat2_text(
