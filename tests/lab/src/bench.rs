@@ -6,7 +6,7 @@ use std::{
     cell::RefCell,
     ffi::CString,
     fs::{self, File},
-    io::{ErrorKind, IoSliceMut, Write},
+    io::{ErrorKind, IoSliceMut, Read, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::{
@@ -24,12 +24,14 @@ use anyhow::{Context, bail, ensure};
 use ground::processes::{self, Stat};
 use nix::{
     errno::Errno,
+    fcntl::OFlag,
     sched::{CloneFlags, unshare},
     sys::{
         signal::{Signal, kill},
         socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt},
+        stat::stat,
     },
-    unistd::Pid,
+    unistd::{Pid, pipe2, write},
 };
 
 use crate::{
@@ -166,9 +168,6 @@ impl Bench {
             command.stdout(out);
             change(command);
         })?;
-        // What was there before the container can't be taken from us.
-        container.namespaces =
-            namespaces_of(container.child.id().cast_signed());
         container.pid = container.wait_for_agent(&self.own)?;
         Ok(container)
     }
@@ -183,7 +182,7 @@ impl Bench {
     ) -> anyhow::Result<Container> {
         let (ours, theirs) = UnixStream::pair().context("socketpair()")?;
         setsockopt(&ours, sockopt::PassCred, &true)?;
-        let mut command = self.command()?;
+        let (mut command, mounts) = self.command()?;
         command
             .arg("run")
             .args(options)
@@ -198,7 +197,7 @@ impl Bench {
             heard: Vec::new(),
             pid: 0,
             child,
-            namespaces: Vec::new(),
+            namespaces: namespaces_with(mounts)?,
         })
     }
 
@@ -268,7 +267,7 @@ impl Bench {
     /// Runs the program with other arguments until it ends.
     pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Ended> {
         let out = memory_file()?;
-        let mut command = self.command()?;
+        let (mut command, _mounts) = self.command()?;
         command.args(arguments);
         command.stdin(Stdio::null()).stdout(out.try_clone()?);
         let child = command.spawn().context("starting the program")?;
@@ -279,7 +278,8 @@ impl Bench {
         })
     }
 
-    fn command(&self) -> anyhow::Result<Command> {
+    /// Also returns what its mount namespace will be said in.
+    fn command(&self) -> anyhow::Result<(Command, File)> {
         let err = memory_file()?;
         let mut command = Command::new(&self.program);
         command.current_dir("/tmp").stderr(err.try_clone()?);
@@ -287,10 +287,16 @@ impl Bench {
         self.heard.borrow_mut().push(err);
         // A namespace of its own, whose mounts are those of ours: a step that
         // moves the root of where it is does not take ours away.
-        let isolate = || Ok(unshare(CloneFlags::CLONE_NEWNS)?);
-        // SAFETY: unshare(2) is async-signal-safe, and nothing is allocated.
+        let (mounts, said) = pipe2(OFlag::O_CLOEXEC)?;
+        let isolate = move || {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let number = stat("/proc/self/ns/mnt")?.st_ino;
+            write(&said, &number.to_ne_bytes())?;
+            Ok(())
+        };
+        // SAFETY: the calls are async-signal-safe, and nothing is allocated.
         unsafe { command.pre_exec(isolate) };
-        Ok(command)
+        Ok((command, mounts.into()))
     }
 }
 
@@ -328,18 +334,26 @@ pub struct Container {
     pub pid: i32,
     /// The program, outside of the container.
     child: Child,
+    /// Those in which the program has begun: it may go into others itself.
     namespaces: Vec<(String, String)>,
 }
 
 /// The kinds of namespaces, as they are called in /proc/PID/ns.
 const KINDS: [&str; 7] = ["uts", "pid", "mnt", "user", "net", "ipc", "cgroup"];
 
-fn namespaces_of(pid: i32) -> Vec<(String, String)> {
-    let name = |kind: &str| {
-        let link = fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()?;
-        Some((kind.to_owned(), link.to_string_lossy().into_owned()))
+/// Those of a program of ours, which has ours, but mounts of its own.
+fn namespaces_with(mut mounts: File) -> anyhow::Result<Vec<(String, String)>> {
+    let mut number = [0; 8];
+    mounts.read_exact(&mut number)?;
+    let name = |kind: &&str| {
+        let link = fs::read_link(format!("/proc/self/ns/{kind}")).ok()?;
+        let link = match *kind {
+            "mnt" => format!("mnt:[{}]", u64::from_ne_bytes(number)),
+            _ => link.to_string_lossy().into_owned(),
+        };
+        Some(((*kind).to_owned(), link))
     };
-    KINDS.iter().filter_map(|kind| name(kind)).collect()
+    Ok(KINDS.iter().filter_map(name).collect())
 }
 
 impl Container {
