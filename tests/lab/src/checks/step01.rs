@@ -87,7 +87,11 @@ fn takes(bench: &Bench, tails: &[String]) -> anyhow::Result<()> {
 
 pub(super) fn refuses_names(bench: &Bench) -> anyhow::Result<()> {
     let (long, longer) = ("x".repeat(65), "é".repeat(33));
-    for name in ["", "a b", "a\tb", "a\u{3000}b", "\u{7f}", &long, &longer] {
+    // Not all blanks are ASCII's, nor all control characters.
+    let blanks = ["a b", "a\tb", "a\u{3000}b"];
+    let controls = ["\u{7f}", "a\u{9b}b"];
+    let names = ["", &long, &longer];
+    for name in names.into_iter().chain(blanks).chain(controls) {
         bench.refuses(&["--hostname", name])?;
         // Nor is it left to the kernel, when the container is there already: the
         // command line is read from left to right, and this is its end.

@@ -1,6 +1,7 @@
 //! Lab 2: process numbers of its own, and an init.
 
 use std::{
+    fs,
     process::{Child, Command},
     thread::sleep,
     time::{Duration, Instant},
@@ -21,7 +22,7 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("signals_nobody_outside", signals_nobody_outside),
     ("passes_on_exit_codes", passes_on_exit_codes),
     ("reaps_orphans", reaps_orphans),
-    ("passes_on_signals", passes_on_signals),
+    ("passes_on_signals", passes_on_signals_to_the_command),
     ("ends_with_the_command", ends_with_the_command),
 ];
 
@@ -115,6 +116,7 @@ fn reaps_orphans(bench: &Bench) -> anyhow::Result<()> {
     }
     // While the init is stopped, all five SIGCHLD become one.
     kill(Pid::from_raw(init), Signal::SIGSTOP)?;
+    until(|| has_stopped(init));
     for orphan in &orphans {
         kill(Pid::from_raw(*orphan), Signal::SIGKILL)?;
     }
@@ -139,12 +141,29 @@ fn reaps_orphans(bench: &Bench) -> anyhow::Result<()> {
     }
 }
 
+/// Whether all threads of a process have stopped: until then one may still reap.
+fn has_stopped(pid: i32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    let mut states = threads.flatten().map(|thread| {
+        let number = thread.file_name().to_string_lossy().parse()?;
+        status_of(number, "State")
+    });
+    states.all(|it| it.is_ok_and(|state| state.starts_with('T')))
+}
+
 /// Waits until something is so, for a while.
 pub(super) fn until(is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() && start.elapsed() < Duration::from_secs(2) {
         sleep(Duration::from_millis(2));
     }
+}
+
+fn passes_on_signals_to_the_command(bench: &Bench) -> anyhow::Result<()> {
+    passes_on_signals(bench)?;
+    reaches_nobody_else(bench)
 }
 
 pub(super) fn passes_on_signals(bench: &Bench) -> anyhow::Result<()> {
@@ -157,6 +176,26 @@ pub(super) fn passes_on_signals(bench: &Bench) -> anyhow::Result<()> {
         becomes(bench, signal, signal)?;
     }
     from_outside(bench)
+}
+
+/// Whether others of the container are spared what is meant for the command.
+pub(super) fn reaches_nobody_else(bench: &Bench) -> anyhow::Result<()> {
+    let mut container = start(bench)?;
+    let before = container.processes();
+    container.must(&["orphans", "1"])?;
+    let mut orphans = container.processes();
+    orphans.retain(|pid| !before.contains(pid));
+    container.must(&["catch", "SIGTERM"])?;
+    container.must(&["kill", "1", "SIGTERM"])?;
+    container.must(&["caught"])?;
+    sleep(Duration::from_millis(50));
+    let is_alive = |pid: &i32| Stat::of(*pid).is_some_and(|it| it.state != 'Z');
+    ensure!(
+        orphans.iter().all(is_alive),
+        "number 1 got SIGTERM, and an orphan has got it as well: it is meant \
+         for the command alone"
+    );
+    Ok(())
 }
 
 /// Whether the command gets `expected` when number 1 gets `signal`.

@@ -138,6 +138,7 @@ fn passes_on_sighup_as_sigterm(bench: &Bench) -> anyhow::Result<()> {
     for signal in ["SIGTERM", "SIGUSR1", "SIGUSR2"] {
         step02::becomes(bench, signal, signal)?;
     }
+    step02::reaches_nobody_else(bench)?;
     step02::from_outside(bench)
 }
 
