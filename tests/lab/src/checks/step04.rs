@@ -18,6 +18,8 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("makes_a_cgroup", makes_a_cgroup),
     ("runs_with_what_can_be_set", runs_with_what_can_be_set),
     ("forgets_no_limit", forgets_no_limit),
+    ("has_cgroups_of_version_1", has_cgroups_of_version_1),
+    ("has_a_cgroup_of_version_2", has_a_cgroup_of_version_2),
     ("limits_processes", limits_processes),
     ("enforces_all_limits", enforces_all_limits),
     ("sets_limits_of_version_1", sets_limits_of_version_1),
@@ -262,6 +264,26 @@ pub(super) fn enforces_all_limits_by(
             }
             _ => expect(&own, "pids.max", &limits.processes().to_string())?,
         }
+    }
+    Ok(())
+}
+
+fn has_cgroups_of_version_1(bench: &Bench) -> anyhow::Result<()> {
+    only_on(1)?;
+    has_cgroups(bench)
+}
+
+fn has_a_cgroup_of_version_2(bench: &Bench) -> anyhow::Result<()> {
+    only_on(2)?;
+    has_cgroups(bench)
+}
+
+/// Whether there is one for each controller, wherever its tree is: what knows of
+/// one tree, or of several only, does for one version.
+fn has_cgroups(bench: &Bench) -> anyhow::Result<()> {
+    let container = Limits::random().start(bench)?;
+    for controller in CONTROLLERS {
+        own_cgroup(&container, controller)?;
     }
     Ok(())
 }
