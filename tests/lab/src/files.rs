@@ -4,6 +4,33 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, ensure};
 
+/// So many directories may be in one another: more than in anybody's sources, and
+/// few enough for functions that call themselves.
+const DEEPEST: usize = 64;
+
+/// Refuses directories of sources in one another without an end.
+///
+/// # Errors
+/// There are too many, or one can't be read.
+pub fn ensure_shallow(directory: &Path) -> anyhow::Result<()> {
+    let mut all = vec![(directory.to_owned(), 0)];
+    while let Some((directory, depth)) = all.pop() {
+        ensure!(
+            depth < DEEPEST,
+            "more than {DEEPEST} directories are in one another"
+        );
+        let entries = fs::read_dir(&directory)
+            .with_context(|| format!("opendir({directory:?})"))?;
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                all.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Makes the directory `to` the same as `from`, and leaves alone what is: Cargo
 /// goes by the times of the files.
 pub fn mirror(from: &Path, to: &Path) -> anyhow::Result<()> {
@@ -97,6 +124,18 @@ mod tests {
     }
 
     /// One submission comes after the other, to the same place.
+    #[test]
+    fn directories_without_an_end_are_refused() {
+        let place = place();
+        let mut deep = place.path().to_owned();
+        for _ in 0..DEEPEST {
+            ensure_shallow(place.path()).expect("it is not too deep yet");
+            deep.push("d");
+            fs::create_dir(&deep).expect("it is ours");
+        }
+        ensure_shallow(place.path()).expect_err("too deep");
+    }
+
     #[test]
     fn what_was_there_before_does_not_matter() {
         let (one, other, to) = (place(), place(), place());

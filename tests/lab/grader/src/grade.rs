@@ -14,7 +14,7 @@ use lab::{
     check::{Outcome, Verdict, printable},
     description::{Lab, Sources},
     edit::blank_out,
-    files::{is_source, mirror_sources, read},
+    files::{ensure_shallow, is_source, mirror_sources, read},
     holes::{edits_outside, is_empty, starter},
     judge::{Score, Tools, judge},
     plan::{Job, Plan},
@@ -217,6 +217,7 @@ fn take(
     let real = own.canonicalize().context("there is no src")?;
     let inside = real.starts_with(directory.canonicalize()?);
     ensure!(inside, "{own:?} is a link that leads elsewhere");
+    ensure_shallow(&own)?;
     let ours = checkout().join(&lab.step).join("src");
     refuse(&own, &ours, &marks()?)?;
     mirror_sources(&own, &workshop.directory.join(&lab.step).join("src"))?;
