@@ -235,12 +235,7 @@ fn take_one_of(
     set: &SigSet,
     limit: Option<Duration>,
 ) -> anyhow::Result<Option<siginfo_t>> {
-    match sys::signals::sigtimedwait(set, limit) {
-        Err(error) if [Errno::EAGAIN, Errno::EINTR].contains(&error.errno) => {
-            Ok(None)
-        }
-        taken => Ok(Some(taken?)),
-    }
+    Ok(sys::signals::sigtimedwait(set, limit)?)
 }
 
 #[cfg(test)]

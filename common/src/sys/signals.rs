@@ -93,12 +93,14 @@ pub fn sigprocmask(how: SigmaskHow, set: &SigSet) -> Result<()> {
     )
 }
 
-/// See sigtimedwait(2). Without a `timeout` it waits as long as it takes.
+/// See sigtimedwait(2): the signal that was taken, or `None` if none has come in
+/// time, or the wait was interrupted. Without a `timeout` it waits as long as it
+/// takes.
 #[track_caller]
 pub fn sigtimedwait(
     set: &SigSet,
     timeout: Option<Duration>,
-) -> Result<siginfo_t> {
+) -> Result<Option<siginfo_t>> {
     let limit = timeout.map(TimeSpec::from_duration);
     let limit = limit.as_ref().map_or(ptr::null(), |limit| limit.as_ref());
     let mut info = MaybeUninit::uninit();
@@ -108,7 +110,9 @@ pub fn sigtimedwait(
         unsafe { libc::sigtimedwait(set.as_ref(), info.as_mut_ptr(), limit) };
     match Errno::result(taken) {
         // SAFETY: the call has succeeded, so it has filled `info`.
-        Ok(_) => Ok(unsafe { info.assume_init() }),
+        Ok(_) => Ok(Some(unsafe { info.assume_init() })),
+        // An answer; to print the set in an error takes longer than a mount.
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
         Err(errno) => {
             let timeout = match timeout {
                 Some(timeout) => {

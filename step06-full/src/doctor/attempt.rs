@@ -15,7 +15,6 @@ use common::{
     sys,
 };
 use nix::{
-    errno::Errno,
     sys::signal::{SigSet, Signal},
     unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout},
 };
@@ -150,11 +149,7 @@ fn wait_patiently(child: Pid) -> anyhow::Result<u8> {
             process::pass_on(libc::SIGKILL, child)?;
             return process::wait(child);
         }
-        match sys::signals::sigtimedwait(&changed, Some(left)) {
-            Err(error)
-                if [Errno::EAGAIN, Errno::EINTR].contains(&error.errno) => {}
-            taken => drop(taken?),
-        }
+        sys::signals::sigtimedwait(&changed, Some(left))?;
     }
 }
 
