@@ -3,6 +3,7 @@
 //! What the function is for is not known here; the probe hands itself in as one.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     ffi::{CString, OsStr, OsString},
     os::{
@@ -47,7 +48,9 @@ const DEFAULT_PATH: &str =
 pub struct Workload {
     /// The command and its arguments; empty only for a function.
     command: Vec<OsString>,
-    /// The whole environment, later settings last.
+    /// Its environment begins with that of this program.
+    inherits: bool,
+    /// The settings in its environment, or behind that, later ones last.
     environment: Vec<(OsString, OsString)>,
     /// How many settings at the end of `environment` come from `--env`, or from
     /// the image.
@@ -98,12 +101,11 @@ impl Workload {
         extra: Vec<(OsString, OsString)>,
         workdir: Option<PathBuf>,
     ) -> Workload {
-        let asked_for = extra.len();
-        let environment = std::env::vars_os().chain(extra).collect();
         Workload {
             command,
-            environment,
-            asked_for,
+            inherits: true,
+            asked_for: extra.len(),
+            environment: extra,
             is_default: false,
             workdir,
             user: None,
@@ -170,6 +172,7 @@ impl Workload {
         let ours = self.environment.len() - self.asked_for;
         fresh.extend_from_slice(&self.environment[ours..]);
         Workload {
+            inherits: false,
             environment: fresh,
             ..self.clone()
         }
@@ -393,14 +396,16 @@ impl Workload {
         if name.as_os_str().as_bytes().contains(&b'/') {
             return vec![name.to_owned()];
         }
-        std::env::split_paths(self.path())
+        std::env::split_paths(&self.path())
             .map(|dir| dir.join(name))
             .collect()
     }
 
-    fn path(&self) -> &OsStr {
-        let setting = self.environment.iter().rfind(|(key, _)| key == "PATH");
-        setting.map_or(OsStr::new(DEFAULT_PATH), |(_, path)| path)
+    /// The directories that the command is looked for in.
+    fn path(&self) -> OsString {
+        let settings = self.all_settings().into_iter();
+        let path = settings.filter(|(key, _)| key == "PATH").next_back();
+        path.map_or(DEFAULT_PATH.into(), |(_, path)| path)
     }
 
     /// What to do about a command that can't be executed, when that is known.
@@ -466,23 +471,26 @@ impl Workload {
         }
     }
 
+    /// The whole environment, later settings last.
+    fn all_settings(&self) -> Vec<(OsString, OsString)> {
+        let inherited = self.inherits.then(std::env::vars_os);
+        let inherited = inherited.into_iter().flatten();
+        inherited.chain(self.environment.iter().cloned()).collect()
+    }
+
     /// `KEY=value` for each setting; the last one of a key counts.
     fn environment(&self) -> Vec<CString> {
-        let settings = &self.environment;
-        let last = |index: usize| {
-            let (key, _) = &settings[index];
-            !settings[index + 1..].iter().any(|(later, _)| later == key)
-        };
-        (0..settings.len())
-            .filter(|index| last(*index))
-            .map(|index| {
-                let (key, value) = &settings[index];
-                let mut setting = key.clone();
-                setting.push("=");
-                setting.push(value);
-                c_string(setting)
-            })
-            .collect()
+        let mut settings = VecDeque::from(self.all_settings());
+        let mut strings = Vec::new();
+        while let Some((mut setting, value)) = settings.pop_front() {
+            if settings.iter().any(|(later, _)| *later == setting) {
+                continue;
+            }
+            setting.push("=");
+            setting.push(value);
+            strings.push(c_string(setting));
+        }
+        strings
     }
 }
 
@@ -502,8 +510,8 @@ fn enter_directory(path: &Path) -> anyhow::Result<()> {
 
 /// As C wants it. The kernel has given us these strings, so there is no NUL in
 /// them; one that came from elsewhere would end the string there.
-fn c_string(text: impl AsRef<OsStr>) -> CString {
-    let mut bytes = text.as_ref().to_owned().into_vec();
+fn c_string(text: impl Into<OsString>) -> CString {
+    let mut bytes = text.into().into_vec();
     bytes.retain(|byte| *byte != 0);
     CString::new(bytes).unwrap_or_default()
 }
