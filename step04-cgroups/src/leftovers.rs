@@ -5,7 +5,9 @@
 //! 1234 of the PID namespace 4026531836, started 567890 clock ticks after boot.
 //! The time tells it from a later process with the same number.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use common::host::PROJECT;
@@ -57,9 +59,7 @@ impl Name {
             return;
         };
         for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            if !self.knows_for_dead(name) {
+            if !self.knows_for_dead(&entry.file_name()) {
                 continue;
             }
             let path = entry.path();
@@ -77,10 +77,12 @@ impl Name {
     }
 
     /// Whether `name` is of a run that exists no more. In doubt it does.
-    fn knows_for_dead(&self, name: &str) -> bool {
+    fn knows_for_dead(&self, name: &OsStr) -> bool {
+        let rest = name.as_bytes().strip_prefix(self.prefix.as_bytes());
+        let owner = rest.and_then(|rest| str::from_utf8(rest).ok());
         self.proc_is_ours
-            && name != self.full
-            && name.strip_prefix(&self.prefix).is_some_and(is_dead)
+            && name != self.full.as_str()
+            && owner.is_some_and(is_dead)
     }
 }
 

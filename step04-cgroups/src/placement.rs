@@ -15,7 +15,7 @@ use std::process;
 
 use anyhow::{Context, bail};
 use common::host::cgroups::Hierarchy;
-use common::host::files::{read_kernel_file, write_kernel_file};
+use common::host::files::{read_kernel_file, text, write_kernel_file};
 use common::{errors, sys};
 use nix::errno::Errno;
 use nix::unistd::AccessFlags;
@@ -97,8 +97,7 @@ fn lists(path: &Path, controller: &str) -> anyhow::Result<bool> {
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    let text = read_kernel_file(path)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(text(read_kernel_file(path)?))
 }
 
 /// A cgroup below our own that this process has moved into, so that our own has

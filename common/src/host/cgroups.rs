@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use super::{
-    files::read_kernel_file,
+    files::{read_kernel_file, text},
     mountinfo::{Mount, unescape},
 };
 
@@ -63,8 +63,7 @@ impl Layout {
     pub fn of(process: &str) -> anyhow::Result<Layout> {
         let read = |path: &str| {
             // A mount point need not be UTF-8; those of cgroups are.
-            let bytes = read_kernel_file(path)?;
-            anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
+            anyhow::Ok(text(read_kernel_file(path)?))
         };
         Ok(Layout {
             membership: read(&format!("/proc/{process}/cgroup"))?,

@@ -55,3 +55,12 @@ pub fn read_kernel_file(path: impl AsRef<Path>) -> sys::Result<Vec<u8>> {
     sys::read_to_end(file, &mut bytes)?;
     Ok(bytes)
 }
+
+/// The text of a file, which need not be UTF-8: what is none in it is replaced.
+/// Most of what the kernel writes is, and then this only looks, and copies
+/// nothing.
+pub fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        String::from_utf8_lossy(error.as_bytes()).into_owned()
+    })
+}

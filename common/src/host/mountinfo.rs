@@ -18,14 +18,17 @@ impl Mount<'_> {
     /// The fields are separated by spaces, in this order:
     /// `35 31 0:32 / /sys/fs/cgroup/memory rw … - cgroup cgroup rw,memory`
     pub(crate) fn parse(line: &str) -> Option<Mount<'_>> {
-        let (before, after) = line.split_once(" - ")?;
-        let mut before = before.split(' ').skip(3);
-        let mut after = after.split(' ');
+        // By bytes: at each start this reads a line for each mount that there is.
+        let mut fields = line.as_bytes().split(|byte| *byte == b' ');
+        let (root, mount_point) = (fields.nth(3)?, fields.next()?);
+        // In front of it there may be any number of fields.
+        fields.find(|field| *field == b"-")?;
+        let (file_system, super_options) = (fields.next()?, fields.nth(1)?);
         Some(Mount {
-            root: before.next()?,
-            mount_point: before.next()?,
-            file_system: after.next()?,
-            super_options: after.nth(1)?,
+            root: str::from_utf8(root).ok()?,
+            mount_point: str::from_utf8(mount_point).ok()?,
+            file_system: str::from_utf8(file_system).ok()?,
+            super_options: str::from_utf8(super_options).ok()?,
         })
     }
 }

@@ -9,7 +9,10 @@ use nix::{
     unistd::{Pid, getpid},
 };
 
-use crate::{host::files::read_kernel_file, sys};
+use crate::{
+    host::files::{read_kernel_file, text},
+    sys,
+};
 
 /// Fields of `/proc/PID/stat`. The number and the start time together mean one
 /// process for ever; a pid alone is used again. See proc(5).
@@ -30,8 +33,8 @@ impl Stat {
     /// Reads those of the process `pid`; `None` if `/proc`
     /// shows no such process.
     pub fn read(pid: &str) -> Option<Stat> {
-        let text = read_kernel_file(format!("/proc/{pid}/stat")).ok()?;
-        Stat::parse(&String::from_utf8_lossy(&text))
+        let bytes = read_kernel_file(format!("/proc/{pid}/stat")).ok()?;
+        Stat::parse(&text(bytes))
     }
 
     /// Reads those of this process.
@@ -41,8 +44,7 @@ impl Stat {
     /// no form that we know.
     pub fn of_this_process() -> anyhow::Result<Stat> {
         let path = "/proc/self/stat";
-        let text = read_kernel_file(path)?;
-        Stat::parse(&String::from_utf8_lossy(&text))
+        Stat::parse(&text(read_kernel_file(path)?))
             .with_context(|| format!("{path} is not as proc(5) has it"))
     }
 
