@@ -19,18 +19,19 @@ pub struct User {
 impl User {
     /// The user with that number, if there is one.
     pub fn find(uid: u32) -> Option<User> {
-        let passwd = fs::read("/etc/passwd").ok()?;
-        User::find_in(&String::from_utf8_lossy(&passwd), uid)
+        User::find_in(&fs::read("/etc/passwd").ok()?, uid)
     }
 
     /// The same in what was read from the file already.
-    pub fn find_in(passwd: &str, uid: u32) -> Option<User> {
+    pub fn find_in(passwd: &[u8], uid: u32) -> Option<User> {
         User::all(passwd).find(|user| user.uid == uid)
     }
 
     /// All users in such a text; what is no line of one is left out.
-    pub fn all(passwd: &str) -> impl Iterator<Item = User> {
-        passwd.lines().filter_map(|line| {
+    pub fn all(passwd: &[u8]) -> impl Iterator<Item = User> {
+        let lines = passwd.split(|byte| *byte == b'\n');
+        lines.filter_map(|line| {
+            let line = String::from_utf8_lossy(line);
             let fields: Vec<&str> = line.split(':').collect();
             let [name, _, uid, gid, _, home, ..] = fields[..] else {
                 return None;

@@ -137,7 +137,7 @@ fn map(
 /// What somebody has: ids from `first` to the one before `end`, which may lie
 /// beyond the last id that there is.
 struct Grant<'a> {
-    user: &'a str,
+    user: &'a [u8],
     first: u64,
     end: u64,
 }
@@ -145,14 +145,25 @@ struct Grant<'a> {
 /// In the first text lines are `user:first:count`; the user is a name or a
 /// number. In the second one they are `name:x:id:…`. What is not of this form
 /// grants nothing. See subuid(5), passwd(5) and group(5).
-fn grants([granted, own]: &[String; 2]) -> Vec<Grant<'_>> {
-    let granted = granted.lines().filter_map(Grant::parse);
-    granted.chain(own.lines().filter_map(Grant::own)).collect()
+///
+/// This is read at each start, so byte by byte: on a machine of many users it is
+/// most of what a start computes.
+fn grants([granted, own]: &[Vec<u8>; 2]) -> Vec<Grant<'_>> {
+    let granted = lines(granted).filter_map(Grant::parse);
+    granted.chain(lines(own).filter_map(Grant::own)).collect()
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
+}
+
+fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b':')
 }
 
 impl Grant<'_> {
-    fn parse(line: &str) -> Option<Grant<'_>> {
-        let mut fields = line.split(':');
+    fn parse(line: &[u8]) -> Option<Grant<'_>> {
+        let mut fields = fields(line);
         let user = fields.next()?;
         let first = number(fields.next()?)?;
         let count = number(fields.next()?)?;
@@ -161,17 +172,18 @@ impl Grant<'_> {
     }
 
     /// An id that is in use, so that it can't be granted to anybody.
-    fn own(line: &str) -> Option<Grant<'_>> {
-        let id: u32 = line.split(':').nth(2)?.parse().ok()?;
+    fn own(line: &[u8]) -> Option<Grant<'_>> {
+        let id = fields(line).nth(2).and_then(decimal)?;
         let first = id.into();
-        let (user, end) = ("", first + 1);
+        let (user, end) = (&[][..], first + 1);
         Some(Grant { user, first, end })
     }
 
     /// Whether it is for the user with the number `uid`, or with that name.
     fn is_of(&self, uid: u32, user: Option<&User>) -> bool {
-        self.user.parse() == Ok(uid)
-            || user.is_some_and(|user| user.name == self.user)
+        let number = str::from_utf8(self.user).map(str::parse);
+        number == Ok(Ok(uid))
+            || user.is_some_and(|user| user.name.as_bytes() == self.user)
     }
 
     fn overlaps(&self, first: u64, end: u64) -> bool {
@@ -187,9 +199,16 @@ impl Grant<'_> {
     }
 }
 
+/// An id as it stands in the other two files.
+fn decimal(digits: &[u8]) -> Option<u32> {
+    let mut digits = digits.iter().map(|byte| char::from(*byte).to_digit(10));
+    let first = digits.next()??;
+    digits.try_fold(first, |id, digit| id.checked_mul(10)?.checked_add(digit?))
+}
+
 /// A number as newuidmap(1) reads it, by strtoul(3): `0x10` and `020` are 16.
-fn number(text: &str) -> Option<u64> {
-    let text = text.trim();
+fn number(text: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(text).ok()?.trim();
     match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
         None if text.starts_with('0') => u64::from_str_radix(text, 8).ok(),
@@ -248,13 +267,13 @@ fn free_range<'a>(
 }
 
 /// Files that need not exist.
-fn read(paths: [&str; 2]) -> anyhow::Result<[String; 2]> {
+fn read(paths: [&str; 2]) -> anyhow::Result<[Vec<u8>; 2]> {
     let read = |path| match sys::open(path, OFlag::O_RDONLY, 0) {
-        Err(error) if error.errno == Errno::ENOENT => Ok(String::new()),
+        Err(error) if error.errno == Errno::ENOENT => Ok(Vec::new()),
         file => {
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(4096);
             sys::read_to_end(File::from(file?), &mut bytes)?;
-            anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
+            anyhow::Ok(bytes)
         }
     };
     Ok([read(paths[0])?, read(paths[1])?])
@@ -278,7 +297,7 @@ mod tests {
             gid: uid,
             home: "/".into(),
         };
-        let texts = [text.to_owned(), PASSWD.to_owned()];
+        let texts = [text.into(), PASSWD.into()];
         let range = range(&grants(&texts), Some(&user), uid, least)?;
         Ok(range.map(|range| (range.first, range.count)))
     }
@@ -289,7 +308,7 @@ mod tests {
     }
 
     fn free(text: &str) -> Option<u32> {
-        let texts = [text.to_owned(), PASSWD.to_owned()];
+        let texts = [text.into(), PASSWD.into()];
         free_range(grants(&texts).iter()).ok()
     }
 
@@ -336,7 +355,7 @@ mod tests {
         let beyond = format!("ann:{}:1\n", FIRST + COUNT);
         assert_eq!(free(&beyond), Some(FIRST));
         assert_eq!(free("ann:0x78000000:1\n"), Some(FIRST + 1));
-        let user = [String::new(), format!("ann:x:{FIRST}:100::/:\n")];
+        let user = [Vec::new(), format!("ann:x:{FIRST}:100::/:\n").into()];
         assert_eq!(free_range(grants(&user).iter()).ok(), Some(FIRST + 1));
         assert_eq!(free("ann:1000:18446744073709551615\n"), None);
         assert_eq!(free("ann:0:4294967295\n"), None);

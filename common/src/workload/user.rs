@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use libc::{c_long, gid_t, uid_t};
 use nix::{errno::Errno, sys::prctl, unistd::Uid};
 
-use crate::host::{machine::has_id, passwd::User};
+use crate::host::{files::text, machine::has_id, passwd::User};
 
 /// How much of a file of the image is read: it has users, not a bomb.
 const SIZE_MAX: u64 = 1 << 20;
@@ -49,7 +49,7 @@ impl Account {
         // As Docker: nobody is root, and no group is the user's own.
         let name = if name.is_empty() { "0" } else { name };
         let wanted = Some(wanted).filter(|it| !it.is_empty());
-        let user = User::all(passwd)
+        let user = User::all(passwd.as_bytes())
             .find(|it| it.name == name || it.uid.to_string() == name);
         let uid = match &user {
             Some(user) => user.uid,
@@ -149,7 +149,7 @@ fn read(path: &str) -> String {
         // What can't be read has no users.
         let _ = file.take(SIZE_MAX).read_to_end(&mut bytes);
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    text(bytes)
 }
 
 /// Checks that the user namespace has this id.
