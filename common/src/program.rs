@@ -4,6 +4,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    mem::ManuallyDrop,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
     process::ExitCode,
@@ -39,8 +40,22 @@ type Run<A> = fn(&A, &Workload) -> anyhow::Result<ExitCode>;
 /// isolated in it.
 pub struct Program<A> {
     run: Run<A>,
-    commands: Vec<(Command, CommandAction)>,
+    commands: Vec<Subcommand>,
     options: Vec<(Augment, Action<()>)>,
+}
+
+/// A subcommand, as far as it is needed to look for it: what it takes is put
+/// together only for a command line that does not begin with `run`.
+struct Subcommand {
+    name: &'static str,
+    augment: Augment,
+    action: CommandAction,
+}
+
+impl Subcommand {
+    fn command(&self) -> Command {
+        (self.augment)(Command::new(self.name))
+    }
 }
 
 /// What is done with what stands on the command line.
@@ -83,10 +98,13 @@ impl<A: Args> Program<A> {
         name: &'static str,
         action: fn(&D) -> anyhow::Result<ExitCode>,
     ) -> Program<A> {
-        let command = D::augment_args(Command::new(name));
         let action: CommandAction =
             Box::new(move |matches, _| action(&D::from_arg_matches(matches)?));
-        self.commands.push((command, action));
+        self.commands.push(Subcommand {
+            name,
+            augment: D::augment_args,
+            action,
+        });
         self
     }
 
@@ -98,11 +116,14 @@ impl<A: Args> Program<A> {
         name: &'static str,
         action: fn(&D, Command) -> anyhow::Result<ExitCode>,
     ) -> Program<A> {
-        let command = D::augment_args(Command::new(name));
         let action: CommandAction = Box::new(move |matches, line| {
             action(&D::from_arg_matches(matches)?, line())
         });
-        self.commands.push((command, action));
+        self.commands.push(Subcommand {
+            name,
+            augment: D::augment_args,
+            action,
+        });
         self
     }
 
@@ -124,9 +145,9 @@ impl<A: Args> Program<A> {
         }
         let ready =
             limits::have_their_say().and_then(|()| signals::restore_defaults());
-        let outcome = ready.and_then(|()| {
-            let matches = self.command_line().try_get_matches()?;
-            self.act(&matches)
+        let outcome = ready.and_then(|()| match self.run_alone() {
+            Some(matches) => self.run(matches),
+            None => self.act(self.command_line().try_get_matches()?),
         });
         match outcome {
             Ok(code) => process::end_as_the_command(code),
@@ -137,22 +158,42 @@ impl<A: Args> Program<A> {
         }
     }
 
-    fn act(&self, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-        for (_, take) in &self.options {
-            take(matches)?;
+    /// What clap makes of a command line that begins with `run`, as most do, when
+    /// it knows of no other command: to put them all together takes as long as
+    /// what is needed. If anything is wrong, it is to be asked again, so that its
+    /// answer is about the whole program.
+    fn run_alone(&self) -> Option<ArgMatches> {
+        let mut arguments = std::env::args_os().skip(1);
+        let is_run = self.options.is_empty() && arguments.next()? == "run";
+        let arguments: Vec<OsString> = arguments.collect();
+        is_run.then(|| self.parse(&arguments).ok()).flatten()
+    }
+
+    fn run(&self, matches: ArgMatches) -> anyhow::Result<ExitCode> {
+        // Nothing of it is freed: the kernel takes all memory at once, and after
+        // a fork each page that is written to is copied first.
+        let mut matches = ManuallyDrop::new(matches);
+        if let Some(style) = matches.get_one::<String>("explain") {
+            explain::start(match style.as_str() {
+                "json" => explain::Style::Json,
+                _ => explain::Style::Text,
+            });
         }
-        match matches.subcommand() {
-            Some(("run", matches)) => {
-                if let Some(style) = matches.get_one::<String>("explain") {
-                    explain::start(match style.as_str() {
-                        "json" => explain::Style::Json,
-                        _ => explain::Style::Text,
-                    });
-                }
-                let options = A::from_arg_matches(matches)?;
-                (self.run)(&options, &workload(matches))
-            }
-            Some(("probe", matches)) => {
+        let workload = workload(&matches);
+        let options = A::from_arg_matches_mut(&mut matches)?;
+        (self.run)(&options, &workload)
+    }
+
+    fn act(&self, mut matches: ArgMatches) -> anyhow::Result<ExitCode> {
+        for (_, take) in &self.options {
+            take(&matches)?;
+        }
+        let Some((name, matches)) = matches.remove_subcommand() else {
+            unreachable!("clap requires a subcommand");
+        };
+        match name.as_str() {
+            "run" => self.run(matches),
+            "probe" => {
                 let keeps = self
                     .run_command()
                     .get_arguments()
@@ -163,13 +204,12 @@ impl<A: Args> Program<A> {
                 };
                 probe::main(run, keeps, matches.get_flag("json"))
             }
-            Some((name, matches)) => {
+            name => {
                 let mut commands = self.commands.iter();
-                let found = commands.find(|(it, _)| it.get_name() == name);
-                let (_, action) = found.expect("clap knows only our commands");
-                action(matches, &|| self.command_line())
+                let found = commands.find(|it| it.name == name);
+                let found = found.expect("clap knows only our commands");
+                (found.action)(&matches, &|| self.command_line())
             }
-            None => unreachable!("clap requires a subcommand"),
         }
     }
 
@@ -225,7 +265,7 @@ impl<A: Args> Program<A> {
             .after_help(
                 "Which of the steps run on this machine: step06-full doctor",
             )
-            .subcommands(self.commands.iter().map(|(command, _)| command))
+            .subcommands(self.commands.iter().map(Subcommand::command))
     }
 
     fn run_command(&self) -> Command {
@@ -443,7 +483,7 @@ mod tests {
             program.command_line().try_get_matches_from(line.split(' '))
         };
         let matches = parse("program --root /run/x state").expect("is known");
-        program.act(&matches).expect("state is called");
+        program.act(matches).expect("state is called");
         parse("program state --root /run/x").expect_err("it stands before");
     }
 }
