@@ -14,6 +14,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
+    fmt,
     fs::File,
     io::Read,
     os::{
@@ -28,7 +29,7 @@ use nix::{
     sys::stat::fstatat,
 };
 
-use crate::sys;
+use crate::{host::paths::open_directory, sys};
 
 /// The first line. To be raised when the code below builds something else out
 /// of the same files, so that readers do not keep an old image.
@@ -39,20 +40,58 @@ const ABSENT: &str = "absent";
 
 /// The files on which an image depends, found or not, and how they were.
 #[derive(Default)]
-pub(super) struct Sources(BTreeMap<PathBuf, String>);
+pub(super) struct Sources(BTreeMap<PathBuf, Option<State>>);
+
+/// How a file was.
+#[derive(PartialEq)]
+struct State {
+    size: i64,
+    /// Seconds, and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl State {
+    /// The file that `path` leads to, seen from `directory`, if there is one.
+    fn of(directory: impl AsFd, path: &Path) -> Option<State> {
+        let status = fstatat(directory, path, AtFlags::empty()).ok()?;
+        Some(State {
+            size: status.st_size,
+            changed: (status.st_ctime, status.st_ctime_nsec),
+        })
+    }
+
+    /// What was written of it. Numbers are read faster than they are written,
+    /// and there are a hundred at each start.
+    fn parse(text: &str) -> Option<State> {
+        let (size, changed) = text.split_once(' ')?;
+        let (whole, part) = changed.split_once('.')?;
+        Some(State {
+            size: size.parse().ok()?,
+            changed: (whole.parse().ok()?, part.parse().ok()?),
+        })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, part) = self.changed;
+        write!(f, "{} {whole}.{part:09}", self.size)
+    }
+}
 
 impl Sources {
     /// Adds `path`, as it is now: it should not have been read yet. It need not
     /// exist.
     pub(super) fn add(&mut self, path: &Path) {
-        self.0.insert(path.to_owned(), describe(AT_FDCWD, path));
+        self.0.insert(path.to_owned(), State::of(AT_FDCWD, path));
     }
 
     /// Writes the list to the file `list`, at once or not at all.
     pub(super) fn write(&self, list: &Path) -> anyhow::Result<()> {
         let mut text = format!("{VERSION}\n").into_bytes();
-        for (path, description) in &self.0 {
-            text.extend(description.as_bytes());
+        for (path, state) in &self.0 {
+            let state = state.as_ref().map(State::to_string);
+            text.extend(state.as_deref().unwrap_or(ABSENT).as_bytes());
             text.push(b'\t');
             text.extend(path.as_os_str().as_bytes());
             text.push(b'\n');
@@ -101,33 +140,30 @@ fn is_true(list: &[u8]) -> bool {
 /// Whether a line is true; `directory` is one that is open, and its path.
 fn line_is_true<'a>(
     line: &'a [u8],
-    directory: &mut Option<(&'a Path, OwnedFd)>,
+    directory: &mut Option<(&'a [u8], OwnedFd)>,
 ) -> bool {
     let Some(tab) = line.iter().position(|&byte| byte == b'\t') else {
         return false;
     };
-    let path = Path::new(OsStr::from_bytes(&line[tab + 1..]));
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+    let (state, path) = (&line[..tab], &line[tab + 1..]);
+    let Some(slash) = path.iter().rposition(|&byte| byte == b'/') else {
         return false;
     };
+    let (parent, name) = path.split_at(slash + 1);
     if directory.as_ref().is_none_or(|(path, _)| *path != parent) {
-        let opened = crate::host::paths::open_directory(parent).ok();
+        let opened = open_directory(as_path(parent)).ok();
         *directory = opened.map(|opened| (parent, opened));
     }
-    let description = match directory {
-        Some((_, parent)) => describe(parent, Path::new(name)),
-        None => ABSENT.to_owned(),
-    };
-    description.as_bytes() == &line[..tab]
+    let now = directory
+        .as_ref()
+        .and_then(|(_, directory)| State::of(directory, as_path(name)));
+    match str::from_utf8(state) {
+        Ok(ABSENT) => now.is_none(),
+        Ok(state) => now.is_some() && now == State::parse(state),
+        Err(_) => false,
+    }
 }
 
-/// Size and time of the file that `path` leads to, seen from `directory`.
-fn describe(directory: impl AsFd, path: &Path) -> String {
-    match fstatat(directory, path, AtFlags::empty()) {
-        Ok(status) => format!(
-            "{} {}.{:09}",
-            status.st_size, status.st_ctime, status.st_ctime_nsec
-        ),
-        Err(_) => ABSENT.to_owned(),
-    }
+fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
 }
