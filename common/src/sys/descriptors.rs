@@ -158,7 +158,9 @@ pub fn read_to_end(
     mut file: impl Read + AsFd,
     bytes: &mut Vec<u8>,
 ) -> Result<()> {
-    let read = file.read_to_end(bytes).map(drop).map_err(errno_of);
+    // Not File::read_to_end, which asks for the size and the position first.
+    let mut all = file.by_ref().take(u64::MAX);
+    let read = all.read_to_end(bytes).map(drop).map_err(errno_of);
     call!(read(file.as_fd(), Word("…".into())), read)
 }
 
