@@ -7,7 +7,7 @@
 
 use std::{
     cell::Cell,
-    io::{IsTerminal, stderr, stdin, stdout},
+    io::{IsTerminal, stdin, stdout},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
@@ -94,8 +94,10 @@ impl Terminal {
             return Ok(());
         }
         sys::setsid()?;
-        close_to_reading(stdout())?;
-        close_to_reading(stderr())
+        // By their numbers: to have a buffer for it is more than is needed here.
+        let [_, output, errors] = sys::standard_streams();
+        close_to_reading(output)?;
+        close_to_reading(errors)
     }
 
     /// Puts `child`, which waits at its gate, into a process group of its own,
