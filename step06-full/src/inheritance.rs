@@ -143,14 +143,11 @@ const NSIG: i32 = 64;
 /// execve(2) does that with handlers, but a signal that is *ignored* stays so:
 /// under nohup(1) a container would be deaf to SIGHUP.
 pub fn reset_signals() -> sys::Result<()> {
-    for signal in 1..=NSIG {
-        match sys::rt_sigaction_default(signal) {
-            // SIGKILL and SIGSTOP can't be ignored in the first place.
-            Err(error) if error.errno == Errno::EINVAL => {}
-            reset => reset?,
-        }
-    }
-    Ok(())
+    // These two can't be ignored in the first place.
+    let always_default = [libc::SIGKILL, libc::SIGSTOP];
+    (1..=NSIG)
+        .filter(|signal| !always_default.contains(signal))
+        .try_for_each(sys::rt_sigaction_default)
 }
 
 /// Exchanges the session keyring, in which a login keeps its keys for

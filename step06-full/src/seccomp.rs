@@ -23,7 +23,6 @@ mod program;
 mod refused;
 
 use std::{
-    collections::BTreeMap,
     mem::{offset_of, size_of},
     ops::RangeInclusive,
 };
@@ -158,12 +157,12 @@ fn answers(program: &mut Program) -> Vec<(u32, Label)> {
         let number = u32::try_from(call).expect("numbers are positive");
         number..=number
     };
-    let mut answers = BTreeMap::from([(0, allow)]);
+    let mut answers = vec![(0, allow)];
     let mut set = |numbers: RangeInclusive<u32>, answer| {
+        answers.push((*numbers.start(), answer));
         if *numbers.end() < u32::MAX {
-            answers.entry(numbers.end() + 1).or_insert(allow);
+            answers.push((numbers.end() + 1, allow));
         }
-        answers.insert(*numbers.start(), answer);
     };
     for &call in REFUSED.iter().chain(STRICTER_THAN_DOCKER) {
         set(one(call), refuse);
@@ -177,7 +176,9 @@ fn answers(program: &mut Program) -> Vec<(u32, Label)> {
     set(one(libc::SYS_personality), personality);
     set(one(libc::SYS_ioctl), ioctl);
 
-    let mut answers: Vec<_> = answers.into_iter().collect();
+    // Where one range ends and the next begins, its answer is what counts.
+    answers.sort_unstable_by_key(|(from, answer)| (*from, *answer == allow));
+    answers.dedup_by_key(|(from, _)| *from);
     answers.dedup_by_key(|(_, answer)| *answer);
     answers
 }

@@ -487,7 +487,9 @@ static void clear_inheritance(void)
 	halve("/proc/sys/fs/inotify/max_user_watches",
 	      "/proc/sys/user/max_inotify_watches");
 	for (int signal = 1; signal <= 64; signal++)
-		syscall(SYS_rt_sigaction, signal, default_action, NULL, 8);
+		if (signal != SIGKILL && signal != SIGSTOP)
+			syscall(SYS_rt_sigaction, signal, default_action, NULL,
+				8);
 	personality(0);
 	umask(022);
 	TRY(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL));
