@@ -482,10 +482,14 @@ impl Workload {
     fn environment(&self) -> Vec<CString> {
         let mut settings = VecDeque::from(self.all_settings());
         let mut strings = Vec::new();
-        while let Some((mut setting, value)) = settings.pop_front() {
-            if settings.iter().any(|(later, _)| *later == setting) {
+        while let Some((key, value)) = settings.pop_front() {
+            if settings.iter().any(|(later, _)| *later == key) {
                 continue;
             }
+            // As long as it will be, so that it is not copied again.
+            let length = key.len() + "=".len() + value.len() + "\0".len();
+            let mut setting = OsString::with_capacity(length);
+            setting.push(key);
             setting.push("=");
             setting.push(value);
             strings.push(c_string(setting));
@@ -511,7 +515,9 @@ fn enter_directory(path: &Path) -> anyhow::Result<()> {
 /// As C wants it. The kernel has given us these strings, so there is no NUL in
 /// them; one that came from elsewhere would end the string there.
 fn c_string(text: impl Into<OsString>) -> CString {
-    let mut bytes = text.into().into_vec();
-    bytes.retain(|byte| *byte != 0);
-    CString::new(bytes).unwrap_or_default()
+    CString::new(text.into().into_vec()).unwrap_or_else(|error| {
+        let mut bytes = error.into_vec();
+        bytes.retain(|byte| *byte != 0);
+        CString::new(bytes).unwrap_or_default()
+    })
 }
