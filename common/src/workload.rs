@@ -403,8 +403,8 @@ impl Workload {
 
     /// The directories that the command is looked for in.
     fn path(&self) -> OsString {
-        let settings = self.all_settings().into_iter();
-        let path = settings.filter(|(key, _)| key == "PATH").next_back();
+        let mut settings = self.all_settings().into_iter();
+        let path = settings.rfind(|(key, _)| key == "PATH");
         path.map_or(DEFAULT_PATH.into(), |(_, path)| path)
     }
 
