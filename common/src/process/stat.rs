@@ -1,10 +1,14 @@
 //! What `/proc` says of a process.
 
-use std::{fs, os::fd::OwnedFd};
+use std::{
+    fs,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use anyhow::Context;
 use nix::{
     errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout},
     sys::signal::kill,
     unistd::{Pid, getpid},
 };
@@ -25,6 +29,8 @@ pub struct Stat {
     parent: Pid,
     /// Field 5: its process group.
     group: Pid,
+    /// Field 20: how many threads it has.
+    threads: u32,
     /// Field 22: when it started, in clock ticks after boot.
     pub start_time: u64,
 }
@@ -50,8 +56,11 @@ impl Stat {
 
     /// Whether it has ended. A zombie (`Z`) keeps its number and its start time
     /// until its parent waits for it, which may be never; `X` is on its way out.
+    ///
+    /// The letter is that of the first thread, which may end before others: then
+    /// the process goes on without it.
     pub fn has_ended(&self) -> bool {
-        matches!(self.state, 'Z' | 'X' | 'x')
+        matches!(self.state, 'Z' | 'X' | 'x') && self.threads < 2
     }
 
     /// Whether the process that had this number and this start time runs no
@@ -74,8 +83,12 @@ impl Stat {
             Err(error) if error.errno == Errno::ESRCH => return Ok(None),
             opened => opened?,
         };
+        // Where /proc hides it, the descriptor still says whether it has ended.
+        let end = PollFd::new(opened.as_fd(), PollFlags::POLLIN);
+        let has_ended = sys::poll(&mut [end], PollTimeout::ZERO)? != 0;
         // Opened first, compared second: from here on the number means nothing.
-        Ok((!Stat::is_gone(pid, start_time)).then_some(opened))
+        let is_gone = has_ended || Stat::is_gone(pid, start_time);
+        Ok((!is_gone).then_some(opened))
     }
 
     /// Whether the process `pid` is `ancestor`, or a child of it, or of such a
@@ -117,12 +130,14 @@ impl Stat {
         let state = fields.next()?.parse().ok()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
-        let start_time = fields.nth(22 - 6)?.parse().ok()?;
+        let threads = fields.nth(20 - 6)?.parse().ok()?;
+        let start_time = fields.nth(22 - 21)?.parse().ok()?;
         Some(Stat {
             pid: Pid::from_raw(pid),
             state,
             parent: Pid::from_raw(parent),
             group: Pid::from_raw(group),
+            threads,
             start_time,
         })
     }
@@ -147,7 +162,10 @@ mod tests {
     #[test]
     fn a_zombie_has_ended() {
         let text =
-            "1 (a) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20\n";
+            "1 (a) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 1 18 19 20\n";
         assert!(Stat::parse(text).expect("22 fields").has_ended());
+        let text =
+            "1 (a) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 2 18 19 20\n";
+        assert!(!Stat::parse(text).expect("22 fields").has_ended());
     }
 }
