@@ -24,7 +24,10 @@
 mod counted;
 mod deputy;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
 
 use anyhow::Context;
 use common::{process, sys};
@@ -62,15 +65,18 @@ impl Namespaces {
     ///
     /// # Errors
     /// `EACCES` where we have no right to look into the process; `ESRCH` when
-    /// it has ended. See ptrace(2), "Ptrace access mode checking".
+    /// it has ended, and `ENOENT` when its first thread has. See ptrace(2), "Ptrace access mode checking".
     pub fn of(pidfd: impl AsFd, pid: Pid) -> anyhow::Result<Namespaces> {
         let open = || {
             let mut files = Vec::new();
             for (name, flag) in KINDS {
                 let path = format!("/proc/{pid}/ns/{name}");
                 match sys::open(path, OFlag::O_RDONLY, 0) {
-                    // This kernel has no such kind.
-                    Err(error) if error.errno == Errno::ENOENT => {}
+                    // This kernel has no such kind. But a process whose first
+                    // thread has ended has none either, and to leave one out
+                    // would be to stay in the host's.
+                    Err(error)
+                        if error.errno == Errno::ENOENT && !is_known(name) => {}
                     file => files.push((flag, file?)),
                 }
             }
@@ -191,6 +197,11 @@ impl Namespaces {
         before.extend(inside);
         Ok(before)
     }
+}
+
+/// Whether this kernel has namespaces of that kind.
+fn is_known(name: &str) -> bool {
+    Path::new("/proc/self/ns").join(name).exists()
 }
 
 /// What tells one file from all others: its file system, and its number there.
