@@ -8,13 +8,13 @@
 
 use std::{
     fs,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail, ensure};
 use common::{process::Stat, sys};
-use nix::{errno::Errno, poll, unistd::Pid};
+use nix::{errno::Errno, unistd::Pid};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -183,35 +183,23 @@ impl Directory {
 }
 
 impl State {
+    /// In doubt it is.
     pub(crate) fn is_alive(&self) -> bool {
-        self.pid > 0 && !Stat::is_gone(Pid::from_raw(self.pid), self.start_time)
+        !matches!(self.first(), Ok(None))
     }
 
     /// The container's process, as something that no other process can become.
     pub(crate) fn process(&self) -> anyhow::Result<OwnedFd> {
-        let process = match self.pid {
-            1.. => Stat::open(Pid::from_raw(self.pid), self.start_time)?,
-            _ => None,
-        };
         // The wording that callers look for.
-        process.context("container not running")
+        self.first()?.context("container not running")
     }
 
-    /// The same until all of its threads have ended: the first of them may be a
-    /// zombie, while others run.
+    /// The same; `None` if it has ended, with all of its threads.
     pub(crate) fn first(&self) -> anyhow::Result<Option<OwnedFd>> {
-        if self.pid <= 0 {
-            return Ok(None);
+        match self.pid {
+            1.. => Ok(Stat::open(Pid::from_raw(self.pid), self.start_time)?),
+            _ => Ok(None),
         }
-        let process = match sys::pidfd_open(Pid::from_raw(self.pid)) {
-            Err(error) if error.errno == Errno::ESRCH => return Ok(None),
-            opened => opened?,
-        };
-        let ends = poll::PollFd::new(process.as_fd(), poll::PollFlags::POLLIN);
-        let has_ended = sys::poll(&mut [ends], poll::PollTimeout::ZERO)? != 0;
-        let stat = Stat::read(&self.pid.to_string());
-        let is_it = stat.is_none_or(|it| it.start_time == self.start_time);
-        Ok((is_it && !has_ended).then_some(process))
     }
 
     /// Whether nothing of it can run any more: a PID namespace ends with its

@@ -20,6 +20,7 @@ mod rootless;
 mod shared;
 mod systemd;
 mod taken;
+mod threads;
 
 const TESTS: &[&[Test]] = &[
     life::TESTS,
@@ -35,8 +36,12 @@ const TESTS: &[&[Test]] = &[
     shared::TESTS,
     systemd::TESTS,
     taken::TESTS,
+    threads::TESTS,
 ];
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(threads::WORD) {
+        threads::outlive_the_first()
+    }
     trial::of_built(TESTS)
 }
