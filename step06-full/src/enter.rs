@@ -38,13 +38,15 @@ pub use deputy::stand_for;
 
 /// The kinds, as `/proc/PID/ns` calls them, in the order in which they are
 /// entered.
-const KINDS: [(&str, CloneFlags); 7] = [
+const KINDS: [(&str, CloneFlags); 8] = [
     // It gives the right to enter the others.
     ("user", CloneFlags::CLONE_NEWUSER),
     ("cgroup", CloneFlags::CLONE_NEWCGROUP),
     ("ipc", CloneFlags::CLONE_NEWIPC),
     ("uts", CloneFlags::CLONE_NEWUTS),
     ("net", CloneFlags::CLONE_NEWNET),
+    // Ours has none; a runtime's containers may.
+    ("time", sys::CLONE_NEWTIME),
     // Only for the children that we have from then on.
     ("pid", CloneFlags::CLONE_NEWPID),
     // It brings another root, another working directory, another `/proc`.

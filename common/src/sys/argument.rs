@@ -169,7 +169,6 @@ macro_rules! flags {
 
 flags!(
     AtFlags,
-    CloneFlags,
     MntFlags,
     MsFlags,
     ResolveFlag,
@@ -177,6 +176,20 @@ flags!(
     MsgFlags,
     SealFlag
 );
+
+impl Argument for CloneFlags {
+    /// One of them has no name in nix, and is the lowest.
+    fn text(&self) -> String {
+        let time = super::CLONE_NEWTIME;
+        let others = self.difference(time);
+        let mut names: Vec<_> = others.iter_names().collect();
+        names.extend(self.contains(time).then_some(("CLONE_NEWTIME", time)));
+        names.sort_unstable_by_key(|(_, flag)| flag.bits());
+        let known: CloneFlags = names.iter().map(|(_, flag)| *flag).collect();
+        let names = names.into_iter().map(|(name, _)| name);
+        joined(names, self.difference(known).bits().all_bits())
+    }
+}
 
 /// The names of flags, and the bits that have none.
 fn joined<'a>(names: impl Iterator<Item = &'a str>, rest: u64) -> String {
@@ -381,6 +394,8 @@ mod tests {
             flags.text(),
             "CLONE_NEWNS|CLONE_NEWUTS|CLONE_NEWUSER|CLONE_NEWPID|0x1"
         );
+        let flags = crate::sys::CLONE_NEWTIME | CloneFlags::CLONE_NEWNS;
+        assert_eq!(flags.text(), "CLONE_NEWTIME|CLONE_NEWNS");
         assert_eq!(
             MntFlags::all().text(),
             "MNT_FORCE|MNT_DETACH|MNT_EXPIRE|UMOUNT_NOFOLLOW"

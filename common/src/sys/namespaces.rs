@@ -20,6 +20,11 @@ pub fn setns(fd: impl AsFd, nstype: CloneFlags) -> Result<()> {
     call!(setns(fd, nstype), sched::setns(fd, nstype))
 }
 
+/// `CLONE_NEWTIME` of `<linux/sched.h>`, since Linux 5.6, which nix lacks. It
+/// takes the place of the exit signal, so clone(2) does not have it.
+pub const CLONE_NEWTIME: CloneFlags =
+    CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
+
 /// Without their texts.
 mod raw {
     // From <linux/nsfs.h>.
