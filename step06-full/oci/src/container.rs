@@ -25,6 +25,7 @@ use step06_full::{
 
 use crate::{
     cgroup::Cgroup,
+    clocks,
     command::Command,
     config::Config,
     devices, hooks,
@@ -104,6 +105,7 @@ impl Container<'_> {
         // Before the first mount: it must not be the host's.
         let shared = shared_mounts::leave(&self.namespaces)?;
         let mounts = self.find_root(mounts)?;
+        clocks::shift(&self.config.linux)?;
         if self.namespaces.other_user() {
             user_ids::become_root()?;
         }

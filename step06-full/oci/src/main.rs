@@ -20,6 +20,7 @@ mod attributes;
 mod between;
 mod capabilities;
 mod cgroup;
+mod clocks;
 mod command;
 mod config;
 mod container;

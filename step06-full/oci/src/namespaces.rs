@@ -10,7 +10,7 @@ use step06_full::enter;
 use crate::config::Linux;
 
 /// By the names of the specification.
-const KINDS: [(&str, CloneFlags); 7] = [
+const KINDS: [(&str, CloneFlags); 8] = [
     ("user", CloneFlags::CLONE_NEWUSER),
     ("pid", CloneFlags::CLONE_NEWPID),
     ("network", CloneFlags::CLONE_NEWNET),
@@ -18,6 +18,7 @@ const KINDS: [(&str, CloneFlags); 7] = [
     ("uts", CloneFlags::CLONE_NEWUTS),
     ("cgroup", CloneFlags::CLONE_NEWCGROUP),
     ("mount", CloneFlags::CLONE_NEWNS),
+    ("time", sys::CLONE_NEWTIME),
 ];
 
 /// The flag of the namespace that the specification calls `kind`.
@@ -30,7 +31,7 @@ pub(crate) fn flag(kind: &str) -> anyhow::Result<CloneFlags> {
 }
 
 /// The names of all of them, for `features`.
-pub(crate) fn kinds() -> [&'static str; 7] {
+pub(crate) fn kinds() -> [&'static str; 8] {
     KINDS.map(|(name, _)| name)
 }
 
@@ -99,9 +100,11 @@ impl Namespaces {
     }
 
     /// Those that are made together with the process. A cgroup namespace is made
-    /// later, when the process is in its cgroup.
+    /// later, when the process is in its cgroup; a time namespace, when its
+    /// offsets can be set.
     pub(crate) fn born_with(&self) -> CloneFlags {
-        self.new.difference(CloneFlags::CLONE_NEWCGROUP)
+        let later = CloneFlags::CLONE_NEWCGROUP | sys::CLONE_NEWTIME;
+        self.new.difference(later)
     }
 
     /// Enters those that exist. The PID namespace is that of children only. From

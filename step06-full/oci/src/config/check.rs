@@ -30,6 +30,7 @@ impl Config {
         if let Some(policy) = &self.linux.memory_policy {
             policy.check()?;
         }
+        crate::clocks::check(&self.linux)?;
         self.process.as_ref().map_or(Ok(()), Process::check)
     }
 

@@ -9,7 +9,6 @@ use serde_json::Value;
 const CONFIG: &[&str] = &[
     "/linux/intelRdt",
     "/linux/netDevices",
-    "/linux/timeOffsets",
     "/solaris",
     "/vm",
     "/windows",

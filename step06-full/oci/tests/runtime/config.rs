@@ -91,15 +91,12 @@ fn what_is_known_and_not_done_is_refused_by_name() {
     needs::root();
     for (pointer, value) in [
         ("/linux/intelRdt", json!({"closID": "x"})),
-        ("/linux/timeOffsets", json!({"boottime": {"secs": 1}})),
         ("/linux/netDevices", json!({"eth0": {}})),
         ("/vm", json!({"kernel": {"path": "/x"}})),
     ] {
         let name = pointer.trim_start_matches('/').replace('/', ".");
         is_refused(pointer, value, &format!("{name} is not supported"));
     }
-    let time = json!([{"type": "mount"}, {"type": "time"}]);
-    is_refused("/linux/namespaces", time, "time");
     let maps = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
     let mount = json!([{"destination": "/x", "type": "tmpfs", "source": "t",
         "uidMappings": maps}]);

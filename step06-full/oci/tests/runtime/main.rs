@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use harness::{Test, trial};
 
 mod bundle;
+mod clocks;
 mod config;
 mod hooks;
 mod hostile;
+mod itself;
 mod killed;
 mod life;
 mod linux;
@@ -29,6 +31,7 @@ const TESTS: &[&[Test]] = &[
     process::TESTS,
     root::TESTS,
     linux::TESTS,
+    clocks::TESTS,
     hooks::TESTS,
     hostile::TESTS,
     killed::TESTS,
@@ -40,8 +43,6 @@ const TESTS: &[&[Test]] = &[
 ];
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(threads::WORD) {
-        threads::outlive_the_first()
-    }
+    itself::is_asked();
     trial::of_built(TESTS)
 }
