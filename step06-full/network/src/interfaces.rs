@@ -46,8 +46,13 @@ impl fmt::Display for Address {
 impl Netlink {
     /// Turns an interface on: `ip link set NAME up`.
     pub fn set_up(&self, name: &str) -> sys::Result<()> {
+        self.turn_on(index(name)?, name)
+    }
+
+    /// The same by its number, also where we are not ourselves.
+    pub(crate) fn turn_on(&self, index: u32, name: &str) -> sys::Result<()> {
         let text = format!("RTM_NEWLINK({name:?}, IFF_UP)");
-        let body = link(index(name)?, IFF_UP);
+        let body = link(index, IFF_UP);
         self.ask(Request::new(RTM_NEWLINK, 0, &body, text))
     }
 

@@ -8,6 +8,7 @@
 //!   without any network between them;
 //! - [`bridge`], [`veth`] and [`addresses`]: a switch, cables to it, and who has
 //!   which address, each asked for by [`netlink`];
+//! - [`moving`]: an interface of the host that changes sides;
 //! - [`nat`] and [`forwarding`]: the way out, or [`user_mode`] for plain users;
 //! - [`report`] and [`picture`]: what there is.
 //!
@@ -23,6 +24,7 @@ pub mod interfaces;
 mod joined;
 mod keeper;
 mod localhost;
+pub mod moving;
 pub mod names;
 pub mod nat;
 pub mod netlink;
