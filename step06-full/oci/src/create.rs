@@ -16,7 +16,7 @@ use crate::{
     command::Command,
     config::Config,
     container::Container,
-    delete, filter, hooks, log,
+    delete, filter, hooks, interfaces, log,
     mounts::{self, Prepared},
     namespaces::Namespaces,
     options::Create,
@@ -131,6 +131,7 @@ fn make(
     if linux.makes_namespace("user") {
         user_ids::map(pid, linux)?;
     }
+    interfaces::move_all(linux, pid)?;
     cgroup.delegate(&config)?;
     ours.go_on()?;
     let talk::Said::Mounted = ours.hear()? else {

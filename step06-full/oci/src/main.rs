@@ -31,6 +31,7 @@ mod exec;
 mod features;
 mod filter;
 mod hooks;
+mod interfaces;
 mod kill;
 mod label;
 mod limits;

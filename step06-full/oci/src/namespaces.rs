@@ -1,6 +1,9 @@
 //! Namespaces: those that are made, and those that exist and are entered.
 
-use std::{fs::File, os::fd::OwnedFd};
+use std::{
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use anyhow::{Context, bail, ensure};
 use common::sys;
@@ -132,9 +135,16 @@ fn open(path: &str, flag: CloneFlags) -> anyhow::Result<OwnedFd> {
 /// Whether this process is in another namespace of that type than the process
 /// behind `ours`, an open file of [`open_ours`].
 pub(crate) fn differs(name: &str, ours: &File) -> anyhow::Result<bool> {
-    let now = sys::stat(format!("/proc/self/ns/{name}"))?;
-    let then = sys::fstat(ours)?;
-    Ok((now.st_dev, now.st_ino) != (then.st_dev, then.st_ino))
+    Ok(!is_same(ours, &open_ours(name)?)?)
+}
+
+/// Whether both files are of one namespace.
+pub(crate) fn is_same(
+    one: impl AsFd,
+    other: impl AsFd,
+) -> anyhow::Result<bool> {
+    let (one, other) = (sys::fstat(one)?, sys::fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
 /// A namespace of this process, to be compared later.

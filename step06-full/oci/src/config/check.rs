@@ -31,6 +31,7 @@ impl Config {
             policy.check()?;
         }
         crate::clocks::check(&self.linux)?;
+        crate::interfaces::check(&self.linux)?;
         self.process.as_ref().map_or(Ok(()), Process::check)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{resources::Resources, seccomp::Seccomp};
-use crate::{clocks::Offset, places::MemoryPolicy};
+use crate::{clocks::Offset, interfaces::Interface, places::MemoryPolicy};
 
 /// `linux`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -26,6 +26,8 @@ pub(crate) struct Linux {
     pub(crate) sysctl: BTreeMap<String, String>,
     pub(crate) personality: Option<Personality>,
     pub(crate) memory_policy: Option<MemoryPolicy>,
+    /// By their names outside.
+    pub(crate) net_devices: BTreeMap<String, Interface>,
     /// By the names of clocks.
     pub(crate) time_offsets: BTreeMap<String, Offset>,
 }

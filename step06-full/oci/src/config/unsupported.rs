@@ -6,14 +6,8 @@ use anyhow::bail;
 use serde_json::Value;
 
 /// Paths in `config.json`.
-const CONFIG: &[&str] = &[
-    "/linux/intelRdt",
-    "/linux/netDevices",
-    "/solaris",
-    "/vm",
-    "/windows",
-    "/zos",
-];
+const CONFIG: &[&str] =
+    &["/linux/intelRdt", "/solaris", "/vm", "/windows", "/zos"];
 
 /// Paths in `process`.
 const PROCESS: &[&str] = &["/commandLine"];

@@ -1,0 +1,51 @@
+//! `linux.netDevices`: interfaces of the host that are the container's from now
+//! on. When its network namespace ends, the kernel gives those back that are
+//! hardware, and removes the others: the runtime does neither.
+
+use anyhow::{Context, ensure};
+use common::sys;
+use nix::{fcntl::OFlag, unistd::Pid};
+use serde::{Deserialize, Serialize};
+use step06_network::moving;
+
+use crate::{config::Linux, namespaces};
+
+/// An entry of `linux.netDevices`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Interface {
+    /// What it is called in the container; without, as outside.
+    pub(crate) name: String,
+}
+
+/// Looks at what can be judged outside.
+pub(crate) fn check(linux: &Linux) -> anyhow::Result<()> {
+    ensure!(
+        linux.net_devices.is_empty() || linux.has_namespace("network"),
+        "linux.netDevices needs a namespace network: it would be the host's"
+    );
+    Ok(())
+}
+
+/// Moves them all into the network namespace of the new process `pid`.
+pub(crate) fn move_all(linux: &Linux, pid: Pid) -> anyhow::Result<()> {
+    if linux.net_devices.is_empty() {
+        return Ok(());
+    }
+    let path = format!("/proc/{pid}/ns/net");
+    let theirs = sys::open(path, OFlag::O_RDONLY, 0)?;
+    let ours = namespaces::open_ours("net")?;
+    ensure!(
+        !namespaces::is_same(&ours, &theirs)?,
+        "linux.netDevices: the container's network is that of the host"
+    );
+    for (name, interface) in &linux.net_devices {
+        let new_name = match interface.name.as_str() {
+            "" => name,
+            new_name => new_name,
+        };
+        moving::move_into(name, &theirs, new_name)
+            .with_context(|| format!("linux.netDevices: moving {name:?}"))?;
+    }
+    Ok(())
+}
