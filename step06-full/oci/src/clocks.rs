@@ -10,22 +10,11 @@
 use anyhow::{Context, ensure};
 use common::{host::files::write_kernel_file, sys};
 use nix::fcntl::OFlag;
-use serde::{Deserialize, Serialize};
 
 use crate::config::Linux;
 
 /// The clocks that have an offset, by the names of the kernel.
 const CLOCKS: [&str; 2] = ["monotonic", "boottime"];
-
-/// An entry of `linux.timeOffsets`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub(crate) struct Offset {
-    /// May be less than zero.
-    pub(crate) secs: i64,
-    /// Are added to that.
-    pub(crate) nanosecs: u32,
-}
 
 /// Looks at what can be judged outside.
 pub(crate) fn check(linux: &Linux) -> anyhow::Result<()> {

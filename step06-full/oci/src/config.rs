@@ -1,9 +1,15 @@
 //! `config.json`, as the specification has it: one structure an object.
 //!
 //! A key that nobody knows is ignored, as the specification wants it. A key that
-//! is known and not obeyed is an error: see [`unsupported`].
+//! is known and not obeyed is an error: see [`unsupported`]. What the values may
+//! be is known to those who obey them: see [`crate::check`].
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
+    path::Path,
+};
 
 use anyhow::{Context, ensure};
 use common::sys;
@@ -11,7 +17,6 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-mod check;
 pub(crate) mod hooks;
 pub(crate) mod linux;
 pub(crate) mod process;
@@ -67,21 +72,14 @@ pub(crate) struct Mount {
 }
 
 impl Config {
-    /// Reads `config.json` in `bundle`.
+    /// Reads the file `path` in a bundle.
     ///
     /// # Errors
-    /// It is not there or not JSON, says what the specification forbids, or asks
-    /// for what this runtime does not do.
-    pub(crate) fn read(bundle: &Path) -> anyhow::Result<Config> {
-        let path = bundle.join("config.json");
-        let text = read(&path).with_context(|| format!("reading {path:?}"))?;
-        Config::parse(&text).with_context(|| format!("{path:?}"))
-    }
-
-    fn parse(text: &[u8]) -> anyhow::Result<Config> {
-        let config: Config = checked(text, unsupported::in_config)?;
-        config.check()?;
-        Ok(config)
+    /// It is not there or not JSON, or asks for what this runtime does not do.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Config> {
+        let text = read(path).with_context(|| format!("reading {path:?}"))?;
+        checked(&text, unsupported::in_config)
+            .with_context(|| format!("{path:?}"))
     }
 
     /// The process. A container may be made without one, and can't be started.
@@ -107,16 +105,14 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Reads a `process.json`, which is what `process` is in a `config.json`.
-pub(crate) fn read_process(path: &Path) -> anyhow::Result<Process> {
-    let text =
-        std::fs::read(path).with_context(|| format!("reading {path:?}"))?;
-    let read = || {
-        let process: Process = checked(&text, unsupported::in_process)?;
-        process.check()?;
-        anyhow::Ok(process)
-    };
-    read().with_context(|| format!("{path:?}"))
+impl Process {
+    /// Reads a `process.json`, which is what `process` is in a `config.json`.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Process> {
+        let text =
+            fs::read(path).with_context(|| format!("reading {path:?}"))?;
+        checked(&text, unsupported::in_process)
+            .with_context(|| format!("{path:?}"))
+    }
 }
 
 /// Reads JSON, after `refuse` has seen all of it.

@@ -13,8 +13,8 @@ use nix::unistd::Pid;
 use crate::{
     attributes, between,
     cgroup::Cgroup,
+    check,
     command::Command,
-    config::Config,
     container::Container,
     delete, filter, hooks, interfaces, log,
     mounts::{self, Prepared},
@@ -33,7 +33,7 @@ pub(crate) fn create(
 ) -> anyhow::Result<State> {
     let bundle = fs::canonicalize(&options.bundle)
         .with_context(|| format!("the bundle {:?}", options.bundle))?;
-    let config = Config::read(&bundle)?;
+    let config = check::config(&bundle)?;
     let path = config.root.as_ref().map_or("", |root| &root.path);
     let rootfs = fs::canonicalize(bundle.join(path))
         .with_context(|| format!("root.path {path:?}"))?;

@@ -18,8 +18,9 @@ use crate::{
     attributes::{persona, set_oom_score, write_pid_file},
     between,
     cgroup::Cgroup,
+    check,
     command::Command,
-    config::{self, Linux, Process},
+    config::{Linux, Process},
     filter,
     namespaces::Namespaces,
     options::Exec,
@@ -66,7 +67,7 @@ pub(crate) fn exec(
 /// command.
 fn process(state: &State, options: &Exec) -> anyhow::Result<Process> {
     if let Some(path) = &options.process {
-        let mut process = config::read_process(path)?;
+        let mut process = check::process(path)?;
         process.terminal |= options.tty;
         return Ok(process);
     }

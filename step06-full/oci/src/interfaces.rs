@@ -5,18 +5,9 @@
 use anyhow::{Context, ensure};
 use common::sys;
 use nix::{fcntl::OFlag, unistd::Pid};
-use serde::{Deserialize, Serialize};
 use step06_network::moving;
 
 use crate::{config::Linux, namespaces};
-
-/// An entry of `linux.netDevices`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub(crate) struct Interface {
-    /// What it is called in the container; without, as outside.
-    pub(crate) name: String,
-}
 
 /// Looks at what can be judged outside.
 pub(crate) fn check(linux: &Linux) -> anyhow::Result<()> {

@@ -20,6 +20,7 @@ mod attributes;
 mod between;
 mod capabilities;
 mod cgroup;
+mod check;
 mod clocks;
 mod command;
 mod config;

@@ -3,29 +3,8 @@
 
 use anyhow::{Context, bail, ensure};
 use common::sys;
-use serde::{Deserialize, Serialize};
 
-use crate::config::Linux;
-
-/// `process.execCPUAffinity`: lists like `0-3,7`, for `exec` only.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub(crate) struct Affinity {
-    /// As long as it is not in the container's cgroup.
-    pub(crate) initial: String,
-    /// From then on.
-    #[serde(rename = "final")]
-    pub(crate) later: String,
-}
-
-/// `linux.memoryPolicy`. See set_mempolicy(2).
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub(crate) struct MemoryPolicy {
-    pub(crate) mode: String,
-    pub(crate) nodes: String,
-    pub(crate) flags: Vec<String>,
-}
+use crate::config::{Linux, linux::MemoryPolicy, process::Affinity};
 
 /// By the names of the specification, which are those of <linux/mempolicy.h>.
 const MODES: [(&str, i32); 7] = [

@@ -33,7 +33,7 @@ pub(crate) struct Hook {
 
 impl Hooks {
     /// All of them.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Hook> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Hook> {
         self.before_start
             .iter()
             .chain(&self.create_runtime)

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{resources::Resources, seccomp::Seccomp};
-use crate::{clocks::Offset, interfaces::Interface, places::MemoryPolicy};
 
 /// `linux`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -72,4 +71,51 @@ pub(crate) struct Device {
 pub(crate) struct Personality {
     pub(crate) domain: String,
     pub(crate) flags: Vec<String>,
+}
+
+/// `linux.memoryPolicy`. See set_mempolicy(2).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct MemoryPolicy {
+    pub(crate) mode: String,
+    pub(crate) nodes: String,
+    pub(crate) flags: Vec<String>,
+}
+
+/// An entry of `linux.netDevices`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Interface {
+    /// What it is called in the container; without, as outside.
+    pub(crate) name: String,
+}
+
+/// An entry of `linux.timeOffsets`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Offset {
+    /// May be less than zero.
+    pub(crate) secs: i64,
+    /// Are added to that.
+    pub(crate) nanosecs: u32,
+}
+
+impl Linux {
+    /// The namespace `kind` is listed, with a path or without.
+    pub(crate) fn has_namespace(&self, kind: &str) -> bool {
+        self.namespaces.iter().any(|it| it.kind == kind)
+    }
+
+    /// A new namespace of that kind is asked for.
+    pub(crate) fn makes_namespace(&self, kind: &str) -> bool {
+        let mut namespaces = self.namespaces.iter();
+        namespaces.any(|it| it.kind == kind && it.path().is_none())
+    }
+}
+
+impl Namespace {
+    /// The namespace that is to be entered.
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.path.as_deref().filter(|path| !path.is_empty())
+    }
 }

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::places::Affinity;
-
 /// `process`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -86,4 +84,15 @@ pub(crate) struct Rlimit {
     pub(crate) kind: String,
     pub(crate) soft: u64,
     pub(crate) hard: u64,
+}
+
+/// `process.execCPUAffinity`: lists like `0-3,7`, for `exec` only.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Affinity {
+    /// As long as it is not in the container's cgroup.
+    pub(crate) initial: String,
+    /// From then on.
+    #[serde(rename = "final")]
+    pub(crate) later: String,
 }

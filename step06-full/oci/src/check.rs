@@ -1,13 +1,42 @@
-//! What the specification forbids, and what only fits together in some ways.
+//! What the specification forbids, and what only fits together in some ways: the
+//! files of a caller, read and judged.
+//!
+//! Who obeys a value knows what it may be, so this asks them all; and none of
+//! them has to know this.
 
 use anyhow::{Context, bail, ensure};
 
-use super::{Config, Process};
-use crate::namespaces;
+use std::path::Path;
+
+use crate::{
+    capabilities::Sets,
+    clocks,
+    config::{self, Config, Namespace, Process},
+    interfaces, limits, namespaces, scheduling,
+};
+
+/// Reads `config.json` in `bundle`, and looks at what it says.
+///
+/// # Errors
+/// It can't be read, says what the specification forbids, or asks for what this
+/// runtime does not do.
+pub(crate) fn config(bundle: &Path) -> anyhow::Result<Config> {
+    let path = bundle.join("config.json");
+    let config = Config::read(&path)?;
+    config.check().with_context(|| format!("{path:?}"))?;
+    Ok(config)
+}
+
+/// The same for a `process.json`.
+pub(crate) fn process(path: &Path) -> anyhow::Result<Process> {
+    let process = Process::read(path)?;
+    process.check().with_context(|| format!("{path:?}"))?;
+    Ok(process)
+}
 
 impl Config {
     /// Looks at all that can be judged from the file alone.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    fn check(&self) -> anyhow::Result<()> {
         self.check_version()?;
         let root = self.root.as_ref().context("there is no root in it")?;
         ensure!(!root.path.is_empty(), "root.path is empty");
@@ -30,8 +59,8 @@ impl Config {
         if let Some(policy) = &self.linux.memory_policy {
             policy.check()?;
         }
-        crate::clocks::check(&self.linux)?;
-        crate::interfaces::check(&self.linux)?;
+        clocks::check(&self.linux)?;
+        interfaces::check(&self.linux)?;
         self.process.as_ref().map_or(Ok(()), Process::check)
     }
 
@@ -49,7 +78,7 @@ impl Config {
         ensure!(
             parts[0] == "1",
             "ociVersion {version} is not supported: 1.0.0 to {}",
-            super::VERSION
+            config::VERSION
         );
         Ok(())
     }
@@ -65,7 +94,7 @@ impl Config {
                     "the path of namespace {kind}, {path:?}, is not absolute"
                 );
             }
-            let same = |other: &&super::Namespace| other.kind == *kind;
+            let same = |other: &&Namespace| other.kind == *kind;
             ensure!(
                 !linux.namespaces[..at].iter().any(|it| same(&it)),
                 "namespace {kind} is there twice"
@@ -104,13 +133,13 @@ impl Process {
         );
         for (at, limit) in self.rlimits.iter().enumerate() {
             let kind = &limit.kind;
-            crate::limits::resource(kind)?;
+            limits::resource(kind)?;
             // The specification: two of a type are an error.
             if self.rlimits[..at].iter().any(|it| it.kind == *kind) {
                 bail!("process.rlimits has {kind} twice");
             }
         }
-        crate::scheduling::check(self)?;
+        scheduling::check(self)?;
         self.affinity.check()?;
         let user = &self.user;
         let mut ids = user.additional_gids.iter().chain([&user.uid, &user.gid]);
@@ -123,28 +152,8 @@ impl Process {
         for text in self.args.iter().chain(&self.env) {
             ensure!(!text.contains('\0'), "there is a NUL in {text:?}");
         }
-        self.capabilities.as_ref().map_or(Ok(()), |sets| {
-            crate::capabilities::Sets::of(sets).map(drop)
-        })
-    }
-}
-
-impl super::Linux {
-    /// The namespace `kind` is listed, with a path or without.
-    pub(crate) fn has_namespace(&self, kind: &str) -> bool {
-        self.namespaces.iter().any(|it| it.kind == kind)
-    }
-
-    /// A new namespace of that kind is asked for.
-    pub(crate) fn makes_namespace(&self, kind: &str) -> bool {
-        let mut namespaces = self.namespaces.iter();
-        namespaces.any(|it| it.kind == kind && it.path().is_none())
-    }
-}
-
-impl super::Namespace {
-    /// The namespace that is to be entered.
-    pub(crate) fn path(&self) -> Option<&str> {
-        self.path.as_deref().filter(|path| !path.is_empty())
+        self.capabilities
+            .as_ref()
+            .map_or(Ok(()), |sets| Sets::of(sets).map(drop))
     }
 }
