@@ -29,7 +29,7 @@ pub(crate) use linux::{Device, Linux, Mapping, Namespace};
 pub(crate) use process::{Capabilities, Process, User};
 
 /// The version of the specification that this is written by.
-pub(crate) const VERSION: &str = "1.2.0";
+pub(crate) const VERSION: &str = "1.3.0";
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::{capabilities, config::VERSION, filter, mounts, namespaces};
+use crate::{
+    capabilities, config::VERSION, filter, mounts, namespaces, places,
+};
 
 /// All of it.
 pub(crate) fn features() -> Value {
@@ -27,13 +29,15 @@ pub(crate) fn features() -> Value {
                 "v2": true,
                 "systemd": true,
                 "systemdUser": true,
-                "rdma": false,
+                "rdma": true,
             },
             "seccomp": filter::features(),
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
-            "mountExtensions": {"idmap": {"enabled": false}},
+            "memoryPolicy": places::features(),
+            "netDevices": {"enabled": true},
+            "mountExtensions": {"idmap": {"enabled": true}},
         },
         "potentiallyUnsafeConfigAnnotations": [],
     })

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, bail, ensure};
 use common::sys;
+use serde_json::{Value, json};
 
 use crate::config::{Linux, linux::MemoryPolicy, process::Affinity};
 
@@ -79,6 +80,14 @@ impl MemoryPolicy {
         }
         Ok(mode)
     }
+}
+
+/// For `features`: the names of modes and flags.
+pub(crate) fn features() -> Value {
+    json!({
+        "modes": MODES.map(|(name, _)| name),
+        "flags": FLAGS.map(|(name, _)| name),
+    })
 }
 
 fn find(table: &[(&str, i32)], name: &str) -> anyhow::Result<i32> {

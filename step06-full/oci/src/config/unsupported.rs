@@ -6,8 +6,14 @@ use anyhow::bail;
 use serde_json::Value;
 
 /// Paths in `config.json`.
-const CONFIG: &[&str] =
-    &["/linux/intelRdt", "/solaris", "/vm", "/windows", "/zos"];
+const CONFIG: &[&str] = &[
+    "/freebsd",
+    "/linux/intelRdt",
+    "/solaris",
+    "/vm",
+    "/windows",
+    "/zos",
+];
 
 /// Paths in `process`.
 const PROCESS: &[&str] = &["/commandLine"];
