@@ -10,7 +10,11 @@ use std::{
 
 use nix::{NixPath, errno::Errno};
 
-use super::{Result, call};
+use super::{
+    Result,
+    argument::{SHOWN, Word, quote},
+    call,
+};
 
 /// The kernel gives out no longer list of names: XATTR_LIST_MAX in
 /// `linux/limits.h`.
@@ -43,6 +47,26 @@ pub fn is_supported(file: impl AsFd, name: &CStr) -> Result<bool> {
         Err(error) if means_none(error.errno) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// See fsetxattr(2): gives the file the attribute, or changes it.
+#[track_caller]
+pub fn set(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<()> {
+    let fd = file.as_fd();
+    // SAFETY: the descriptor is borrowed, so open; `name` ends in NUL, and the
+    // kernel reads no more than `value` has.
+    let set = unsafe {
+        libc::fsetxattr(
+            fd.as_raw_fd(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    let set = Errno::result(set).map(drop);
+    let shown = Word(quote(value, SHOWN));
+    call!(fsetxattr(fd, name, shown, value.len(), 0), set)
 }
 
 /// Whether `path` has an attribute whose name begins with `prefix`. That needs
@@ -108,4 +132,22 @@ fn listxattr(path: &Path, list: &mut [u8]) -> Result<usize> {
 /// What a call has returned: a length, or -1, and then there is an errno.
 fn as_length(returned: isize) -> nix::Result<usize> {
     Errno::result(returned).map(isize::unsigned_abs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_is_there_or_the_text_says_what_was_to_be() {
+        let file = super::super::memfd::executable(c"x").expect("a file");
+        let error = set(&file, c"odd.name", b"x").expect_err("no such kind");
+        let text = error.to_string();
+        assert!(text.ends_with(", \"odd.name\", \"x\", 1, 0)"), "{text}");
+        // Not each file system has such, nor may everybody.
+        if set(&file, c"trusted.test", b"x").is_ok() {
+            assert_eq!(is(&file, c"trusted.test", b"x"), Ok(true));
+            assert_eq!(is(&file, c"trusted.test", b"y"), Ok(false));
+        }
+    }
 }
