@@ -20,33 +20,20 @@ use crate::{
     systemd::{self, Held, Scope},
 };
 
-mod path;
-
-mod unit;
-
-mod place;
-
-mod plan;
-
-mod lock;
-
-mod limits;
-
-mod setting;
-
-mod v1;
-
-mod v2;
-
-mod devices;
-
 mod device_program;
-
-mod processes;
-
+mod devices;
+mod limits;
+mod lock;
 mod ownership;
-
+mod path;
+mod place;
+mod plan;
+mod processes;
+mod setting;
 mod stats;
+mod unit;
+mod v1;
+mod v2;
 
 #[cfg(test)]
 mod tests;
@@ -110,6 +97,7 @@ impl Cgroup {
         // If somebody else was faster, the directories are not ours to remove.
         let lock = Some(Lock::take(&place)?);
         place.expect_empty()?;
+        place.claim(id);
         match limit(&limits, &place) {
             Ok(doors) => Ok(Cgroup {
                 place,
@@ -206,13 +194,21 @@ impl Cgroup {
 
     /// Sends `signal` to all of them, SIGKILL so that none escapes.
     pub(crate) fn kill_all(&self, signal: i32) -> anyhow::Result<()> {
-        processes::kill_all(&self.place, signal)
+        let _lock = Lock::of_those_there(&self.place)?;
+        // Another container may have been made there until now.
+        match self.place.is_gone() {
+            true => Ok(()),
+            false => processes::kill_all(&self.place, signal),
+        }
     }
 
     /// Removes it and those below. One that is gone is no error; with `EBUSY` or
     /// `EAGAIN` somebody else is in it, or about to be.
     pub(crate) fn remove(&self) -> anyhow::Result<()> {
         let _lock = Lock::of_those_there(&self.place)?;
+        if self.place.is_gone() {
+            return Ok(());
+        }
         processes::wait_until_empty(&self.place)?;
         processes::remove(&self.place)?;
         match &self.place.scope {

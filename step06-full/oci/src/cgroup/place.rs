@@ -1,13 +1,21 @@
 //! Where a cgroup is: a directory in each tree.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::CStr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use anyhow::ensure;
-use common::{host::cgroups::Version, sys};
+use common::{
+    host::cgroups::Version,
+    sys::{self, xattr},
+};
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 use super::processes;
-use crate::systemd::Scope;
+use crate::{log, systemd::Scope};
 
 /// Where the cgroup is: what `state.json` keeps.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -21,7 +29,14 @@ pub(crate) struct Place {
     /// Which directory it is, if it is systemd's: that of another container,
     /// whose unit has got the name meanwhile, is another one. 0: not known.
     pub(super) inode: u64,
+    /// What [`OWNER`] of its first directory is, as long as it is ours. Empty: not
+    /// known.
+    pub(super) owner: String,
 }
+
+/// The last container that was made in a cgroup, written on its directory: root
+/// of the host alone sees it. See xattr(7).
+const OWNER: &CStr = c"trusted.step06-oci";
 
 /// The cgroup in one of the trees.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -61,12 +76,33 @@ impl Place {
         self.inode = self.inode_there().unwrap_or(0);
     }
 
-    /// Whether systemd has taken it away, as it does when the last process has
-    /// ended.
+    /// Writes down that it belongs to a new container from now on. To be called
+    /// under its lock. A plain user can't, and meets only containers of his own.
+    pub(super) fn claim(&mut self, id: &str) {
+        let owner = format!("{id} {}", log::now());
+        let claim = |directory: &Path| {
+            xattr::set(open(directory)?, OWNER, owner.as_bytes())
+        };
+        let first = self.parts.first().map(|part| claim(&part.directory));
+        if first.is_some_and(|claimed| claimed.is_ok()) {
+            self.owner = owner;
+        }
+    }
+
+    /// Whether it is not the container's any more: systemd has taken it away, as
+    /// it does when the last process has ended; or it was empty, and another
+    /// container was made in it.
     pub(super) fn is_gone(&self) -> bool {
-        self.scope.is_some()
+        let is_removed = self.scope.is_some()
             && self.inode != 0
-            && self.inode_there() != Some(self.inode)
+            && self.inode_there() != Some(self.inode);
+        is_removed || !self.owner.is_empty() && self.is_owned() == Some(false)
+    }
+
+    /// Whether it is still ours, where there is one.
+    fn is_owned(&self) -> Option<bool> {
+        let directory = open(&self.parts.first()?.directory).ok()?;
+        xattr::is(directory, OWNER, self.owner.as_bytes()).ok()
     }
 
     /// Adds to `error` why there is no process in it, if that is known.
@@ -113,4 +149,8 @@ impl Place {
             _ => None,
         }
     }
+}
+
+fn open(directory: &Path) -> sys::Result<OwnedFd> {
+    sys::open(directory, OFlag::O_DIRECTORY, 0)
 }

@@ -1,6 +1,10 @@
 //! Two containers for which the same cgroup is asked.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use harness::{Test, claims, needs};
 use serde_json::json;
@@ -10,6 +14,7 @@ use crate::bundle::Bundle;
 pub(crate) const TESTS: &[Test] = claims![
     nobody_elses_cgroup_is_taken,
     who_was_there_first_takes_nobody_along,
+    a_process_of_somebody_else_stays,
     of_two_at_once_one_gets_the_cgroup,
 ];
 
@@ -38,35 +43,64 @@ fn nobody_elses_cgroup_is_taken() {
 }
 
 /// The path of a container that has ended is free; but the container is still
-/// to be deleted.
+/// to be deleted. In a PID namespace of its own nothing of it can be left; in one
+/// that it shares, what is in its cgroup could be.
 fn who_was_there_first_takes_nobody_along() {
+    needs::root();
+    for shares_pids in [false, true] {
+        let mut first = Bundle::new("true");
+        if shares_pids {
+            first.without("pid");
+        }
+        first.create();
+        first.does(&["start", "box"]);
+        first.becomes("stopped");
+        let mut second = Bundle::new("sleep 100");
+        second.config["linux"]["cgroupsPath"] =
+            first.config["linux"]["cgroupsPath"].clone();
+        second.create();
+        second.does(&["start", "box"]);
+        first.does(&["kill", "--all", "box", "KILL"]);
+        assert_eq!(second.status(), "running");
+        // Nothing that is left is the first one's, also what is empty.
+        let below = cgroup_of(&second).join("x");
+        fs::create_dir(&below).expect("it is root's");
+        first.does(&["delete", "box"]);
+        assert_eq!(second.status(), "running");
+        assert!(below.is_dir());
+        assert_eq!(first.does(&["list", "--quiet"]), "");
+        second.does(&["delete", "--force", "box"]);
+        assert!(!below.exists());
+    }
+}
+
+fn cgroup_of(bundle: &Bundle) -> PathBuf {
+    let place = bundle.config["linux"]["cgroupsPath"].as_str();
+    let place = place.expect("text").trim_start_matches('/');
+    let trees = ["pids", "."].map(|it| Path::new("/sys/fs/cgroup").join(it));
+    let mut trees = trees.iter().map(|tree| tree.join(place));
+    trees.find(|it| it.is_dir()).expect("it is one")
+}
+
+/// Who is no container of ours does not say that the cgroup is his.
+fn a_process_of_somebody_else_stays() {
     needs::root();
     let first = Bundle::new("true");
     first.create();
     first.does(&["start", "box"]);
     first.becomes("stopped");
-    let mut second = Bundle::new("sleep 100");
-    second.config["linux"]["cgroupsPath"] =
-        first.config["linux"]["cgroupsPath"].clone();
-    second.create();
-    second.does(&["start", "box"]);
-    first.does(&["kill", "--all", "box", "KILL"]);
-    assert_eq!(second.status(), "running");
-    // Nothing that is left is the first one's, also what is empty.
-    let place = second.config["linux"]["cgroupsPath"].as_str();
-    let place = place.expect("text").trim_start_matches('/');
-    let trees = ["pids", "."].map(|it| Path::new("/sys/fs/cgroup").join(it));
-    let mut trees = trees.iter().map(|tree| tree.join(place));
-    let below = trees.find(|it| it.is_dir()).expect("it is one").join("x");
-    fs::create_dir(&below).expect("it is root's");
+    let mut other = Command::new("sleep").arg("60").spawn().expect("it runs");
+    let cgroup = cgroup_of(&first);
+    fs::write(cgroup.join("cgroup.procs"), other.id().to_string())
+        .expect("root may");
     first.does(&["--log", "log", "delete", "box"]);
-    assert_eq!(second.status(), "running");
-    assert!(below.is_dir());
+    assert!(other.try_wait().expect("it is ours").is_none());
     let log = fs::read_to_string(first.path().join("log"));
     let log = log.expect("something is said");
     assert!(log.contains("processes of somebody else"), "{log}");
-    assert_eq!(first.does(&["list", "--quiet"]), "");
-    second.does(&["delete", "--force", "box"]);
+    other.kill().expect("it is ours");
+    other.wait().expect("it is ours");
+    fs::remove_dir(&cgroup).expect("it is empty");
 }
 
 /// Both would find it empty.
