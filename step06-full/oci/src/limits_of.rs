@@ -3,7 +3,7 @@
 use std::{fs, io::Read, path::Path, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     config::{self, resources::Resources},
@@ -57,27 +57,10 @@ pub(crate) fn update(
         Some(path) => {
             fs::read(path).with_context(|| format!("reading {path:?}"))?
         }
-        None => from_options(options).to_string().into_bytes(),
+        None => options.as_resources().to_string().into_bytes(),
     };
     let resources: Resources = config::checked(&text, |_| Ok(()))?;
     state.cgroup()?.update(&resources)
-}
-
-/// The same as options, for people.
-fn from_options(options: &Update) -> Value {
-    let mut resources = json!({});
-    let mut set = |object: &str, name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            resources[object][name] = value;
-        }
-    };
-    set("memory", "limit", options.memory.map(Value::from));
-    set("memory", "swap", options.memory_swap.map(Value::from));
-    set("cpu", "shares", options.cpu_share.map(Value::from));
-    set("cpu", "quota", options.cpu_quota.map(Value::from));
-    set("cpu", "period", options.cpu_period.map(Value::from));
-    set("pids", "limit", options.pids_limit.map(Value::from));
-    resources
 }
 
 /// Prints what the container uses: once, or every `interval` until it ends.
@@ -85,11 +68,8 @@ pub(crate) fn events(
     runtime: &Runtime,
     id: &str,
     once: bool,
-    interval: &str,
+    interval: Duration,
 ) -> anyhow::Result<()> {
-    let seconds = interval.strip_suffix('s').unwrap_or(interval);
-    let seconds: u64 = seconds.parse().context("--interval SECONDS")?;
-    ensure!(seconds > 0, "--interval is 0");
     let directory = Directory::find(&runtime.root, id)?;
     loop {
         let state = directory.load()?;
@@ -101,6 +81,6 @@ pub(crate) fn events(
         if once {
             return Ok(());
         }
-        std::thread::sleep(Duration::from_secs(seconds));
+        std::thread::sleep(interval);
     }
 }

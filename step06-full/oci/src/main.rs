@@ -122,7 +122,7 @@ fn act(options: Options) -> anyhow::Result<ExitCode> {
             stats,
             interval,
             id,
-        } => limits_of::events(&runtime, &id, stats, &interval),
+        } => limits_of::events(&runtime, &id, stats, interval),
         Verb::Features => list::print(&format!("{:#}", features::features())),
         Verb::Spec { bundle, rootless } => spec::write(&bundle, rootless),
         Verb::Checkpoint { .. } => {

@@ -1,8 +1,13 @@
 //! The command line: first the runtime's options, then the verb, and its own.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+mod update;
+mod values;
+
+pub(crate) use update::Update;
 
 /// An OCI runtime, made of the steps' parts
 #[derive(Parser)]
@@ -107,9 +112,9 @@ pub(crate) enum Verb {
         /// Once, and end
         #[arg(long)]
         stats: bool,
-        /// Seconds between two lines
-        #[arg(long, default_value = "5s")]
-        interval: String,
+        /// Time between two lines, such as 5s or 500ms
+        #[arg(long, default_value = "5s", value_parser = values::interval)]
+        interval: Duration,
         id: String,
     },
     /// Print what this runtime can do, as JSON
@@ -214,32 +219,6 @@ pub(crate) struct Exec {
     pub(crate) id: String,
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) args: Vec<String>,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Update {
-    /// JSON of `linux.resources`, or - for standard input
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) resources: Option<PathBuf>,
-    /// Bytes of memory
-    #[arg(long)]
-    pub(crate) memory: Option<i64>,
-    /// Bytes of memory and swap together
-    #[arg(long)]
-    pub(crate) memory_swap: Option<i64>,
-    /// Weight of its share of the processors
-    #[arg(long)]
-    pub(crate) cpu_share: Option<u64>,
-    /// Microseconds of processor time in a period
-    #[arg(long)]
-    pub(crate) cpu_quota: Option<i64>,
-    /// Microseconds of a period
-    #[arg(long)]
-    pub(crate) cpu_period: Option<u64>,
-    /// Number of processes
-    #[arg(long)]
-    pub(crate) pids_limit: Option<i64>,
-    pub(crate) id: String,
 }
 
 /// How a list is printed.

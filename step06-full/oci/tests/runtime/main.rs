@@ -15,6 +15,7 @@ mod interfaces;
 mod itself;
 mod killed;
 mod life;
+mod limits;
 mod linux;
 mod places;
 mod process;
@@ -27,6 +28,7 @@ mod threads;
 
 const TESTS: &[&[Test]] = &[
     life::TESTS,
+    limits::TESTS,
     config::TESTS,
     places::TESTS,
     process::TESTS,
