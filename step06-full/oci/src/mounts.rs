@@ -33,7 +33,8 @@ mod place;
 mod words;
 
 pub(crate) use options::{Options, names};
-use place::{cleaned, is_below, open_mounted};
+pub(crate) use place::is_below;
+use place::{cleaned, open_mounted};
 
 /// A mount whose options were understood and whose source was fetched.
 pub(crate) struct Prepared {

@@ -18,6 +18,8 @@ use common::{
 use nix::{errno::Errno, mount::MsFlags, sys::stat::SFlag};
 use step06_full::{mount_api, volumes::find_in_root};
 
+use crate::mounts;
+
 /// Hides each path below `root` that there is: a directory behind an empty one,
 /// anything else behind `/dev/null`.
 pub(crate) fn mask(root: &Path, paths: &[String]) -> anyhow::Result<()> {
@@ -71,11 +73,15 @@ fn make_one_read_only(root: &Path, path: &str) -> anyhow::Result<()> {
 fn find(root: &Path, path: &str) -> anyhow::Result<Option<OwnedFd>> {
     let path = Path::new(path);
     ensure!(path.is_absolute(), "it is not absolute");
-    let root = open_directory(root)?;
-    match find_in_root(&root, path) {
-        Err(error) if error.errno == Errno::ENOTDIR => Ok(None),
-        found => Ok(found?),
+    let found = match find_in_root(&open_directory(root)?, path) {
+        Err(error) if error.errno == Errno::ENOTDIR => None,
+        found => found?,
+    };
+    if let Some(target) = &found {
+        // What covers the root is left behind when that becomes `/`.
+        mounts::is_below(root, target)?;
     }
+    Ok(found)
 }
 
 /// Makes the root file system read-only, and only that. See mount_setattr(2).

@@ -49,7 +49,9 @@ fn open_gate(directory: &Directory) -> anyhow::Result<()> {
         .context("knocking at the gate of the container")?;
     sys::unlink(directory.gate())?;
     let mut said = Vec::new();
-    process.read_to_end(&mut said)?;
+    process
+        .read_to_end(&mut said)
+        .context("the container's process has ended and has not said why")?;
     executed(&said)
 }
 

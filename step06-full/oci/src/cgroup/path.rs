@@ -5,6 +5,10 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::ensure;
 use common::host::cgroups::{Hierarchy, Version};
 
+/// As deep as a path may lead: those above the container's stay, and thousands
+/// of them would slow down the whole machine.
+const DEEPEST: usize = 64;
+
 /// What `cgroupsPath` leads to, in whatever tree.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Wanted {
@@ -30,6 +34,10 @@ impl Wanted {
                 "linux.cgroupsPath: {text:?} leads upwards"
             );
         }
+        ensure!(
+            path.components().count() <= DEEPEST,
+            "linux.cgroupsPath: deeper than {DEEPEST} cgroups"
+        );
         let below = path.strip_prefix("/").ok();
         let names = below.unwrap_or(path).components();
         let names: PathBuf =
@@ -88,5 +96,7 @@ mod tests {
         for path in ["/", "/..", "../a", "/a/../../b", "/.", "."] {
             parse(path).expect_err(path);
         }
+        parse(&"/a".repeat(DEEPEST)).expect_err("it is too deep");
+        parse(&"a/".repeat(DEEPEST)).expect("it is not");
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn cleaned(destination: &str) -> PathBuf {
 
 /// Checks that `target` is in the root, and not the root itself: that would
 /// cover all.
-pub(super) fn is_below(root: &Path, target: &OwnedFd) -> anyhow::Result<()> {
+pub(crate) fn is_below(root: &Path, target: &OwnedFd) -> anyhow::Result<()> {
     let place = path_of(target)?;
     let root = path_of(&open_directory(root)?)?;
     ensure!(

@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = claims![
     a_link_leads_no_device_out_of_the_root,
     a_link_hides_nothing_from_the_mask,
     a_link_takes_nothing_for_proc,
+    the_root_is_not_masked_in_vain,
     no_working_directory_is_outside,
     a_script_gets_no_hold_of_the_runtime,
     number_1_holds_nothing_of_the_host,
@@ -104,6 +105,20 @@ fn a_link_takes_nothing_for_proc() {
     symlink("/fake", proc).expect("it is ours");
     let why = bundle.is_refused();
     assert!(why.contains("a link in the image"), "{why}");
+}
+
+/// What covers it would be left behind with the old root.
+fn the_root_is_not_masked_in_vain() {
+    needs::root();
+    for path in ["/", "/..", "/proc/..", "/lead"] {
+        for list in ["maskedPaths", "readonlyPaths"] {
+            let mut bundle = Bundle::new("true");
+            symlink("/", bundle.root().join("lead")).expect("it is ours");
+            bundle.config["linux"][list] = json!([path]);
+            let why = bundle.is_refused();
+            assert!(why.contains("no place below"), "{path}: {why}");
+        }
+    }
 }
 
 fn no_working_directory_is_outside() {
