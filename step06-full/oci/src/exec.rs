@@ -115,7 +115,11 @@ fn enter(
     let pid = Pid::from_raw(state.pid);
     let own = state.config.linux.makes_namespace("mount");
     let root = (!own).then(|| shared_mounts::root_of(pid)).transpose()?;
-    let namespaces = Namespaces::of(&first, pid)?;
+    let namespaces = match Namespaces::of(&first, pid) {
+        // It has ended just now.
+        Err(_) if !state.is_alive() => bail!("container not running"),
+        namespaces => namespaces?,
+    };
     let console = options.console_socket.as_deref();
     let console = console.map(terminal::connect).transpose()?;
     let cgroup = state.cgroup()?.opened()?;
