@@ -142,8 +142,9 @@ impl Container<'_> {
             mount.fetch_rest()?;
         }
         step03_mount::make_private()?;
-        step03_mount::mount_root(&self.root)?;
-        sys::chdir(&self.root)?;
+        let root = &self.root;
+        step03_mount::mount_root(root)?;
+        sys::chdir(root).context("going to root.path")?;
         Ok(mounts)
     }
 

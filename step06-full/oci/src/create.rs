@@ -4,17 +4,21 @@ use std::{fs, os::unix::net::UnixListener};
 
 use anyhow::{Context, bail, ensure};
 use common::{
-    NewProcess,
+    NewProcess, errors,
     host::files::by_number,
     process::{EndsWith, Stat, sibling, signals},
 };
-use nix::unistd::Pid;
+use nix::{
+    errno::Errno,
+    unistd::{Pid, geteuid},
+};
 
 use crate::{
     attributes, between,
     cgroup::Cgroup,
     check,
     command::Command,
+    config::Linux,
     container::Container,
     delete, filter, hooks, interfaces, log,
     mounts::{self, Prepared},
@@ -121,7 +125,13 @@ fn make(
     };
     let (ours, theirs) = talk::pair()?;
     let pid = spawn(&container, mounts, &ours, theirs);
-    let pid = pid.map_err(|error| cgroup.place().explain(error))?;
+    let pid = pid.map_err(|error| {
+        let error = cgroup.place().explain(error);
+        match lacks_rights(&error, linux) {
+            Some(why) => error.context(why),
+            None => error,
+        }
+    })?;
     state.pid = pid.as_raw();
     let stat = Stat::read(&pid.to_string());
     state.start_time = stat.context("the process is gone")?.start_time;
@@ -152,6 +162,15 @@ fn make(
     signals::give_in()?;
     // The last thing: whoever waits for it goes on at once.
     attributes::write_pid_file(options.pid_file.as_deref(), pid)
+}
+
+/// Why root's rights are missing.
+fn lacks_rights(error: &anyhow::Error, linux: &Linux) -> Option<&'static str> {
+    let is_refused = errors::errno(error) == Some(Errno::EPERM);
+    let lacks = !geteuid().is_root() && !linux.has_namespace("user");
+    (is_refused && lacks).then_some(
+        "a plain user's container needs a namespace user in linux.namespaces",
+    )
 }
 
 /// How many descriptors, from 3 on, the process gets.

@@ -7,7 +7,7 @@
 //! does by those of the file, through the very same functions. See
 //! <https://github.com/opencontainers/runtime-spec>.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::bail;
 use clap::{CommandFactory, Parser};
@@ -93,9 +93,14 @@ fn act(options: Options) -> anyhow::Result<ExitCode> {
     let Some(verb) = options.verb else {
         bail!("{}", Options::command().render_usage());
     };
+    let root = match &verb {
+        // They know of no containers.
+        Verb::Features | Verb::Spec { .. } => PathBuf::new(),
+        _ => options.root.map_or_else(state::default_root, Ok)?,
+    };
     let manager = options.cgroup_manager;
     let runtime = Runtime {
-        root: options.root.map_or_else(state::default_root, Ok)?,
+        root,
         systemd: options.systemd_cgroup
             || manager == Some(CgroupManager::Systemd),
     };

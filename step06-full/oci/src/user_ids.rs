@@ -95,7 +95,17 @@ pub(crate) fn become_user(user: &User) -> anyhow::Result<()> {
         sys::setresgid(gid, gid, gid)?;
         sys::setresuid(uid, uid, uid)
     };
-    become_user().context("becoming the user of the process")
+    become_user().map_err(|error| {
+        let why = match error.errno {
+            Errno::EINVAL => ", who is not mapped in its user namespace",
+            Errno::EPERM if !may_set_groups() => {
+                ", in groups that nobody may change where one is mapped"
+            }
+            _ => "",
+        };
+        let aim = format!("becoming the user of the process{why}");
+        anyhow::Error::from(error).context(aim)
+    })
 }
 
 /// Where only one group is mapped, nobody may change groups.

@@ -1,16 +1,17 @@
 //! The same for a plain user, as far as the kernel allows it.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use harness::{Test, claims, needs};
 use nix::unistd::{getegid, geteuid};
 use serde_json::json;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, program};
 
 pub(crate) const TESTS: &[Test] = claims![
     a_plain_user_has_containers,
     a_plain_user_gets_no_ids_of_others,
+    what_is_no_container_is_told_to_everybody,
 ];
 
 fn bundle(script: &str) -> Bundle {
@@ -46,5 +47,25 @@ fn a_plain_user_gets_no_ids_of_others() {
     bundle.without("user");
     bundle.config["linux"]["uidMappings"] = json!([]);
     bundle.config["linux"]["gidMappings"] = json!([]);
-    bundle.is_refused();
+    assert!(bundle.is_refused().contains("needs a namespace user"));
+    let mut bundle = self::bundle("true");
+    bundle.config["process"]["user"] = json!({"uid": 5, "gid": 5});
+    assert!(bundle.is_refused().contains("who is not mapped"));
+    let mut bundle = self::bundle("true");
+    let user = json!({"uid": 0, "gid": 0, "additionalGids": [0]});
+    bundle.config["process"]["user"] = user;
+    assert!(bundle.is_refused().contains("nobody may change"));
+    let mut bundle = self::bundle("true");
+    bundle.config["root"]["path"] = json!("/root");
+    assert!(bundle.is_refused().contains("root.path"));
+}
+
+/// They need no place for states.
+fn what_is_no_container_is_told_to_everybody() {
+    for verb in [&["features"][..], &["--version"]] {
+        let mut program = Command::new(program());
+        program.args(verb).env_remove("XDG_RUNTIME_DIR");
+        let output = program.output().expect("it is there");
+        assert!(output.status.success(), "{output:?}");
+    }
 }
