@@ -55,7 +55,7 @@ pub(crate) fn exec(
         process.terminal || !has_socket,
         "--console-socket needs a terminal"
     );
-    let pid = enter(&state, options, &process)?;
+    let pid = enter(&directory, &state, options, &process)?;
     write_pid_file(options.pid_file.as_deref(), pid)?;
     if options.detach {
         return Ok(ExitCode::SUCCESS);
@@ -104,6 +104,7 @@ fn process(state: &State, options: &Exec) -> anyhow::Result<Process> {
 
 /// Creates the process, as a child of ours; returns when it has executed.
 fn enter(
+    directory: &Directory,
     state: &State,
     options: &Exec,
     process: &Process,
@@ -118,6 +119,10 @@ fn enter(
     let namespaces = match Namespaces::of(&first, pid) {
         // It has ended just now.
         Err(_) if !state.is_alive() => bail!("container not running"),
+        // It is closed to all but root as long as it is ours.
+        Err(error) if directory.status(state) == Status::Created => {
+            bail!(error.context("entering a container that was not started"))
+        }
         namespaces => namespaces?,
     };
     let console = options.console_socket.as_deref();
