@@ -106,7 +106,10 @@ impl Manager {
             self.call("StartTransientUnit", "ssa(sv)a(sa(sv))", arguments)?;
         match self.result(&answer)?.as_str() {
             "done" => Ok(()),
-            result => bail!("its job ends as {result:?}"),
+            result => bail!(
+                "its job ends as {result:?}; journalctl --unit {unit} says \
+                 why, with --user where it is a user's own systemd"
+            ),
         }
     }
 
