@@ -22,6 +22,7 @@ use crate::{
 
 mod device_program;
 mod devices;
+mod inside;
 mod limits;
 mod lock;
 mod ownership;
@@ -120,7 +121,7 @@ impl Cgroup {
         self.lock = None;
     }
 
-    /// That of a container. To get in, see [`Cgroup::opened`].
+    /// That of a container. To get in, see [`Cgroup::for_exec`].
     pub(crate) fn of(place: &Place) -> anyhow::Result<Cgroup> {
         let place = match place.is_gone() {
             true => Place::default(),
@@ -132,12 +133,6 @@ impl Cgroup {
             held: None,
             lock: None,
         })
-    }
-
-    /// The same, so that a new process can be born in it, or enter it.
-    pub(crate) fn opened(mut self) -> anyhow::Result<Cgroup> {
-        self.doors = Doors::open(&self.place)?;
-        Ok(self)
     }
 
     /// For `state.json`.

@@ -127,7 +127,7 @@ fn enter(
     };
     let console = options.console_socket.as_deref();
     let console = console.map(terminal::connect).transpose()?;
-    let cgroup = state.cgroup()?.opened()?;
+    let cgroup = state.cgroup()?.for_exec(&options.cgroup, pid)?;
     let (ours, theirs) = talk::pair()?;
     // Children have it, too, and we do nothing else.
     process.affinity.begin()?;

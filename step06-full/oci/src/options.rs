@@ -216,6 +216,10 @@ pub(crate) struct Exec {
     /// How many descriptors, from 3 on, the process gets besides
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub(crate) preserve_fds: u32,
+    /// A cgroup below the container's, where the process is to be; in the trees
+    /// of these controllers, or in all (repeatable)
+    #[arg(long, value_name = "[CONTROLLER,...:]PATH")]
+    pub(crate) cgroup: Vec<String>,
     pub(crate) id: String,
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) args: Vec<String>,

@@ -8,7 +8,8 @@ use super::values::bytes;
 
 #[derive(clap::Args)]
 pub(crate) struct Update {
-    /// JSON of `linux.resources`, or - for standard input
+    /// JSON of `linux.resources`, or - for standard input; the other options
+    /// are left out then
     #[arg(long, short, value_name = "FILE")]
     pub(crate) resources: Option<PathBuf>,
     #[command(flatten)]

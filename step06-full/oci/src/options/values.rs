@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
-/// A number of bytes, as for Docker: `67108864`, `64m`, or `-1` for no limit.
+/// A number of bytes, as for Docker and runc: `67108864`, `64m`, `64MiB`, or `-1`
+/// for no limit. The units are powers of 1024.
 pub(super) fn bytes(text: &str) -> Result<i64, String> {
     let lower = text.to_lowercase();
-    let lower = lower.strip_suffix('b').unwrap_or(&lower);
-    let units = [("k", 1_i64 << 10), ("m", 1 << 20), ("g", 1 << 30)];
+    let short = lower.strip_suffix("ib").or(lower.strip_suffix('b'));
+    let lower = short.unwrap_or(&lower);
+    let units = [
+        ("k", 1_i64 << 10),
+        ("m", 1 << 20),
+        ("g", 1 << 30),
+        ("t", 1 << 40),
+    ];
     let unit = units.into_iter().find(|(name, _)| lower.ends_with(name));
     let (name, factor) = unit.unwrap_or(("", 1));
     let number = lower.strip_suffix(name).unwrap_or(lower);
@@ -51,10 +58,12 @@ mod tests {
     #[test]
     fn bytes_have_units() {
         assert_eq!(bytes("67108864"), Ok(64 << 20));
-        assert_eq!(bytes("64m"), bytes("64MB"));
+        for text in ["64m", "64M", "64MB", "64MiB", "65536k"] {
+            assert_eq!(bytes(text), Ok(64 << 20), "{text}");
+        }
         assert_eq!(bytes("2G"), Ok(2 << 30));
         assert_eq!(bytes("-1"), Ok(-1));
-        for text in ["", "m", "-1m", "-2", "1x", "9999999999g", "1 m"] {
+        for text in ["", "m", "-1m", "-2", "1x", "1i", "9999999999g", "1 m"] {
             bytes(text).expect_err(text);
         }
     }
