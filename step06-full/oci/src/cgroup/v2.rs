@@ -143,7 +143,7 @@ fn block_io(io: &BlockIo) -> anyhow::Result<Vec<Setting>> {
     let mut all = Vec::new();
     if let Some(weight) = given(io.weight) {
         let file = Setting::new("blockIO.weight", "io.bfq.weight", weight);
-        all.push(file.or("io.weight", weight_of_io(weight)));
+        all.push(file.or("io.weight", weight_of_io(weight)?));
     }
     for device in &io.weight_device {
         let Some(weight) = device.weight else {
@@ -152,7 +152,7 @@ fn block_io(io: &BlockIo) -> anyhow::Result<Vec<Setting>> {
         let of = |weight| format!("{}:{} {weight}", device.major, device.minor);
         let field = "blockIO.weightDevice";
         let file = Setting::new(field, "io.bfq.weight", of(weight.to_string()));
-        let weight = weight_of_io(weight).to_string();
+        let weight = weight_of_io(weight)?.to_string();
         all.push(file.or("io.weight", of(weight)));
     }
     let keys = ["rbps", "wbps", "riops", "wiops"];
@@ -166,8 +166,12 @@ fn block_io(io: &BlockIo) -> anyhow::Result<Vec<Setting>> {
 }
 
 /// 10 to 1000 becomes 1 to 10000.
-fn weight_of_io(weight: u16) -> u64 {
-    1 + (u64::from(weight.clamp(10, 1_000)) - 10) * 9_999 / 990
+fn weight_of_io(weight: u16) -> anyhow::Result<u64> {
+    ensure!(
+        (10..=1_000).contains(&weight),
+        "linux.resources.blockIO: a weight is 10 to 1000, and not {weight}"
+    );
+    Ok(1 + (u64::from(weight) - 10) * 9_999 / 990)
 }
 
 /// The same in both versions.
