@@ -59,7 +59,7 @@ struct Limits {
     /// Weight of its share of the disks
     #[arg(long)]
     blkio_weight: Option<u16>,
-    /// Number of processes
+    /// Number of processes; -1 is no limit, and 0 that there will be no more
     #[arg(long)]
     pids_limit: Option<i64>,
 }
@@ -68,6 +68,8 @@ impl Update {
     /// The options in the form of `linux.resources`.
     pub(crate) fn as_resources(&self) -> Value {
         let it = &self.limits;
+        // In a file 0 is what engines write for "not asked for".
+        let pids = it.pids_limit.map(|it| if it == 0 { 1 } else { it });
         let mut resources = json!({
             "memory": {
                 "limit": it.memory,
@@ -85,7 +87,7 @@ impl Update {
                 "cpus": it.cpuset_cpus,
                 "mems": it.cpuset_mems,
             },
-            "pids": {"limit": it.pids_limit},
+            "pids": {"limit": pids},
         });
         if let Some(weight) = it.blkio_weight {
             resources["blockIO"] = json!({ "weight": weight });

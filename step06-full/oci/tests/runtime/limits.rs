@@ -85,6 +85,7 @@ fn each_limit_has_an_option() {
         ),
         ("--pids-limit", "20", "pids", "pids.max".to_owned(), "20"),
         ("--pids-limit", "-1", "pids", "pids.max".to_owned(), "max"),
+        ("--pids-limit", "0", "pids", "pids.max".to_owned(), "1"),
         ("--cpu-quota", "-1", "cpu", quota.to_owned(), unlimited),
     ] {
         bundle.does(&["update", option, value, "box"]);
