@@ -58,7 +58,8 @@ fn cgroups(bundle: &Path) -> Vec<PathBuf> {
     let trees = fs::read_dir(top).into_iter().flatten().flatten();
     let trees = trees.map(|tree| tree.path()).chain([top.to_owned()]);
     let name = bundle.file_name().expect("it has a name");
-    let places = trees.map(|it| it.join("step06-oci-tests").join(name));
+    let name = format!("step06-oci-test{}", name.display());
+    let places = trees.map(|it| it.join(&name));
     places.filter(|it| it.exists()).collect()
 }
 
