@@ -238,6 +238,30 @@ fn it_is_removed_with_what_was_made_below() {
 }
 
 #[test]
+fn huge_pages_are_limited_where_they_are_reserved() {
+    let layout = Layout::read().expect("they are there");
+    let sizes = Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB");
+    if layout.find("hugetlb").is_err() || !sizes.exists() {
+        println!("skipped: needs huge pages of 2 MB, and their controller");
+        return;
+    }
+    let limit = 1 << 30;
+    let resources = json!({
+        "hugepageLimits": [{"pageSize": "2MB", "limit": limit}],
+    });
+    let Some(made) = make("hugepages", resources) else {
+        return;
+    };
+    let part = made.0.place.of("hugetlb").expect("it was asked for");
+    let name = if part.is_v2 { "max" } else { "limit_in_bytes" };
+    for kind in ["", ".rsvd"] {
+        let file = format!("hugetlb.2MB{kind}.{name}");
+        let is = fs::read_to_string(part.directory.join(file));
+        assert_eq!(is.expect("it is there").trim(), limit.to_string());
+    }
+}
+
+#[test]
 fn nothing_is_left_of_what_cannot_be_had() {
     let Some(other) = make("other", json!({})) else {
         return;

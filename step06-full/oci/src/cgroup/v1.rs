@@ -6,7 +6,7 @@ use anyhow::{anyhow, bail, ensure};
 use super::setting::{Setting, given, or_max};
 use crate::{
     config::resources::{
-        BlockIo, Cpu, Memory, Network, Resources, ThrottleDevice,
+        BlockIo, Cpu, HugepageLimit, Memory, Network, Resources, ThrottleDevice,
     },
     log,
 };
@@ -26,13 +26,9 @@ pub(super) fn settings(resources: &Resources) -> anyhow::Result<Vec<Setting>> {
     }
     all.extend(block_io(&resources.block_io));
     all.extend(network(&resources.network));
-    for huge in &resources.hugepage_limits {
-        let file = format!("hugetlb.{}.limit_in_bytes", huge.page_size);
-        let setting = Setting::new("hugepageLimits", &file, huge.limit);
-        // The controller that a machine with both versions may have moved on.
-        let file = format!("hugetlb.{}.max", huge.page_size);
-        all.push(setting.or(&file, huge.limit));
-    }
+    // The controller that a machine with both versions may have moved on.
+    let names = ["limit_in_bytes", "max"];
+    all.extend(huge_pages(&resources.hugepage_limits, &names));
     all.extend(super::v2::rdma(&resources.rdma));
     Ok(all)
 }
@@ -115,6 +111,30 @@ pub(super) fn cpuset(cpu: &Cpu) -> Vec<Setting> {
         ("cpu.cpus", "cpuset.cpus", list(&cpu.cpus)),
         ("cpu.mems", "cpuset.mems", list(&cpu.mems)),
     ])
+}
+
+/// They are limited where they are used, and where they are reserved: without
+/// that a mapping would succeed, and its use be the end of the process. Kernels
+/// before 5.7 count no reservations.
+pub(super) fn huge_pages(
+    limits: &[HugepageLimit],
+    names: &[&str],
+) -> Vec<Setting> {
+    let mut all = Vec::new();
+    for HugepageLimit { page_size, limit } in limits {
+        let files = |kind: &str| -> Vec<_> {
+            let of = |it| format!("hugetlb.{page_size}{kind}.{it}");
+            names.iter().map(|it| (of(it), limit.to_string())).collect()
+        };
+        for files in [files(""), [files(".rsvd"), files("")].concat()] {
+            all.push(Setting {
+                field: "hugepageLimits".to_owned(),
+                controller: "hugetlb".to_owned(),
+                files,
+            });
+        }
+    }
+    all
 }
 
 /// Of a table of fields, files and values those that have a value.

@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 
 use super::{
     setting::{Setting, given, or_max},
-    v1::{cpuset, present, throttled},
+    v1::{cpuset, huge_pages, present, throttled},
 };
 use crate::config::resources::{
     BlockIo, Cpu, Memory, Rdma, Resources, ThrottleDevice,
@@ -29,10 +29,7 @@ pub(super) fn settings(resources: &Resources) -> anyhow::Result<Vec<Setting>> {
         given(network.class_id).is_none() && network.priorities.is_empty(),
         "linux.resources.network: version 2 of cgroups has no such files"
     );
-    for huge in &resources.hugepage_limits {
-        let file = format!("hugetlb.{}.max", huge.page_size);
-        all.push(Setting::new("hugepageLimits", &file, huge.limit));
-    }
+    all.extend(huge_pages(&resources.hugepage_limits, &["max"]));
     all.extend(rdma(&resources.rdma));
     // Last, so that what is said in the kernel's own words holds.
     for (file, value) in &resources.unified {
