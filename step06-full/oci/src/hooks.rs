@@ -46,8 +46,8 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// Runs them all, whatever becomes of each: those after the start and after the
-/// end. What fails is only told.
+/// Runs them all, whatever becomes of each: those after the end. What fails is
+/// only told.
 pub(crate) fn run_all(
     hooks: &[Hook],
     name: &str,

@@ -31,14 +31,14 @@ pub(crate) fn start(runtime: &Runtime, id: &str) -> anyhow::Result<()> {
         state.config.process.is_some(),
         "cannot start a container that was made without a process"
     );
-    if let Err(error) = open_gate(&directory) {
-        // It is neither waiting nor running: its end is all that is left.
-        delete::stop(&state)?;
-        return Err(error);
-    }
     let after = &state.config.hooks.after_start;
-    hooks::run_all(after, "poststart", &state, Status::Running);
-    Ok(())
+    let started = open_gate(&directory)
+        .and_then(|()| hooks::run(after, "poststart", &state, Status::Running));
+    if started.is_err() {
+        // It does not run, or is not to: its end is all that is left.
+        delete::stop(&state)?;
+    }
+    started
 }
 
 /// Opens the gate, and waits until the program was executed.
