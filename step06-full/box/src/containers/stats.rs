@@ -47,8 +47,16 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// "ESC [H" goes to the corner of a terminal, "ESC [J" empties it from there.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// What containers have used until a moment, by their ids.
-type Seen = HashMap<String, (Instant, Usage)>;
+/// What a container has used until a moment, which lies between these two:
+/// whoever looks may have to wait for a processor in between.
+struct Glance {
+    begun: Instant,
+    usage: Usage,
+    done: Instant,
+}
+
+/// By the containers' ids.
+type Seen = HashMap<String, Glance>;
 
 pub(crate) fn stats(args: &Stats) -> anyhow::Result<ExitCode> {
     or_one(|| args.show())
@@ -98,11 +106,11 @@ impl Stats {
     fn row(
         &self,
         container: &Container,
-        before: Option<&(Instant, Usage)>,
-        now: &(Instant, Usage),
+        before: Option<&Glance>,
+        now: &Glance,
     ) -> Value {
         let id = &container.config.id;
-        let (_, usage) = now;
+        let usage = &now.usage;
         json!({
             "ID": if self.no_trunc { id } else { &id[..12] },
             "Container": id[..12],
@@ -120,21 +128,22 @@ impl Stats {
 
 /// Those that run, and what they have used.
 fn look(containers: &[Container]) -> Seen {
-    let used = |it: &Container| Some((Instant::now(), it.usage().ok()?));
-    let seen = containers
-        .iter()
-        .filter_map(|it| Some((it.config.id.clone(), used(it)?)));
+    let seen = containers.iter().filter_map(|it| {
+        let begun = Instant::now();
+        let usage = it.usage().ok()?;
+        let done = Instant::now();
+        Some((it.config.id.clone(), Glance { begun, usage, done }))
+    });
     seen.collect()
 }
 
-/// 100 % is one of them. One that has only just come was not watched yet.
-fn processors(
-    before: Option<&(Instant, Usage)>,
-    (now, usage): &(Instant, Usage),
-) -> String {
-    let used = before.and_then(|(then, before)| {
-        let used = usage.cpu?.saturating_sub(before.cpu?);
-        Some((used, now.duration_since(*then)))
+/// 100 % is one of them, and never more than there was time for: of two glances
+/// it is the longest that can lie between them. One that has only just come was
+/// not watched yet.
+fn processors(before: Option<&Glance>, now: &Glance) -> String {
+    let used = before.and_then(|before| {
+        let used = now.usage.cpu?.saturating_sub(before.usage.cpu?);
+        Some((used, now.done.duration_since(before.begun)))
     });
     let Some((used, time)) = used else {
         return "--".into();
