@@ -275,16 +275,32 @@ fn without_a_terminal_one_can_look_at_what_is_printed() {
     let mut attach = world.command(["attach", "web"]);
     attach.stdout(Stdio::piped()).stderr(Stdio::piped());
     let attach = attach.spawn().expect("box runs");
-    sleep(Duration::from_millis(500));
-    world.says(["exec", "web", "touch", "/go"]);
+    // That is opened when it stands at the end of the log.
+    wait_until("somebody to look", || has_open(attach.id(), "code"));
+    // It may end together with the container.
+    world.run(["exec", "web", "touch", "/go"]);
     let output = attach.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     assert_eq!(output.stdout, b"out\n");
     assert_eq!(output.stderr, b"err\n");
     // Also if nothing is left of it when it has ended.
     let run = ["run", "-d", "--rm", "--name", "gone", "-", "sh", "-c"];
-    world.says([&run[..], &["sleep 0.5; echo out; exit 7"]].concat());
-    let output = world.run(["attach", "gone"]);
+    let script = "until [ -e /go ]; do sleep 0.05; done; echo out; exit 7";
+    world.says([&run[..], &[script]].concat());
+    let mut attach = world.command(["attach", "gone"]);
+    let attach = attach.stdout(Stdio::piped()).spawn().expect("box runs");
+    wait_until("somebody to look", || has_open(attach.id(), "code"));
+    world.run(["exec", "gone", "touch", "/go"]);
+    let output = attach.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     assert_eq!(output.stdout, b"out\n");
+}
+
+/// Whether a process has opened a file of this name.
+fn has_open(pid: u32, name: &str) -> bool {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"));
+    let links = entries.into_iter().flatten().flatten();
+    links
+        .filter_map(|it| fs::read_link(it.path()).ok())
+        .any(|it| it.file_name().is_some_and(|it| it == name))
 }
