@@ -78,6 +78,12 @@ const overflowing = () => {
     return names;
 };
 
+// The page is told of its widths at the end of a frame, and stacks tables then.
+const settled = () =>
+    new Promise((done) => {
+        requestAnimationFrame(() => requestAnimationFrame(() => done()));
+    });
+
 // Tables of which a part is cut off, until one scrolls them.
 const cutTables = () =>
     [...document.querySelectorAll("main .table-wrapper, main .scoreboard")]
@@ -200,6 +206,7 @@ for (const name of chosen) {
             }
             const left = await page.locator("main details:not([open])").count();
             if (left > 0) complain(here, `${left} of ${closed} folds stay shut`);
+            await page.evaluate(settled);
             for (const it of await page.evaluate(overflowing)) {
                 complain(here, `too wide: ${it}`);
             }
