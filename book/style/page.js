@@ -32,6 +32,13 @@ function keepWordsWhole(main) {
     }
 }
 
+// To a browser what is no longer shown as a table may be none. The roles say that
+// it is one still, for who has it read aloud.
+const TABLE_ROLES = {
+    table: "table", thead: "rowgroup", tbody: "rowgroup", tr: "row",
+    th: "columnheader", td: "cell",
+};
+
 // A table that is wider than a phone shows its rows one below the other, each
 // cell with the name of its column. The style does it; here it is found out
 // which, again whenever the width is another one or a fold is opened.
@@ -55,6 +62,10 @@ function stackTables(main) {
             if (column) cell.dataset.column = column;
             const length = cell.textContent.length + column.length;
             cell.classList.toggle("short", length < 20);
+        }
+        for (const it of wrapper.querySelectorAll("table, table *")) {
+            const role = TABLE_ROLES[it.localName];
+            if (role) it.setAttribute("role", role);
         }
         observer.observe(wrapper);
     }
