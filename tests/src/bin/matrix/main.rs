@@ -11,11 +11,14 @@ mod report;
 mod rows;
 
 use std::{
-    env, fs,
-    path::PathBuf,
-    process::{Command, ExitCode},
-    sync::Mutex,
+    env,
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, ExitStatus},
+    sync::{Mutex, mpsc},
     thread::{self, available_parallelism},
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
@@ -103,16 +106,48 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Runs a command of a shell. What it prints is kept, too.
 fn succeeds(command: &str, kit: &Kit) -> bool {
-    let status = Command::new("bash")
-        .args([
-            "-c",
-            r#"set -o pipefail; eval "$1" 2>&1 | tee "$2""#,
-            "bash",
-        ])
-        .arg(command)
-        .arg(log_of(command, kit))
-        .status();
-    status.is_ok_and(|status| status.success())
+    let status = run_and_keep(command, &log_of(command, kit));
+    match status {
+        Ok(status) => status.success(),
+        Err(error) => {
+            eprintln!("{command}: {error}");
+            false
+        }
+    }
+}
+
+fn run_and_keep(command: &str, log: &Path) -> io::Result<ExitStatus> {
+    let (mut said, to_us) = io::pipe()?;
+    let mut kept = File::create(log)?;
+    let mut command = Command::new("bash")
+        .args(["-o", "pipefail", "-c", command])
+        .stdout(to_us.try_clone()?)
+        .stderr(to_us)
+        .spawn()?;
+    let (at_end, end) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        let _at_end = at_end;
+        copy_to_both(&mut said, &mut kept)
+    });
+    let status = command.wait()?;
+    // What it has printed is shown in a moment. But a process that it has left
+    // behind may hold the pipe open for ever: nobody waits for that.
+    let _ = end.recv_timeout(Duration::from_secs(5));
+    Ok(status)
+}
+
+/// As tee(1) does it.
+fn copy_to_both(said: &mut impl Read, kept: &mut File) -> io::Result<()> {
+    let mut part = [0; 8192];
+    loop {
+        let length = said.read(&mut part)?;
+        if length == 0 {
+            return Ok(());
+        }
+        kept.write_all(&part[..length])?;
+        io::stdout().write_all(&part[..length])?;
+        io::stdout().flush()?;
+    }
 }
 
 /// Where it is kept.
