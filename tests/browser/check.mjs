@@ -252,9 +252,13 @@ for (const name of chosen) {
             await new Promise(requestAnimationFrame);
             for (const change of document.getAnimations()) change.finish();
         }, theme);
-        for (const it of await page.evaluate(pale)) {
-            complain(here, `pale: ${it}`);
+        // Those of highlighted code are in a file that may still be on its way.
+        let found = await page.evaluate(pale);
+        for (let more = 20; found.length > 0 && more > 0; more--) {
+            await page.waitForTimeout(250);
+            found = await page.evaluate(pale);
         }
+        for (const it of found) complain(here, `pale: ${it}`);
     }
 }
 
