@@ -80,7 +80,7 @@ impl Stat {
     /// for ever; `None` if it runs no more. See pidfd_open(2).
     pub fn open(pid: Pid, start_time: u64) -> sys::Result<Option<OwnedFd>> {
         let opened = match sys::pidfd_open(pid) {
-            Err(error) if error.errno == Errno::ESRCH => return Ok(None),
+            Err(error) if means_none(error.errno) => return Ok(None),
             opened => opened?,
         };
         // Where /proc hides it, the descriptor still says whether it has ended.
@@ -143,6 +143,13 @@ impl Stat {
     }
 }
 
+/// Whether pidfd_open(2) says that no process has this number. One that a thread
+/// has, which is not the first of its process, means none either: `ENOENT`, or
+/// `EINVAL` before Linux 6.15. See the kernel's `pidfd_prepare`.
+fn means_none(errno: Errno) -> bool {
+    [Errno::ESRCH, Errno::ENOENT, Errno::EINVAL].contains(&errno)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,5 +174,28 @@ mod tests {
         let text =
             "1 (a) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 2 18 19 20\n";
         assert!(!Stat::parse(text).expect("22 fields").has_ended());
+    }
+
+    /// What was a process's number may be a thread's by now.
+    #[test]
+    fn a_thread_is_no_process() {
+        let (us, start) = (getpid(), Stat::of_this_process());
+        let start = start.expect("there is /proc").start_time;
+        let open = |pid| Stat::open(pid, start).expect("it is known");
+        assert!(open(us).is_some());
+        let thread = std::thread::spawn(nix::unistd::gettid);
+        let ended = thread.join().expect("it ends");
+        assert!(open(ended).is_none());
+        std::thread::spawn(move || {
+            let thread = nix::unistd::gettid();
+            assert_ne!(thread, us);
+            // It started in the same clock tick, or not.
+            let path = format!("self/task/{thread}");
+            let its = Stat::read(&path).expect("it runs").start_time;
+            let opened = Stat::open(thread, its).expect("it is known");
+            assert!(opened.is_none());
+        })
+        .join()
+        .expect("it is none");
     }
 }
