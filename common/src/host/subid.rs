@@ -182,8 +182,13 @@ impl Grant<'_> {
     /// Whether it is for the user with the number `uid`, or with that name.
     fn is_of(&self, uid: u32, user: Option<&User>) -> bool {
         let number = str::from_utf8(self.user).map(str::parse);
-        number == Ok(Ok(uid))
-            || user.is_some_and(|user| user.name.as_bytes() == self.user)
+        // What is no UTF-8 in a name was replaced when it was read.
+        let is_name = |name: &str| {
+            name.as_bytes() == self.user
+                || !self.user.is_ascii()
+                    && name == String::from_utf8_lossy(self.user)
+        };
+        number == Ok(Ok(uid)) || user.is_some_and(|user| is_name(&user.name))
     }
 
     fn overlaps(&self, first: u64, end: u64) -> bool {
@@ -300,6 +305,15 @@ mod tests {
         let texts = [text.into(), PASSWD.into()];
         let range = range(&grants(&texts), Some(&user), uid, least)?;
         Ok(range.map(|range| (range.first, range.count)))
+    }
+
+    #[test]
+    fn a_name_may_be_no_utf_8() {
+        let passwd = b"j\xf6rg:x:1000:1000::/:".to_vec();
+        let user = User::find_in(&passwd, 1000);
+        let texts = [b"j\xf6rg:300000:9\n".to_vec(), passwd];
+        let range = range(&grants(&texts), user.as_ref(), 1000, 1);
+        assert_eq!(range.map(|it| it.map(|it| it.first)), Ok(Some(300_000)));
     }
 
     fn roots(text: &str) -> Result<Option<u32>, &'static str> {
