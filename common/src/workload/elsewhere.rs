@@ -40,7 +40,7 @@ impl Workload {
                 first().and_then(|()| self.become_reporting_to(&theirs, last));
             // No errno: the rest is told by the error, and by the exit code.
             sys::write(&theirs, 0_i32.to_ne_bytes())?;
-            failed.map_err(|error| self.cannot_begin(error))
+            failed
         })?;
         drop(theirs);
         // The end comes when the command's exec has closed the other side.
@@ -77,12 +77,21 @@ impl Workload {
         report: &OwnedFd,
         last: impl FnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<Infallible> {
-        self.leave_the_host(&[report.as_raw_fd()])?;
+        // What fails there is the tool's, but for the working directory.
+        let kept = [report.as_raw_fd()];
+        let nowhere = Workload {
+            workdir: None,
+            ..self.clone()
+        };
+        nowhere.leave_the_host(&kept)?;
+        self.leave_the_host(&kept)
+            .map_err(|error| self.cannot_begin(error))?;
         if let Some(function) = &self.function {
             last()?;
             return self.call(function);
         }
-        let command = self.prepare()?;
+        let command =
+            self.prepare().map_err(|error| self.cannot_begin(error))?;
         last()?;
         let first: &[&str] = match self.launcher {
             Some(_) => &[command::Command::LAUNCH],
