@@ -27,13 +27,26 @@ const LIST_MAX: usize = 65536;
 /// must be open for reading, O_PATH is not enough.
 #[track_caller]
 pub fn is(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<bool> {
+    Ok(compare(file, name, value)? == Some(true))
+}
+
+/// Whether `file` has the extended attribute `name` with another value than
+/// this one. Without such an attribute, as [`is`] has it, that is `false`.
+#[track_caller]
+pub fn is_another(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<bool> {
+    Ok(compare(file, name, value)? == Some(false))
+}
+
+/// Whether the attribute has this value; `None` if there is none.
+#[track_caller]
+fn compare(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<Option<bool>> {
     // One byte more, or a longer value would be an error.
     let mut found = vec![0_u8; value.len() + 1];
     match fgetxattr(file, name, &mut found) {
-        Ok(length) => Ok(length.is_some_and(|it| &found[..it] == value)),
+        Ok(length) => Ok(length.map(|it| &found[..it] == value)),
         Err(error) => match error.errno {
-            Errno::ERANGE => Ok(false),
-            errno if means_none(errno) => Ok(false),
+            Errno::ERANGE => Ok(Some(false)),
+            errno if means_none(errno) => Ok(None),
             _ => Err(error),
         },
     }

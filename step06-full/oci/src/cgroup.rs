@@ -51,6 +51,8 @@ use unit::Unit;
 /// this is dropped.
 pub(crate) struct Cgroup {
     place: Place,
+    /// It was the container's, and is not any more.
+    is_gone: bool,
     doors: Doors,
     /// As long as it has no process of the container, if it is systemd's.
     held: Option<Held>,
@@ -102,6 +104,7 @@ impl Cgroup {
         match limit(&limits, &place) {
             Ok(doors) => Ok(Cgroup {
                 place,
+                is_gone: false,
                 doors,
                 held,
                 lock,
@@ -123,12 +126,14 @@ impl Cgroup {
 
     /// That of a container. To get in, see [`Cgroup::for_exec`].
     pub(crate) fn of(place: &Place) -> anyhow::Result<Cgroup> {
-        let place = match place.is_gone() {
+        let is_gone = place.is_gone();
+        let place = match is_gone {
             true => Place::default(),
             false => place.clone(),
         };
         Ok(Cgroup {
             place,
+            is_gone,
             doors: Doors::default(),
             held: None,
             lock: None,
@@ -189,7 +194,9 @@ impl Cgroup {
 
     /// Sends `signal` to all of them, SIGKILL so that none escapes.
     pub(crate) fn kill_all(&self, signal: i32) -> anyhow::Result<()> {
-        let _lock = Lock::of_those_there(&self.place)?;
+        // Who is to be killed may hold the lock, and so may anybody who can open
+        // the directory: to wait for it makes it safer, but is no condition.
+        let _lock = Lock::of_those_there(&self.place).ok();
         // Another container may have been made there until now.
         match self.place.is_gone() {
             true => Ok(()),

@@ -86,10 +86,10 @@ pub(crate) fn remove(
     Ok(())
 }
 
-/// Whether a cgroup has processes, or somebody is making a container in it.
+/// Whether a cgroup has processes. That somebody else has its lock (`EAGAIN`) is
+/// no reason to say that all is removed: it can be tried again.
 fn is_in_use(error: &anyhow::Error) -> bool {
-    let errno = errors::errno(error);
-    errno.is_some_and(|it| [Errno::EBUSY, Errno::EAGAIN].contains(&it))
+    errors::errno(error) == Some(Errno::EBUSY)
 }
 
 /// Kills the container's process, and waits until it is gone.

@@ -20,11 +20,19 @@ impl Cgroup {
     ///
     /// `wanted` is what `--cgroup` says: below the container's. Without it, it is
     /// the container's own, or that of its process `first`.
+    ///
+    /// # Errors
+    /// The container's is gone: nobody goes on in that of the caller, which has
+    /// other limits, or none.
     pub(crate) fn for_exec(
         mut self,
         wanted: &[String],
         first: Pid,
     ) -> anyhow::Result<Cgroup> {
+        ensure!(
+            !self.is_gone,
+            "the container's cgroup is gone, or another container's by now"
+        );
         self.place = match wanted {
             [] => self.place.with_room(first)?,
             wanted => self.place.below(wanted)?,

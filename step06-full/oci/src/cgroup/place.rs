@@ -34,8 +34,10 @@ pub(crate) struct Place {
     pub(super) owner: String,
 }
 
-/// The last container that was made in a cgroup, written on its directory: root
-/// of the host alone sees it. See xattr(7).
+/// The last container that was made in a cgroup, written on its directory. Who
+/// has `CAP_SYS_ADMIN` in the first user namespace, and nobody else, sees it and
+/// can take it away: root of the host, but also of a container that may do
+/// everything. See xattr(7).
 const OWNER: &CStr = c"trusted.step06-oci";
 
 /// The cgroup in one of the trees.
@@ -91,18 +93,19 @@ impl Place {
 
     /// Whether it is not the container's any more: systemd has taken it away, as
     /// it does when the last process has ended; or it was empty, and another
-    /// container was made in it.
+    /// container was made in it. In doubt it still is: without the mark, a directory
+    /// that is there is ours.
     pub(super) fn is_gone(&self) -> bool {
         let is_removed = self.scope.is_some()
             && self.inode != 0
             && self.inode_there() != Some(self.inode);
-        is_removed || !self.owner.is_empty() && self.is_owned() == Some(false)
+        is_removed || !self.owner.is_empty() && self.is_anothers() == Some(true)
     }
 
-    /// Whether it is still ours, where there is one.
-    fn is_owned(&self) -> Option<bool> {
+    /// Whether it has the mark of another container, where there is one.
+    fn is_anothers(&self) -> Option<bool> {
         let directory = open(&self.parts.first()?.directory).ok()?;
-        xattr::is(directory, OWNER, self.owner.as_bytes()).ok()
+        xattr::is_another(directory, OWNER, self.owner.as_bytes()).ok()
     }
 
     /// Adds to `error` why there is no process in it, if that is known.

@@ -16,6 +16,8 @@ pub(crate) const TESTS: &[Test] = claims![
     who_was_there_first_takes_nobody_along,
     a_process_of_somebody_else_stays,
     of_two_at_once_one_gets_the_cgroup,
+    without_its_mark_a_cgroup_is_still_its_own,
+    who_holds_the_lock_stops_no_kill,
 ];
 
 /// It would be emptied by SIGKILL when the container is deleted.
@@ -74,7 +76,8 @@ fn who_was_there_first_takes_nobody_along() {
     }
 }
 
-fn cgroup_of(bundle: &Bundle) -> PathBuf {
+/// One of its directories.
+pub(crate) fn cgroup_of(bundle: &Bundle) -> PathBuf {
     let place = bundle.config["linux"]["cgroupsPath"].as_str();
     let place = place.expect("text").trim_start_matches('/');
     let trees = ["pids", "."].map(|it| Path::new("/sys/fs/cgroup").join(it));
@@ -131,5 +134,75 @@ fn of_two_at_once_one_gets_the_cgroup() {
         let one = if made[0] { &first } else { &second };
         assert_eq!(one.status(), "created", "{round}");
         one.does(&["delete", "--force", "box"]);
+    }
+}
+
+/// Its directories, in whatever trees there are.
+fn cgroups_of(bundle: &Bundle) -> Vec<PathBuf> {
+    let place = bundle.config["linux"]["cgroupsPath"].as_str();
+    let place = place.expect("text").trim_start_matches('/');
+    let top = Path::new("/sys/fs/cgroup");
+    let mut trees = vec![top.to_owned()];
+    let entries = fs::read_dir(top).expect("it is mounted").flatten();
+    trees.extend(entries.map(|entry| entry.path()));
+    let all = trees.iter().map(|tree| tree.join(place));
+    all.filter(|it| it.is_dir()).collect()
+}
+
+/// Who may do everything can take it away, from inside, too.
+fn without_its_mark_a_cgroup_is_still_its_own() {
+    needs::root();
+    let python = needs::tool("python3");
+    let bundle = Bundle::new("sleep 100 & sleep 100");
+    bundle.create();
+    bundle.does(&["start", "box"]);
+    let cgroups = cgroups_of(&bundle);
+    let mut some = false;
+    for cgroup in &cgroups {
+        let script = "import os, sys
+os.removexattr(sys.argv[1], 'trusted.step06-oci')";
+        // Only one of them has it.
+        let mut remove = Command::new(&python);
+        let removed = remove.args(["-c", script]).arg(cgroup).output();
+        some |= removed.expect("it runs").status.success();
+    }
+    assert!(some);
+    let own = |pid: &str| {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        text.expect("it runs")
+    };
+    let first = own(&bundle.pid().to_string());
+    let said = bundle.does(&["exec", "box", "cat", "/proc/self/cgroup"]);
+    assert_eq!(said, first.trim_end());
+    bundle.does(&["kill", "--all", "box", "KILL"]);
+    bundle.becomes("stopped");
+    bundle.does(&["delete", "box"]);
+    for cgroup in &cgroups {
+        assert!(!cgroup.exists(), "{cgroup:?}");
+    }
+}
+
+/// Whoever can open a directory can lock it.
+fn who_holds_the_lock_stops_no_kill() {
+    needs::root();
+    let bundle = Bundle::new("sleep 100");
+    bundle.create();
+    bundle.does(&["start", "box"]);
+    let cgroups = cgroups_of(&bundle);
+    let lock = |path: &PathBuf| {
+        let file = fs::File::open(path).expect("all may");
+        file.lock().expect("it is free");
+        file
+    };
+    let held: Vec<_> = cgroups.iter().map(lock).collect();
+    bundle.does(&["kill", "--all", "box", "KILL"]);
+    bundle.becomes("stopped");
+    // It is not removed, and that is said.
+    let why = bundle.fails(&["delete", "box"]);
+    assert!(why.contains("somebody else is at work"), "{why}");
+    drop(held);
+    bundle.does(&["delete", "box"]);
+    for cgroup in &cgroups {
+        assert!(!cgroup.exists(), "{cgroup:?}");
     }
 }
