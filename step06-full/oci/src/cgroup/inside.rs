@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use super::{
     Cgroup,
     place::{Part, Place},
-    processes::Doors,
+    processes::{self, Doors},
 };
 
 impl Cgroup {
@@ -33,16 +33,33 @@ impl Cgroup {
             !self.is_gone,
             "the container's cgroup is gone, or another container's by now"
         );
+        let is_paused = self.is_frozen();
         self.place = match wanted {
             [] => self.place.with_room(first)?,
             wanted => self.place.below(wanted)?,
         };
+        ensure!(
+            is_paused || !self.place.is_stopped(),
+            "the container has stopped all that is in the cgroup of the new \
+             process, which would wait there for ever\n\
+             hint: choose another one by --cgroup, or kill the container"
+        );
         self.doors = Doors::open(&self.place)?;
         Ok(self)
     }
 }
 
 impl Place {
+    /// Whether processes here are stopped: by this cgroup, or by one above.
+    fn is_stopped(&self) -> bool {
+        let Some(directory) = self.unified() else {
+            return processes::is_frozen(self);
+        };
+        let events = read_kernel_file(directory.join("cgroup.events"));
+        let events = events.unwrap_or_default();
+        events.split(|it| *it == b'\n').any(|it| it == b"frozen 1")
+    }
+
     /// Places below this one, for trees that are named by their controllers, or
     /// for all: `cpu,memory:a/b`, `a/b`.
     fn below(&self, wanted: &[String]) -> anyhow::Result<Place> {

@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = claims![
     of_two_at_once_one_gets_the_cgroup,
     without_its_mark_a_cgroup_is_still_its_own,
     who_holds_the_lock_stops_no_kill,
+    nobody_is_sent_into_a_stopped_cgroup,
 ];
 
 /// It would be emptied by SIGKILL when the container is deleted.
@@ -205,4 +206,37 @@ fn who_holds_the_lock_stops_no_kill() {
     for cgroup in &cgroups {
         assert!(!cgroup.exists(), "{cgroup:?}");
     }
+}
+
+/// It would wait there for ever, and we for it.
+fn nobody_is_sent_into_a_stopped_cgroup() {
+    needs::root();
+    let bundle = Bundle::new("sleep 100");
+    bundle.create();
+    bundle.does(&["start", "box"]);
+    let own = cgroups_of(&bundle);
+    let has_freezer = |it: &&PathBuf| {
+        ["freezer.state", "cgroup.freeze"]
+            .iter()
+            .any(|file| it.join(file).exists())
+    };
+    let Some(own) = own.iter().find(has_freezer) else {
+        harness::skip("needs a freezer");
+    };
+    let below = own.join("x");
+    fs::create_dir(&below).expect("it is root's");
+    let (file, option) = match below.join("cgroup.freeze").exists() {
+        true => ("cgroup.freeze", "x"),
+        false => ("freezer.state", "freezer:x"),
+    };
+    let words = match file {
+        "cgroup.freeze" => ["1", "0"],
+        _ => ["FROZEN", "THAWED"],
+    };
+    let exec = ["exec", "--cgroup", option, "box", "true"];
+    fs::write(below.join(file), words[0]).expect("it is root's");
+    let why = bundle.fails(&exec);
+    assert!(why.contains("wait there for ever"), "{why}");
+    fs::write(below.join(file), words[1]).expect("it is root's");
+    bundle.does(&exec);
 }
