@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use common::{errors, sys};
 use nix::{
     errno::Errno,
@@ -32,17 +32,20 @@ pub(crate) fn delete(
     id: &str,
     force: bool,
 ) -> anyhow::Result<()> {
-    let found = Directory::find(&runtime.root, id);
-    let Ok(found) = found else {
-        return if force { Ok(()) } else { found.map(drop) };
-    };
+    if force && Directory::is_absent(&runtime.root, id) {
+        return Ok(());
+    }
+    let found = Directory::find(&runtime.root, id)?;
     if force && let Ok(state) = found.load() {
         // A `create` that is at it fails then, and gives back its lock.
         stop(&state)?;
     }
-    let Ok(directory) = Directory::lock(&runtime.root, id) else {
-        ensure!(force, "container {id:?} does not exist");
-        return Ok(());
+    let directory = match Directory::lock(&runtime.root, id) {
+        // Somebody else has removed it meanwhile.
+        Err(_) if force && Directory::is_absent(&runtime.root, id) => {
+            return Ok(());
+        }
+        locked => locked?,
     };
     let state = match directory.load() {
         // What a `create` has left that was killed before it could write.

@@ -103,6 +103,15 @@ impl Directory {
         }
     }
 
+    /// Whether there is no container of that name: not when it can't be found
+    /// out, or when somebody else is at work on it.
+    pub(crate) fn is_absent(root: &Path, id: &str) -> bool {
+        let there = sys::lstat(root.join(id));
+        let absent = [Errno::ENOENT, Errno::ENOTDIR];
+        check_id(id).is_ok()
+            && there.is_err_and(|error| absent.contains(&error.errno))
+    }
+
     /// Those of all containers, in the order of their names.
     pub(crate) fn all(root: &Path) -> anyhow::Result<Vec<Directory>> {
         let mut names = match sys::readdir(root) {

@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = claims![
     number_1_holds_nothing_of_the_host,
     the_host_is_unchanged,
     a_pipe_for_the_list_of_users_is_no_trap,
+    what_is_not_removed_is_not_called_so,
 ];
 
 /// A directory of the host that nothing must get into.
@@ -211,4 +212,21 @@ fn a_pipe_for_the_list_of_users_is_no_trap() {
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o644);
     nix::unistd::mkfifo(&users, mode).expect("it is ours");
     assert_eq!(bundle.says(), "/");
+}
+
+/// A hook of the start that hangs holds the lock, for example.
+fn what_is_not_removed_is_not_called_so() {
+    let bundle = Bundle::new("true");
+    let state = bundle.path().join("state");
+    fs::create_dir_all(state.join("box")).expect("it is ours");
+    let held = fs::File::open(state.join("box")).expect("it is ours");
+    held.lock().expect("it is free");
+    let why = bundle.fails(&["delete", "--force", "box"]);
+    assert!(why.contains("is at work"), "{why}");
+    drop(held);
+    bundle.does(&["delete", "--force", "box"]);
+    assert!(!state.join("box").exists());
+    // What never was is no error, and what can't be is one.
+    bundle.does(&["delete", "--force", "box"]);
+    bundle.fails(&["delete", "--force", "../box"]);
 }
