@@ -67,14 +67,10 @@ pub(crate) fn remove(
     directory: Directory,
     state: &State,
 ) -> anyhow::Result<()> {
-    stop(state)?;
+    stop_all(state)?;
     if let Some(place) = &state.cgroup {
-        let cgroup = Cgroup::of(place)?;
         let has_nothing_left = state.has_nothing_left()?;
-        if !has_nothing_left {
-            cgroup.kill_all(libc::SIGKILL)?;
-        }
-        match cgroup.remove() {
+        match Cgroup::of(place)?.remove() {
             Err(error) if has_nothing_left && is_in_use(&error) => {
                 let why = "processes of somebody else are in the cgroup, \
                            which stays";
@@ -95,8 +91,20 @@ fn is_in_use(error: &anyhow::Error) -> bool {
     errors::errno(error) == Some(Errno::EBUSY)
 }
 
+/// Ends the container, and what its process has left in its cgroup: in a PID
+/// namespace that it shares with others, its children live on.
+pub(crate) fn stop_all(state: &State) -> anyhow::Result<()> {
+    stop(state)?;
+    match &state.cgroup {
+        Some(place) if !state.has_nothing_left()? => {
+            Cgroup::of(place)?.kill_all(libc::SIGKILL)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Kills the container's process, and waits until it is gone.
-pub(crate) fn stop(state: &State) -> anyhow::Result<()> {
+fn stop(state: &State) -> anyhow::Result<()> {
     let Some(process) = state.first()? else {
         return Ok(());
     };

@@ -143,8 +143,10 @@ fn run(runtime: &Runtime, options: &Run) -> anyhow::Result<ExitCode> {
     let state = create::create(runtime, &options.create)?;
     let id = &options.create.id;
     let started = start::start(runtime, id);
-    if started.is_err() {
-        delete::delete(runtime, id, true)?;
+    if started.is_err()
+        && let Err(more) = delete::delete(runtime, id, true)
+    {
+        log::warning(&more.context("taking back what was made"));
     }
     started?;
     if options.detach {

@@ -14,7 +14,7 @@ use common::{
 use nix::{errno::Errno, unistd::Pid};
 
 use crate::{
-    delete, hooks,
+    delete, hooks, log,
     runtime::Runtime,
     state::{Directory, Status},
 };
@@ -35,8 +35,11 @@ pub(crate) fn start(runtime: &Runtime, id: &str) -> anyhow::Result<()> {
     let started = open_gate(&directory)
         .and_then(|()| hooks::run(after, "poststart", &state, Status::Running));
     if started.is_err() {
-        // It does not run, or is not to: its end is all that is left.
-        delete::stop(&state)?;
+        // It does not run, or is not to: its end is all that is left. But why
+        // is what is to be told.
+        if let Err(more) = delete::stop_all(&state) {
+            log::warning(&more.context("ending the container"));
+        }
     }
     started
 }

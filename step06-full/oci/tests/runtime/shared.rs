@@ -1,4 +1,4 @@
-//! Mounts that are also the host's, or somebody else's.
+//! Mounts and processes that are also the host's, or somebody else's.
 
 use std::fs;
 
@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[Test] = claims![
     who_shares_a_mount_namespace_finds_it_unchanged,
     a_root_that_covers_the_hosts_is_all_there_is,
     ids_of_a_mount_are_mapped,
+    a_start_that_fails_leaves_no_process_behind,
 ];
 
 /// The runtime's own, unlisted or by a path, and that of somebody else.
@@ -92,4 +93,24 @@ fn ids_of_a_mount_are_mapped() {
         assert!(!place.join("new").exists());
         assert!(bundle.says().starts_with("500000:500000"));
     }
+}
+
+/// In a PID namespace that is not its own, its children do not end with it.
+fn a_start_that_fails_leaves_no_process_behind() {
+    needs::root();
+    let mut bundle = Bundle::new("sleep 60 & touch /two; sleep 60");
+    bundle.without("pid");
+    let two = bundle.root().join("two").display().to_string();
+    let script = format!("until test -e {two}; do sleep 0.1; done; exit 3");
+    bundle.config["hooks"]["poststart"] =
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+    bundle.create();
+    let why = bundle.fails(&["start", "box"]);
+    assert!(why.contains("poststart"), "{why}");
+    assert_eq!(bundle.status(), "stopped");
+    let cgroup = crate::taken::cgroup_of(&bundle).join("cgroup.procs");
+    harness::wait_until("the end of all", || {
+        let left = fs::read_to_string(&cgroup).expect("it is there");
+        left.is_empty().then_some(())
+    });
 }
