@@ -9,7 +9,7 @@
 
 use anyhow::{Context, ensure};
 use common::{host::files::write_kernel_file, sys};
-use nix::fcntl::OFlag;
+use nix::{fcntl::OFlag, unistd::geteuid};
 
 use crate::config::Linux;
 
@@ -33,6 +33,15 @@ pub(crate) fn check(linux: &Linux) -> anyhow::Result<()> {
     ensure!(
         offsets.is_empty() || linux.makes_namespace("time"),
         "linux.timeOffsets needs a new namespace time"
+    );
+    // The files of who has entered one are root's. See proc(5), "dumpable".
+    ensure!(
+        offsets.is_empty()
+            || geteuid().is_root()
+            || !linux.has_namespace("user")
+            || linux.makes_namespace("user"),
+        "linux.timeOffsets: a plain user can't set them in a user namespace \
+         that is joined by its path, only in a new one"
     );
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::bundle::{Bundle, program};
 pub(crate) const TESTS: &[Test] = claims![
     a_plain_user_has_containers,
     a_plain_user_gets_no_ids_of_others,
+    a_plain_user_sets_no_clocks_where_he_joins,
     what_is_no_container_is_told_to_everybody,
 ];
 
@@ -58,6 +59,21 @@ fn a_plain_user_gets_no_ids_of_others() {
     let mut bundle = self::bundle("true");
     bundle.config["root"]["path"] = json!("/root");
     assert!(bundle.is_refused().contains("root.path"));
+}
+
+/// The files of a process that has entered a user namespace are root's.
+fn a_plain_user_sets_no_clocks_where_he_joins() {
+    let first = bundle("sleep 60");
+    first.create();
+    let mut bundle = bundle("true");
+    bundle.without("user");
+    let path = format!("/proc/{}/ns/user", first.pid());
+    bundle.push("/linux/namespaces", json!({"type": "user", "path": path}));
+    bundle.config["linux"]["uidMappings"] = json!([]);
+    bundle.config["linux"]["gidMappings"] = json!([]);
+    bundle.push("/linux/namespaces", json!({"type": "time"}));
+    bundle.config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1}});
+    assert!(bundle.is_refused().contains("joined by its path"));
 }
 
 /// They need no place for states.
