@@ -30,7 +30,8 @@ use crate::{
 };
 
 /// Makes the container and returns what is known of it. If that fails, nothing
-/// of it is left.
+/// of it is left; but an interface of `linux.netDevices` that was moved already
+/// is not the host's any more, and goes with the network namespace.
 pub(crate) fn create(
     runtime: &Runtime,
     options: &Create,
