@@ -77,6 +77,31 @@ const LOCK_OPERATIONS: Names = &[
     ("LOCK_NB", libc::LOCK_NB as u64),
 ];
 
+/// See fcntl(2), `F_OFD_SETLK`: locks one byte of the file, which need not be
+/// there, for us alone. `fd` must be open for writing. The lock lasts as long as
+/// that of [`flock`].
+///
+/// # Errors
+/// `EAGAIN`, when somebody else has the lock.
+#[track_caller]
+pub fn fcntl_ofd_setlk(fd: impl AsFd, byte: libc::off_t) -> Result<()> {
+    let fd = fd.as_fd();
+    let short = |it| libc::c_short::try_from(it).expect("it is small");
+    let lock = libc::flock {
+        l_type: short(libc::F_WRLCK),
+        l_whence: short(libc::SEEK_SET),
+        l_start: byte,
+        l_len: 1,
+        // The kernel wants none here.
+        l_pid: 0,
+    };
+    let locked = fcntl::fcntl(fd, FcntlArg::F_OFD_SETLK(&lock));
+    let lock = "{l_type=F_WRLCK, l_whence=SEEK_SET";
+    let lock = Word(format!("{lock}, l_start={byte}, l_len=1}}"));
+    let command = Word("F_OFD_SETLK".into());
+    call!(fcntl(fd, command, lock), locked.map(drop))
+}
+
 /// See fcntl(2), `F_DUPFD_CLOEXEC`: one more descriptor, which is closed at
 /// exec, for what `fd` is open on. It is none of the standard streams.
 #[track_caller]
@@ -227,4 +252,29 @@ pub fn fcntl_add_seals(fd: impl AsFd, seals: SealFlag) -> Result<()> {
 pub fn fstatfs(fd: impl AsFd) -> Result<Statfs> {
     let fd = fd.as_fd();
     call!(fstatfs(fd), statfs::fstatfs(fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_is_locked_for_who_has_opened_the_file() {
+        let file = crate::sys::memfd::executable(c"test").expect("it is ours");
+        let path = crate::host::files::by_number(&file);
+        let open = || std::fs::File::create(&path).expect("it is ours");
+        let (first, second) = (open(), open());
+        fcntl_ofd_setlk(&first, 7).expect("it is free");
+        fcntl_ofd_setlk(&second, 8).expect("it is another one");
+        let error = fcntl_ofd_setlk(&second, 7).expect_err("it is taken");
+        assert_eq!(error.errno, Errno::EAGAIN);
+        let number = second.as_raw_fd();
+        let text = format!(
+            "fcntl({number}, F_OFD_SETLK, {{l_type=F_WRLCK, \
+             l_whence=SEEK_SET, l_start=7, l_len=1}})"
+        );
+        assert!(error.to_string().contains(&text), "{error}");
+        drop(first);
+        fcntl_ofd_setlk(&second, 7).expect("it is free again");
+    }
 }
