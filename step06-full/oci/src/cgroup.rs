@@ -194,8 +194,8 @@ impl Cgroup {
 
     /// Sends `signal` to all of them, SIGKILL so that none escapes.
     pub(crate) fn kill_all(&self, signal: i32) -> anyhow::Result<()> {
-        // Who is to be killed may hold the lock, and so may anybody who can open
-        // the directory: to wait for it makes it safer, but is no condition.
+        // To wait for it makes it safer, but is no condition: without a runtime
+        // directory, who is to be killed may hold it himself.
         let _lock = Lock::of_those_there(&self.place).ok();
         // Another container may have been made there until now.
         match self.place.is_gone() {

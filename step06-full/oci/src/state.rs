@@ -24,8 +24,8 @@ use crate::{
 
 mod place;
 
-pub(crate) use place::default_root;
-use place::{check_id, is_free, lock, make_root};
+use place::{check_id, is_free, lock};
+pub(crate) use place::{default_root, make_root};
 
 /// What `state.json` holds.
 #[derive(Clone, Default, Deserialize, Serialize)]

@@ -2,9 +2,11 @@
 //!
 //! Of two containers that are made at once at the same path, both would find the
 //! cgroup empty. So the directories are locked until there is a process in them,
-//! and are looked at once more under the lock. It is the kernel's lock on the
-//! directory itself: those of another `--root` meet it, too, and it ends with
-//! its holder. See flock(2).
+//! and are looked at once more under the lock. Whoever can open a directory can
+//! lock it, so it is not the directory itself that is locked, but a byte of a file
+//! that is ours alone, the same for each `--root`: the byte whose number is that
+//! of the directory. The lock ends with its holder. See fcntl(2), "Open file
+//! description locks".
 
 use std::{
     os::fd::OwnedFd,
@@ -15,9 +17,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 use common::sys;
-use nix::{errno::Errno, fcntl::OFlag};
+use nix::{errno::Errno, fcntl::OFlag, sys::stat::FileStat};
 
 use super::place::Place;
+use crate::state;
 
 /// How long somebody else may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Held as long as this is open. The container's process has copies, until it
 /// closes what it was born with.
 pub(super) struct Lock {
+    /// None where there is no place for it: then the directories are locked.
+    _file: Option<OwnedFd>,
     directories: Vec<OwnedFd>,
 }
 
@@ -46,23 +51,50 @@ impl Lock {
     /// The same for what is to be removed: what is gone needs none. systemd may
     /// remove it at any time.
     pub(super) fn of_those_there(place: &Place) -> anyhow::Result<Lock> {
+        let file = open_file().ok();
         let mut directories = Vec::new();
         for part in &place.parts {
-            directories.extend(take_one(&part.directory)?);
+            directories.extend(take_one(&part.directory, file.as_ref())?);
         }
-        Ok(Lock { directories })
+        Ok(Lock {
+            _file: file,
+            directories,
+        })
     }
 }
 
+/// The file that nobody else can open. No container has its name.
+fn open_file() -> anyhow::Result<OwnedFd> {
+    let root = state::default_root()?;
+    state::make_root(&root)?;
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
+    Ok(sys::open(root.join(".cgroups"), flags, 0o600)?)
+}
+
+/// The byte for a directory. Two with the same one only wait for each other.
+fn byte(directory: &FileStat) -> libc::off_t {
+    let number = directory.st_ino ^ (directory.st_dev << 40);
+    // The kernel takes none below 0, nor one with nothing behind it.
+    (number & i64::MAX.cast_unsigned() >> 1).cast_signed()
+}
+
 /// `None` if it is gone by the time that the lock is ours.
-fn take_one(path: &Path) -> anyhow::Result<Option<OwnedFd>> {
+fn take_one(
+    path: &Path,
+    file: Option<&OwnedFd>,
+) -> anyhow::Result<Option<OwnedFd>> {
     let directory = match sys::open(path, OFlag::O_DIRECTORY, 0) {
         Err(error) if error.errno == Errno::ENOENT => return Ok(None),
         opened => opened?,
     };
+    let ours = sys::fstat(&directory)?;
+    let try_it = || match file {
+        Some(file) => sys::fcntl_ofd_setlk(file, byte(&ours)),
+        None => sys::flock(&directory, libc::LOCK_EX | libc::LOCK_NB),
+    };
     let start = Instant::now();
     loop {
-        match sys::flock(&directory, libc::LOCK_EX | libc::LOCK_NB) {
+        match try_it() {
             Err(error)
                 if error.errno == Errno::EWOULDBLOCK
                     && start.elapsed() < PATIENCE => {}
@@ -71,7 +103,7 @@ fn take_one(path: &Path) -> anyhow::Result<Option<OwnedFd>> {
         sleep(Duration::from_millis(1));
     }
     .with_context(|| format!("locking the cgroup {path:?}"))?;
-    let (ours, there) = (sys::fstat(&directory)?, sys::stat(path));
+    let there = sys::stat(path);
     let same = there
         .is_ok_and(|it| (it.st_dev, it.st_ino) == (ours.st_dev, ours.st_ino));
     Ok(same.then_some(directory))
@@ -111,6 +143,18 @@ mod tests {
             let taken = receive.recv().expect("it is said");
             taken.expect("it is free again");
         });
+    }
+
+    /// All may lock a directory that they can open.
+    #[test]
+    fn who_locks_the_directory_locks_nothing() {
+        if open_file().is_err() {
+            return;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let other = fs::File::open(directory.path()).expect("all may");
+        other.lock().expect("it is free");
+        Lock::take(&place(&[directory.path()])).expect("it is ours");
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn has_all_ids() -> bool {
 }
 
 /// Makes the directory that holds those of all containers, for us alone.
-pub(super) fn make_root(root: &Path) -> anyhow::Result<()> {
+pub(crate) fn make_root(root: &Path) -> anyhow::Result<()> {
     let mut builder = fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(root);
     made.with_context(|| format!("making {root:?}"))?;
