@@ -69,7 +69,11 @@ impl Log {
         let log = dir.join(LOG);
         let (file, later) = match open(&dir.join(OLDER))? {
             Some(file) => (Some(file), Some(log)),
-            None => (open(&log)?, None),
+            // It may be renamed between the two.
+            None => match open(&log)? {
+                None => (open(&dir.join(OLDER))?, Some(log)),
+                found => (found, None),
+            },
         };
         Ok(file.map(|file| Log {
             dir: dir.to_owned(),
@@ -84,8 +88,11 @@ impl Log {
     /// # Errors
     /// The file can't be read.
     pub fn skip(&mut self) -> anyhow::Result<()> {
-        if let Some(later) = self.later.take() {
-            self.file = BufReader::new(open(&later)?.context("it is gone")?);
+        // Right after the log was renamed, there is none for a moment.
+        if let Some(later) = self.later.take()
+            && let Some(later) = open(&later)?
+        {
+            self.file = BufReader::new(later);
         }
         self.begun.clear();
         let end = self.file.seek(SeekFrom::End(0));
@@ -198,6 +205,20 @@ mod tests {
         assert_eq!(next().as_deref(), Some("two\n"));
         assert_eq!(next().as_deref(), Some("three\n"));
         assert_eq!(next(), None);
+    }
+
+    #[test]
+    fn a_log_that_is_changing_is_there() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let line = "2026-11-29T13:15:58Z stdout F one\n";
+        // In the moment between the two steps.
+        fs::write(dir.path().join(OLDER), line).expect("it is written");
+        let mut log = Log::open(dir.path()).expect("it").expect("is there");
+        log.skip().expect("it is at its end");
+        assert_eq!(log.next_line().expect("it is readable"), None);
+        fs::write(dir.path().join(LOG), line).expect("it is written");
+        let next = log.next_line().expect("it is readable");
+        assert_eq!(next.expect("a line").text, b"one\n");
     }
 
     #[test]
