@@ -27,7 +27,7 @@ pub(super) fn text(container: &Container) -> anyhow::Result<String> {
     };
     let all: Vec<PathBuf> = [vec![upper], below].concat();
     let sizes = sizes(&all)?;
-    let whole = sizes.iter().copied().sum::<Option<u64>>();
+    let whole = together(&sizes);
     let written = sizes.first().copied().flatten();
     Ok(match (written, whole) {
         _ if all.len() == 1 => shown(written),
@@ -35,6 +35,13 @@ pub(super) fn text(container: &Container) -> anyhow::Result<String> {
             format!("{} (virtual {})", shown(written), shown(whole))
         }
     })
+}
+
+/// All of them, if each is known. A file may be called larger than any disk is,
+/// since its holes count: two of those are more than a number holds.
+fn together(sizes: &[Option<u64>]) -> Option<u64> {
+    let mut known = sizes.iter().copied();
+    known.try_fold(0_u64, |sum, it| Some(sum.saturating_add(it?)))
 }
 
 /// Three digits, as Docker has them: a kilobyte is 1000 bytes.
@@ -83,5 +90,14 @@ mod tests {
             assert_eq!(shown(Some(bytes)), text);
         }
         assert_eq!(shown(None), "--");
+    }
+
+    #[test]
+    fn sizes_together_stay_a_number() {
+        assert_eq!(together(&[Some(1), Some(2)]), Some(3));
+        assert_eq!(together(&[Some(1), None]), None);
+        let huge = Some(u64::MAX / 2 + 1);
+        assert_eq!(together(&[huge, huge, None]), None);
+        assert_eq!(shown(together(&[huge, huge])), "18447PB");
     }
 }
