@@ -8,7 +8,7 @@
 //!   without any network between them;
 //! - [`bridge`], [`veth`] and [`addresses`]: a switch, cables to it, and who has
 //!   which address, each asked for by [`netlink`];
-//! - [`moving`]: an interface of the host that changes sides;
+//! - [`moving`]: interfaces of the host that change sides;
 //! - [`nat`] and [`forwarding`]: the way out, or [`user_mode`] for plain users;
 //! - [`report`] and [`picture`]: what there is.
 //!
@@ -19,6 +19,7 @@ pub mod bridge;
 mod cables;
 pub mod firewall;
 pub mod forwarding;
+mod free_name;
 mod helper;
 pub mod interfaces;
 mod joined;

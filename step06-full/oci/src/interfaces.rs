@@ -30,13 +30,12 @@ pub(crate) fn move_all(linux: &Linux, pid: Pid) -> anyhow::Result<()> {
         !namespaces::is_same(&ours, &theirs)?,
         "linux.netDevices: the container's network is that of the host"
     );
-    for (name, interface) in &linux.net_devices {
-        let new_name = match interface.name.as_str() {
-            "" => name,
-            new_name => new_name,
-        };
-        moving::move_into(name, &theirs, new_name)
-            .with_context(|| format!("linux.netDevices: moving {name:?}"))?;
-    }
-    Ok(())
+    let wanted = linux.net_devices.iter().map(|(name, interface)| {
+        match interface.name.as_str() {
+            "" => (name.as_str(), name.as_str()),
+            new_name => (name.as_str(), new_name),
+        }
+    });
+    let wanted: Vec<_> = wanted.collect();
+    moving::move_all(&wanted, &theirs).context("linux.netDevices")
 }

@@ -12,6 +12,7 @@ use crate::bundle::{Bundle, text};
 pub(crate) const TESTS: &[Test] = claims![
     an_interface_changes_sides_with_what_it_has,
     what_can_not_be_moved_stays,
+    all_are_moved_or_none,
     a_template_makes_a_name_that_is_free,
     a_network_that_exists_gets_interfaces,
 ];
@@ -137,6 +138,50 @@ fn what_can_not_be_moved_stays() {
     bundle.push("/linux/namespaces", own);
     assert!(bundle.is_refused().contains("that of the host"));
     assert_eq!(names(), ["lo", "out0", "out1"]);
+}
+
+/// A typing error is seen before; what the kernel refuses, when others have been
+/// moved already.
+fn all_are_moved_or_none() {
+    let _network = network_with_a_cable();
+    // They are moved in the order of their names: before "lo".
+    ip("link set out0 name aa0");
+    ip("link set out1 name aa1");
+    ip("addr add 192.0.2.7/24 dev aa0");
+    ip("addr add 2001:db8::7/64 dev aa0 nodad");
+    ip("link set aa0 up");
+    // Not its number, and not for how long it has been so.
+    let shown = |name: &str| {
+        let all = ip(&format!("-o addr show dev {name}"));
+        let words = all.split_whitespace().filter(|it| it.contains("/"));
+        // The kernel makes that of a link when there is somebody at it.
+        let words = words.filter(|it| !it.starts_with("fe80"));
+        let words: Vec<String> = words.map(str::to_owned).collect();
+        let up = ip(&format!("-o link show {name}")).contains(",UP");
+        (words, up)
+    };
+    let before = ["aa0", "aa1"].map(shown);
+    assert!(before[0].1 && !before[1].1, "{before:?}");
+    assert!(before[0].0.len() > 1, "{before:?}");
+    for (devices, because) in [
+        (
+            json!({"aa0": {}, "zz9": {}}),
+            "moving \"zz9\": there is no such",
+        ),
+        (
+            json!({"aa0": {"name": "a"}, "aa1": {"name": "a"}}),
+            "moving \"aa1\": there is an interface of that name already",
+        ),
+        (
+            json!({"aa0": {"name": "a"}, "aa1": {}, "lo": {"name": "b"}}),
+            "moving \"lo\": RTM_NEWLINK",
+        ),
+    ] {
+        let why = bundle(devices, "true").is_refused();
+        assert!(why.contains(because), "{because}: {why}");
+        assert_eq!(names(), ["aa0", "aa1", "lo"], "{because}");
+        assert_eq!(["aa0", "aa1"].map(shown), before, "{because}");
+    }
 }
 
 fn tid() -> nix::unistd::Pid {
