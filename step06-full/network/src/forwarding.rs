@@ -57,7 +57,8 @@ impl Version {
             Version::V4 => "ipv4/ip_forward",
             Version::V6 => "ipv6/conf/all/forwarding",
         };
-        reads(all).is_some_and(|it| it == "1")
+        // Any number but 0 turns it on.
+        reads(all).is_some_and(|it| it != "0")
     }
 }
 
@@ -82,7 +83,7 @@ impl Forwarding {
         let is_ours = |interface: &String| {
             let setting = version.setting(interface);
             here.join(note(&setting)).exists()
-                || reads(&setting).is_none_or(|it| it != "1")
+                || reads(&setting).is_none_or(|it| it == "0")
         };
         let opened = match version.is_on() {
             true => Vec::new(),

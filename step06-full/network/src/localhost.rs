@@ -24,7 +24,8 @@ pub(crate) fn of_the_interfaces() -> anyhow::Result<String> {
 
 fn is_open(interface: &str) -> bool {
     let path = Path::new(INTERFACES).join(interface).join("route_localnet");
-    fs::read_to_string(path).is_ok_and(|it| it.trim_end() == "1")
+    // Any number but 0 turns it on.
+    fs::read_to_string(path).is_ok_and(|it| it.trim_end() != "0")
 }
 
 fn judge(open: &[String]) -> String {
@@ -33,7 +34,7 @@ fn judge(open: &[String]) -> String {
                for that address would cost it, and -p needs none"
             .into(),
         open => format!(
-            "route_localnet = 1 at {}: who is there reaches servers that \
+            "route_localnet is on at {}: who is there reaches servers that \
              listen at 127.0.0.1 only; that is the price of a rule (DNAT) for \
              that address, and -p needs none",
             open.join(" and "),
@@ -49,6 +50,6 @@ mod tests {
     fn who_has_paid_the_price_is_told() {
         assert!(judge(&[]).contains("this machine only"));
         let text = judge(&["eth0".into(), "wan".into()]);
-        assert!(text.contains("= 1 at eth0 and wan:"), "{text}");
+        assert!(text.contains("on at eth0 and wan:"), "{text}");
     }
 }
