@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use libc::{c_int, socklen_t};
 use nix::{
     errno::Errno,
-    sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType},
+    sys::socket::{
+        self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType,
+    },
 };
 
 use super::{
@@ -28,6 +30,20 @@ pub fn socket(domain: AddressFamily, kind: SockType) -> Result<OwnedFd> {
         };
         let kind = kind_name(kind);
         format!("socket({domain}, {kind}|SOCK_CLOEXEC, 0)")
+    })
+}
+
+/// See netlink(7): a socket that speaks with the kernel's firewall.
+#[track_caller]
+pub fn socket_netfilter() -> Result<OwnedFd> {
+    let made = socket::socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkNetFilter,
+    );
+    finish(made, || {
+        "socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_NETFILTER)".into()
     })
 }
 
