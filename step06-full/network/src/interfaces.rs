@@ -56,6 +56,15 @@ impl Netlink {
         self.ask(Request::new(RTM_NEWLINK, 0, &body, text))
     }
 
+    /// Turns an interface off: `ip link set NAME down`.
+    pub(crate) fn set_down(&self, name: &str) -> sys::Result<()> {
+        let text = format!("RTM_NEWLINK({name:?}, no IFF_UP)");
+        let mut body = link(index(name)?, 0);
+        // Of the flags, this one counts.
+        body[12..].copy_from_slice(&IFF_UP.to_ne_bytes());
+        self.ask(Request::new(RTM_NEWLINK, 0, &body, text))
+    }
+
     /// Removes an interface, and the other end of a cable with it:
     /// `ip link del NAME`.
     pub fn delete(&self, name: &str) -> sys::Result<()> {

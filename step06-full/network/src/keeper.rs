@@ -181,7 +181,12 @@ fn renew<'a>(
     let Err(error) = way_out.renew() else {
         return Some(way_out);
     };
-    tell(Err(error.context("the container is cut off")));
+    let networks = cables.iter().map(|it| it.bridge.as_str());
+    let networks = networks.collect::<Vec<_>>().join(" and ");
+    errors::warning(&error.context(format!(
+        "there are no rules of the way out any more: the container is cut off \
+         from {networks}"
+    )));
     for cable in cables {
         tell(cable.pull_out().map_err(anyhow::Error::from));
     }

@@ -38,6 +38,7 @@ pub mod report;
 mod reverse_path;
 pub mod subnet;
 mod sweep;
+mod tables;
 pub mod user_mode;
 pub mod veth;
 mod way_out;

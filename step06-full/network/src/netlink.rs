@@ -113,7 +113,11 @@ pub(crate) fn link(index: u32, flags: c_int) -> [u8; 16] {
 impl Netlink {
     /// Opens a socket, in the network namespace that we are in now.
     pub fn open() -> sys::Result<Netlink> {
-        let socket = sys::socket(AddressFamily::Netlink, SockType::Raw)?;
+        Netlink::of(sys::socket(AddressFamily::Netlink, SockType::Raw)?)
+    }
+
+    /// The same for a socket of any family of netlink's.
+    pub(crate) fn of(socket: OwnedFd) -> sys::Result<Netlink> {
         // An answer that is an error says in words what was wrong, where the
         // kernel has such, and does not repeat the whole request.
         sys::setsockopt_on(&socket, sys::NETLINK_EXT_ACK)?;

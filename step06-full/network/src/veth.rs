@@ -112,6 +112,24 @@ impl Cable {
         }
     }
 
+    /// Turns its end on the host off, or on again, if it is plugged in: nothing
+    /// comes out of the container or into it meanwhile, and what it has stays.
+    pub(crate) fn turn(&self, on: bool) -> sys::Result<()> {
+        let netlink = Netlink::open()?;
+        let outside = self.outside();
+        if !is_cable(&netlink, &outside)? {
+            return Ok(());
+        }
+        let turned = match on {
+            true => netlink.set_up(&outside),
+            false => netlink.set_down(&outside),
+        };
+        match turned {
+            Err(error) if error.errno == Errno::ENODEV => Ok(()),
+            turned => turned,
+        }
+    }
+
     /// The container's side: addresses, on, and, if `leads_out`, the way to
     /// everywhere else.
     ///

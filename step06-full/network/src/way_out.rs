@@ -9,6 +9,7 @@ use crate::{
     forwarding::{Forwarding, Version},
     nat::Nat,
     place::lock,
+    tables,
     veth::Cable,
 };
 
@@ -84,22 +85,34 @@ impl WayOut {
     }
 
     /// Makes the rules once more whose owner was killed. Until they stand again,
-    /// nothing is forwarded.
+    /// the cables that they were for are off: a machine may forward for other
+    /// reasons than ours, and for others.
     ///
     /// # Errors
-    /// There can be none any more: then nothing is forwarded from now on.
+    /// There can be none any more: then these cables stay off. Nothing is
+    /// forwarded from now on, unless another container's rules stand.
     pub(crate) fn renew(&mut self) -> anyhow::Result<()> {
+        let ended = self.rules.iter().map(Nat::has_ended);
+        let ended: Vec<bool> = ended.collect();
+        let all = || self.cables.iter().zip(&ended);
+        let open = || all().filter(|(_, ended)| **ended).map(|(it, _)| it);
+        // At once: who has the lock may take his time.
+        open().try_for_each(|it| it.turn(false))?;
         let _lock = lock()?;
-        self.v4.turn_off()?;
-        self.v6.turn_off()?;
+        if !tables::stand_besides(open()) {
+            self.v4.turn_off()?;
+            self.v6.turn_off()?;
+        }
         let both = [&self.v4, &self.v6];
+        let rules = self.rules.iter_mut().zip(&ended);
         let cables = self.cables.iter().zip(&self.bridges);
-        for (nat, (cable, bridge)) in self.rules.iter_mut().zip(cables) {
-            if nat.has_ended() {
+        for ((nat, ended), (cable, bridge)) in rules.zip(cables) {
+            if *ended {
                 *nat = Nat::set_up(cable, bridge, &both)?;
             }
         }
-        self.turn_on().map(drop)
+        self.turn_on()?;
+        Ok(open().try_for_each(|it| it.turn(true))?)
     }
 
     /// Lets go of the rules that this process has made.

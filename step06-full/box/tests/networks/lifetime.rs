@@ -7,6 +7,8 @@ use crate::room::says;
 pub(crate) const TESTS: &[Test] = claims![
     nothing_stays_of_a_network,
     the_rules_have_an_owner,
+    a_container_without_rules_is_off,
+    who_has_rules_keeps_the_way_out,
     what_forwards_is_never_without_rules,
     whoever_is_killed_nothing_stays,
     what_nobody_could_remove_the_next_command_does,
@@ -76,6 +78,63 @@ exit 0
 "#
     ));
     assert_eq!(said, "refused\nnft(8) was killed\ncut off\n");
+}
+
+/// On a router, which forwards for other reasons, and with an nft(8) that takes
+/// its time.
+fn a_container_without_rules_is_off() {
+    let said = says(&format!(
+        r#"{LEFT}
+echo 1 > /proc/sys/net/ipv4/ip_forward
+"$BOX" run --network box0 - sh -c 'until ! ping -c 1 -W 1 192.168.50.9; do :; done
+    until ping -c 1 -W 1 192.168.50.9; do :; done; echo again' \
+    2>/run/said >/run/out & one=$!
+until_it grep '1 received' /run/out
+nft=$(command -v nft); cp $nft /run/nft
+printf '#!/bin/sh\nsleep 3; exec /run/nft "$@"\n' > /run/slow; chmod +x /run/slow
+# It is known by the name of the file that it is.
+killed=$(pgrep -x nft)
+mount --bind /run/slow $(realpath $nft); kill -KILL $killed
+until_it sh -c '! ip link show box0.2 up | grep .'
+/run/nft list table inet box0.2 2>/dev/null
+until_it grep again /run/out
+wait $one
+/run/nft list tables; ip -br link | grep -E '^box0'
+cat /proc/sys/net/ipv4/ip_forward
+exit 0
+"#
+    ));
+    assert_eq!(said, "1\n");
+}
+
+/// One container's rules can't be made again; another's stand.
+fn who_has_rules_keeps_the_way_out() {
+    let said = says(&format!(
+        r#"{LEFT}
+setting=/proc/sys/net/ipv4/conf/wan/forwarding
+"$BOX" run --network box0 - sleep 1000 2>/run/said & one=$!
+until_it ip link show box0.2
+killed=$(pgrep -x nft)
+"$BOX" run --network box1 - sh -c '
+    while ping -c 1 -W 1 192.168.50.9 >/dev/null; do echo .; sleep 0.1; done' \
+    2>/dev/null >/run/pings & two=$!
+until_it grep . /run/pings
+nft=$(command -v nft); cp $nft /run/nft; without_nft
+kill -KILL $killed
+until_it grep 'cut off from box0' /run/said
+grep -c 'cleaning up' /run/said
+cat $setting
+: > /run/pings; until_it grep . /run/pings
+# The last rules of all.
+kill -KILL $(pgrep -x nft)
+until_it grep 0 $setting
+kill $one $two; wait $one $two
+umount $(realpath $nft)
+left
+exit 0
+"#
+    ));
+    assert_eq!(said, "0\n1\n");
 }
 
 /// Who kills the parent does not open a door for a moment: the rules stand until
