@@ -137,6 +137,11 @@ impl Directory {
         Ok(true)
     }
 
+    /// Whether a container that was connected is in it.
+    pub(crate) fn has_a_process(&self) -> bool {
+        self.members().iter().any(|it| it.process.is_some())
+    }
+
     fn numbers(&self) -> sys::Result<Vec<u8>> {
         let names = sys::readdir(&self.0)?;
         let numbers = names.iter().filter_map(|it| it.to_str()?.parse().ok());

@@ -15,6 +15,7 @@ use libc::{
 use nix::{errno::Errno, ifaddrs::getifaddrs};
 
 use crate::{
+    addresses::Directory,
     netlink::{NEW, Netlink, Request, attributes, index, link},
     place::NETWORKS,
     subnet::{HOST, Subnet},
@@ -61,9 +62,12 @@ impl Bridge {
             "there is an interface {name:?} on this machine, and it is no \
              bridge of ours: choose another name for the network"
         );
-        if !is_written_down_here(&netlink, name)? {
+        if !has_alias(&netlink, name, &alias()?)? {
+            // An earlier version did not say in which /run. Who is in it does.
+            let is_known = has_alias(&netlink, name, ALIAS)?
+                && Directory::open(name)?.has_a_process();
             ensure!(
-                !Bridge::has_cables(name)?,
+                is_known || !Bridge::has_cables(name)?,
                 "the network {name:?} is one of containers that were started \
                  with another /run, where their addresses are written down: \
                  choose another name for the network"
@@ -191,8 +195,8 @@ fn is_ours(netlink: &Netlink, name: &str) -> sys::Result<bool> {
     Ok(all(netlink)?.iter().any(|it| it == name))
 }
 
-fn is_written_down_here(netlink: &Netlink, name: &str) -> sys::Result<bool> {
-    let (links, alias) = (links(netlink)?, alias()?);
+fn has_alias(netlink: &Netlink, name: &str, alias: &str) -> sys::Result<bool> {
+    let links = links(netlink)?;
     let mut ours = links
         .iter()
         .filter(|it| text(it, IFLA_IFNAME).is_some_and(|it| it == name));

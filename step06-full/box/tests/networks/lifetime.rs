@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = claims![
     a_bridge_without_a_place_is_removed,
     two_network_namespaces_do_not_disturb_each_other,
     a_network_of_another_run_is_left_alone,
+    a_network_of_an_earlier_version_goes_on,
 ];
 
 const LEFT: &str = r#"
@@ -316,4 +317,31 @@ exit 0
     ));
     let refused = "with another /run\n";
     assert_eq!(said, format!("{refused}box0\nbox0.2\n1 received\n"));
+}
+
+/// Its bridge does not say in which `/run` its addresses are written down.
+fn a_network_of_an_earlier_version_goes_on() {
+    let said = says(&format!(
+        r#"{LEFT}
+"$BOX" run --network box0 - sleep 1000 2>/dev/null & one=$!
+until_it sh -c 'grep " " /run/container-in-six-steps.networks/*/box0/2'
+alias() {{ ip link show box0 | sed -n 's/^ *alias //p'; }}
+whose=$(alias)
+ip link set box0 alias container-in-six-steps
+unshare --mount sh -c "
+    mount -t tmpfs none /run/container-in-six-steps.networks
+    $BOX run --network box0 - true 2>&1 | grep -o 'with another /run'"
+alias
+"$BOX" run --network box0 - ip -4 -br address show eth0 2>/dev/null |
+    grep -o '10[0-9./]*'
+[ "$whose" = "$(alias)" ] && echo as before
+kill $one; wait $one
+left
+exit 0
+"#
+    ));
+    assert_eq!(
+        said,
+        "with another /run\ncontainer-in-six-steps\n10.88.77.3/24\nas before\n"
+    );
 }
