@@ -140,5 +140,5 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
     output::say_ports(&publisher);
     monitor.started(&child, &cgroup, &network.kept(), publisher.texts())?;
     child.start()?;
-    monitor.wait(child)
+    monitor.wait(child, || network.look_after())
 }

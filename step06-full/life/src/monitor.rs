@@ -136,12 +136,18 @@ impl Monitor {
         Ok(sys::chdir("/")?)
     }
 
-    /// Waits for the container's end, and writes it down.
+    /// Waits for the container's end, and writes it down. Whenever a child may
+    /// have ended that is not ours, `look_after_others` is called.
     ///
     /// # Errors
     /// As [`Child::wait`].
-    pub fn wait(&mut self, child: Child) -> anyhow::Result<ExitCode> {
+    pub fn wait(
+        &mut self,
+        child: Child,
+        mut look_after_others: impl FnMut(),
+    ) -> anyhow::Result<ExitCode> {
         let code = child.wait_and(|| {
+            look_after_others();
             self.helpers.iter_mut().try_for_each(Helper::look_after)
         })?;
         // The pump ends by itself, unless somebody on the host has got hold of

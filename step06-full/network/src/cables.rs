@@ -24,8 +24,8 @@ pub(crate) struct Cables {
     pub(crate) hosts: Hosts,
     // In this order they are dropped: the keeper puts forwarding back while the
     // rules still stand.
-    _keeper: Keeper,
-    _way_out: Option<Box<WayOut>>,
+    keeper: Keeper,
+    way_out: Option<Box<WayOut>>,
     leases: Vec<Lease>,
     names: String,
 }
@@ -73,8 +73,8 @@ impl Cables {
             cables,
             leads_out,
             hosts,
-            _keeper: keeper,
-            _way_out: way_out.map(Box::new),
+            keeper,
+            way_out: way_out.map(Box::new),
             leases,
             names: names.into(),
         })
@@ -89,6 +89,23 @@ impl Cables {
             lease.say(&self.names, Some((container, born)))?;
         }
         Ok(())
+    }
+
+    /// Starts another keeper, if somebody has killed ours: the rules that it has
+    /// made are gone with it.
+    pub(crate) fn look_after(&mut self) {
+        if !self.keeper.was_killed() {
+            return;
+        }
+        say(
+            "the keeper of the container's network was killed: another one \
+             takes its place",
+        );
+        let way = self.way_out.as_deref_mut();
+        let started = self.keeper.start_again(&self.leases, &self.hosts, way);
+        if let Err(error) = started {
+            errors::warning(&error.context("starting another keeper"));
+        }
     }
 }
 

@@ -4,10 +4,11 @@
 //! It is a child of the container's parent, and holds the end of a pipe the
 //! other end of which only the parent has. Whatever ends the parent, SIGKILL
 //! too, that end is closed, and the keeper knows that it is its turn. If the
-//! keeper is killed instead, the parent does it. What is left when both are, the
-//! next container of any network removes.
+//! keeper is killed instead, the parent starts another one. What is left when
+//! both are, the next container of any network removes.
 //!
 //! It also looks after the rules of the way out, whose owner may be killed, too.
+//! Those that it has made again itself end with it: the next keeper makes them.
 
 use std::{
     convert::Infallible,
@@ -18,7 +19,7 @@ use std::{
 use anyhow::Context;
 use common::{
     errors::{self, Message},
-    process::{self, signals},
+    process::{self, Change, signals},
     sys,
 };
 use libc::{STDERR_FILENO, STDIN_FILENO};
@@ -33,9 +34,8 @@ use nix::{
 use crate::{
     addresses::{Directory, Lease},
     cables::say,
-    names::{self, Hosts},
-    place::lock,
-    sweep::{sweep, tell},
+    names::Hosts,
+    sweep::{leave, tell},
     veth::Cable,
     way_out::WayOut,
 };
@@ -57,16 +57,30 @@ impl Keeper {
         hosts: &Hosts,
         way_out: Option<&mut WayOut>,
     ) -> anyhow::Result<Keeper> {
-        let (theirs, ours) = sys::pipe2()?;
-        PARENT.store(getpid().as_raw(), Ordering::Relaxed);
-        let pid = process::fork(|| {
-            // Or we would wait for ourselves.
-            sys::close(ours.as_raw_fd())?;
-            become_keeper(&theirs, leases, hosts, way_out.as_deref())?;
-            keep(&theirs, cables, hosts, way_out)
-        })?;
-        let (alive, cables) = (Some(ours), cables.to_vec());
+        let (pid, alive) = start(cables, leases, hosts, way_out)?;
+        let (alive, cables) = (Some(alive), cables.to_vec());
         Ok(Keeper { pid, alive, cables })
+    }
+
+    /// Whether it was killed since we have asked last. One that has ended by
+    /// itself has said why, and the next one would do the same.
+    pub(crate) fn was_killed(&self) -> bool {
+        match process::reap(Some(self.pid)) {
+            Ok(Some((_, Change::Ended(end)))) => end.code() > 128,
+            _ => false,
+        }
+    }
+
+    /// Starts another one in the place of one that was killed.
+    pub(crate) fn start_again(
+        &mut self,
+        leases: &[Lease],
+        hosts: &Hosts,
+        way_out: Option<&mut WayOut>,
+    ) -> anyhow::Result<()> {
+        let (pid, alive) = start(&self.cables, leases, hosts, way_out)?;
+        (self.pid, self.alive) = (pid, Some(alive));
+        Ok(())
     }
 }
 
@@ -78,6 +92,23 @@ impl Drop for Keeper {
             leave(&self.cables);
         }
     }
+}
+
+fn start(
+    cables: &[Cable],
+    leases: &[Lease],
+    hosts: &Hosts,
+    way_out: Option<&mut WayOut>,
+) -> anyhow::Result<(Pid, OwnedFd)> {
+    let (theirs, ours) = sys::pipe2()?;
+    PARENT.store(getpid().as_raw(), Ordering::Relaxed);
+    let pid = process::fork(|| {
+        // Or we would wait for ourselves.
+        sys::close(ours.as_raw_fd())?;
+        become_keeper(&theirs, leases, hosts, way_out.as_deref())?;
+        keep(&theirs, cables, hosts, way_out)
+    })?;
+    Ok((pid, ours))
 }
 
 /// Lets go of everything that is not its business: the terminal and its
@@ -205,22 +236,4 @@ fn watch(cables: &[Cable]) -> anyhow::Result<Inotify> {
             .context("inotify_add_watch(2)")?;
     }
     Ok(watch)
-}
-
-/// Removes what a container had: cables, addresses, and with the last one of a
-/// network its bridge. What fails is told, and the rest is done.
-fn leave(cables: &[Cable]) {
-    let lock = lock();
-    for cable in cables {
-        let gone = cable.pull_out().map_err(anyhow::Error::from);
-        let gone = gone.and_then(|()| {
-            Ok(Directory::open(&cable.bridge)?.give_back(cable.number)?)
-        });
-        tell(gone);
-        tell(names::remove(cable).map_err(anyhow::Error::from));
-    }
-    match lock {
-        Ok(_) => drop(sweep()),
-        Err(error) => tell(Err(error)),
-    }
 }

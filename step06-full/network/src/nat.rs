@@ -6,7 +6,8 @@
 //! SIGKILL, the table is gone with all that is in it. So it is a table for each
 //! container, made by a process that ends with the container, and there is
 //! nothing to clean up. If somebody kills that process, the keeper makes another
-//! one. Since Linux 5.12. See nft(8), "flags owner".
+//! one, and if somebody kills the keeper, which ends what that has made, the next
+//! keeper does. Since Linux 5.12. See nft(8), "flags owner".
 
 use std::{
     os::fd::{BorrowedFd, RawFd},
@@ -95,8 +96,9 @@ fn start() -> anyhow::Result<Helper> {
         .context(Advice::only(
             "install nftables: the way out is made of its rules",
         ))?;
-    // It ends with its input, and the keeper has a copy of that: the rules stand
-    // until nothing is forwarded any more, whoever is killed first.
+    // It ends with its input. Of the first one's the keeper has a copy: the rules
+    // stand until nothing is forwarded any more, if the parent is killed. What
+    // the keeper has made ends with the keeper, and so does not outlive both.
     Helper::start(&program, &["-i"], End::WithItsInput)
 }
 

@@ -145,13 +145,20 @@ impl Network {
         match &self.kind {
             Kind::Alone | Kind::Hosts | Kind::Joined(_) => {}
             Kind::Cables(it) => {
-                it.plug_in(container).context("laying a cable")?;
+                it.plug_in(container).context("laying a cable")?
             }
             Kind::UserMode(program) => {
                 self.user_mode = Some(program.start(container)?);
             }
         }
         Ok(())
+    }
+
+    /// Whenever a child of ours may have ended. Parent's side.
+    pub fn look_after(&mut self) {
+        if let Kind::Cables(it) = &mut self.kind {
+            it.look_after();
+        }
     }
 
     /// Sets up the container's side: addresses and routes, and ping(8) for
@@ -170,8 +177,7 @@ impl Network {
         }
         if let Kind::Cables(it) = &self.kind {
             for (nth, cable) in it.cables.iter().enumerate() {
-                let leads_out =
-                    if nth == 0 { it.leads_out } else { [false; 2] };
+                let leads_out = it.leads_out.map(|leads| leads && nth == 0);
                 cable
                     .set_up_inside(leads_out)
                     .context("setting up the container's end of a cable")?;
@@ -183,8 +189,8 @@ impl Network {
     /// Calls `mount`, which mounts a sysfs, where there is a network namespace
     /// that the container may show in it: its own.
     ///
-    /// With that of the host, or of another container, it would be `EPERM`, and show the host's
-    /// interfaces. Then a process that is gone at once makes an empty one.
+    /// With another one it would be `EPERM`, and show the host's interfaces. Then
+    /// a process that is gone at once makes an empty one.
     pub fn with_namespace(
         &self,
         mount: impl Fn() -> anyhow::Result<()>,
@@ -220,12 +226,10 @@ impl Network {
                 Kind::Joined(hosts) => names::mount_over(root, "hosts", hosts)?,
                 _ => {}
             }
-            match &self.resolvers {
-                None => Ok(()),
-                Some(it) => {
-                    names::mount_text(root, "resolv.conf", it, read_only)
-                }
-            }
+            let Some(it) = &self.resolvers else {
+                return Ok(());
+            };
+            names::mount_text(root, "resolv.conf", it, read_only)
         };
         mount().context("telling the container the names of others")
     }

@@ -12,6 +12,7 @@ use crate::{
     forwarding, names,
     netlink::Netlink,
     place::{self, here, lock},
+    veth::Cable,
 };
 
 /// What was removed, and whether that was all.
@@ -108,6 +109,24 @@ pub(crate) fn tell(done: anyhow::Result<()>) {
     if let Err(error) = done {
         let error = error.context("cleaning up a network");
         errors::warning(&error);
+    }
+}
+
+/// Removes what a container had: cables, addresses, and with the last one of a
+/// network its bridge. What fails is told, and the rest is done.
+pub(crate) fn leave(cables: &[Cable]) {
+    let lock = lock();
+    for cable in cables {
+        let gone = cable.pull_out().map_err(anyhow::Error::from);
+        let gone = gone.and_then(|()| {
+            Ok(Directory::open(&cable.bridge)?.give_back(cable.number)?)
+        });
+        tell(gone);
+        tell(names::remove(cable).map_err(anyhow::Error::from));
+    }
+    match lock {
+        Ok(_) => drop(sweep()),
+        Err(error) => tell(Err(error)),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Whether rules stand that keep others out: what `nft list tables inet` says,
 //! also where there is no nft(8) any more. See nft(8).
 
+use std::{thread, time::Duration};
+
 use common::sys;
 use libc::{NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NFT_MSG_GETTABLE};
 
@@ -26,6 +28,17 @@ pub(crate) fn stand_besides<'a>(
     let bridges = bridges.unwrap_or_default();
     let mut all = tables.unwrap_or_default().into_iter();
     all.any(|it| !others.contains(&it) && is_ours(&it, &bridges))
+}
+
+/// Waits until there is no table `name`, but not for ever: when its owner is
+/// killed, or its input ends, it is there for a moment.
+pub(crate) fn await_end(name: &str) {
+    for _ in 0..500 {
+        if !tables().is_ok_and(|all| all.iter().any(|it| it == name)) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// They are called as the end of its cable on the host.

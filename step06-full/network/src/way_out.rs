@@ -108,6 +108,7 @@ impl WayOut {
         let cables = self.cables.iter().zip(&self.bridges);
         for ((nat, ended), (cable, bridge)) in rules.zip(cables) {
             if *ended {
+                tables::await_end(&cable.outside());
                 *nat = Nat::set_up(cable, bridge, &both)?;
             }
         }

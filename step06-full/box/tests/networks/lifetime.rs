@@ -7,6 +7,7 @@ use crate::room::says;
 pub(crate) const TESTS: &[Test] = claims![
     nothing_stays_of_a_network,
     the_rules_have_an_owner,
+    a_keeper_that_is_killed_has_a_successor,
     a_container_without_rules_is_off,
     who_has_rules_keeps_the_way_out,
     what_forwards_is_never_without_rules,
@@ -79,6 +80,42 @@ exit 0
 "#
     ));
     assert_eq!(said, "refused\nnft(8) was killed\ncut off\n");
+}
+
+/// In both orders, the rules are made again by whoever is left.
+fn a_keeper_that_is_killed_has_a_successor() {
+    let said = says(&format!(
+        r#"{LEFT}
+setting=/proc/sys/net/ipv4/conf/wan/forwarding
+stand() {{ until_it nft list table inet box0.2; until_it grep 1 $setting; }}
+# The first child of the parent's that is called as it is.
+keeper() {{ pgrep -x box --parent $one | head -n 1; }}
+kill_keeper() {{
+    killed=$(keeper); kill -KILL $killed
+    until_it sh -c "[ ! -e /proc/$killed ]"
+}}
+kill_nft() {{
+    killed=$(pgrep -x nft); kill -KILL $killed
+    until_it sh -c "pgrep -x nft | grep -vx $killed"
+}}
+for order in 'kill_nft stand kill_keeper' 'kill_keeper kill_nft'; do
+    "$BOX" run --network box0 - sh -c '
+        while sleep 0.1; do ping -c 1 -W 1 192.168.50.9 >/dev/null && echo .
+        done' 2>/run/said >/run/pings & one=$!
+    until_it grep . /run/pings
+    for what in $order; do $what; done
+    until_it grep 'keeper of' /run/said
+    sleep 0.5; stand
+    : > /run/pings; until_it grep . /run/pings
+    ip link show box0.2 up | grep -o 'box0.2'
+    kill -KILL $one; wait $one 2>/dev/null
+    until_it sh -c '! pgrep -x "box|nft"'
+    left
+done
+exit 0
+"#
+    ));
+    assert_eq!(said, "box0.2\nbox0.2\n");
 }
 
 /// On a router, which forwards for other reasons, and with an nft(8) that takes
