@@ -12,6 +12,7 @@ use crate::{
     forwarding, names,
     netlink::Netlink,
     place::{self, here, lock},
+    tables,
     veth::Cable,
 };
 
@@ -125,7 +126,13 @@ pub(crate) fn leave(cables: &[Cable]) {
         tell(names::remove(cable).map_err(anyhow::Error::from));
     }
     match lock {
-        Ok(_) => drop(sweep()),
+        Ok(_) => {
+            drop(sweep());
+            // Who is left may be one that had no rules.
+            if !tables::stand_besides(cables) {
+                tell(forwarding::put_back());
+            }
+        }
         Err(error) => tell(Err(error)),
     }
 }

@@ -10,6 +10,7 @@ pub(crate) const TESTS: &[Test] = claims![
     a_keeper_that_is_killed_has_a_successor,
     a_container_without_rules_is_off,
     who_has_rules_keeps_the_way_out,
+    forwarding_ends_with_the_last_rules,
     what_forwards_is_never_without_rules,
     whoever_is_killed_nothing_stays,
     what_nobody_could_remove_the_next_command_does,
@@ -173,6 +174,28 @@ exit 0
 "#
     ));
     assert_eq!(said, "0\n1\n");
+}
+
+/// Not only with the last container, which may be one that never had any.
+fn forwarding_ends_with_the_last_rules() {
+    let said = says(&format!(
+        r#"{LEFT}
+setting=/proc/sys/net/ipv4/conf/wan/forwarding
+nft=$(realpath $(command -v nft)); without_nft
+"$BOX" run --network box0 - sleep 1000 2>/dev/null & one=$!
+until_it ip link show box0.2
+umount $nft
+"$BOX" run --network box1 - sleep 1000 2>/dev/null & two=$!
+until_it ip link show box1.2
+cat $setting
+kill $two; wait $two
+cat $setting
+kill $one; wait $one
+left
+exit 0
+"#
+    ));
+    assert_eq!(said, "1\n0\n");
 }
 
 /// Who kills the parent does not open a door for a moment: the rules stand until
