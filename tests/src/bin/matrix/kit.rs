@@ -73,7 +73,7 @@ impl Kit {
         self.directory.path()
     }
 
-    fn programs(&self) -> PathBuf {
+    pub(crate) fn programs(&self) -> PathBuf {
         self.path().join("programs")
     }
 

@@ -311,10 +311,12 @@ fn in_a_vm(
         write!(script, "'{}' ", word.replace('\'', r"'\''"))?;
     }
     let mut command = Command::new(programs::workspace().join("tests/vm/run"));
-    command
-        .args(options)
-        .args(["--limit", LIMIT, "--bring"])
-        .arg(kit.path())
-        .arg(script);
+    command.args(options).args(["--limit", LIMIT]);
+    // Not all of the kit: the rows of this machine have their own places in it,
+    // and change them at the same time.
+    for brought in [kit.programs(), kit.checkout()] {
+        command.arg("--bring").arg(brought);
+    }
+    command.arg(script);
     Ok(command)
 }
