@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_byte_is_locked_for_who_has_opened_the_file() {
         let file = crate::sys::memfd::executable(c"test").expect("it is ours");
-        let path = crate::host::files::by_number(&file);
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let open = || std::fs::File::create(&path).expect("it is ours");
         let (first, second) = (open(), open());
         fcntl_ofd_setlk(&first, 7).expect("it is free");

@@ -22,8 +22,8 @@ impl Cgroup {
     /// the container's own, or that of its process `first`.
     ///
     /// # Errors
-    /// The container's is gone: nobody goes on in that of the caller, which has
-    /// other limits, or none.
+    /// The container's is gone: where the caller is, there are other limits, or
+    /// none.
     pub(crate) fn for_exec(
         mut self,
         wanted: &[String],
