@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// After how many milliseconds it is killed again.
 const AGAIN: u8 = 50;
 
-/// Removes the container `id`: one that has ended; with `force` any, and one
-/// that there is not is no error.
+/// Removes the container `id`: one that has ended, or was not started; with
+/// `force` any, and one that there is not is no error.
 pub(crate) fn delete(
     runtime: &Runtime,
     id: &str,
@@ -53,7 +53,10 @@ pub(crate) fn delete(
         state => state?,
     };
     let status = directory.status(&state);
-    if !force && status != Status::Stopped {
+    // The specification wants only what has ended to be removed. But runc, crun
+    // and youki remove what was not started, too: nothing of it has run.
+    let runs = !matches!(status, Status::Created | Status::Stopped);
+    if !force && runs {
         bail!(
             "cannot delete container {id:?} that is not stopped: it is {}",
             status.name()

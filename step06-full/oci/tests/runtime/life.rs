@@ -9,6 +9,7 @@ use crate::bundle::Bundle;
 pub(crate) const TESTS: &[Test] = claims![
     the_state_follows_the_verbs,
     what_is_no_verb_for_this_state_changes_nothing,
+    what_was_not_started_can_be_deleted,
     a_name_is_taken_once_and_free_again,
     a_command_that_is_not_there_is_told_by_create,
     the_exit_code_is_that_of_the_command,
@@ -62,7 +63,6 @@ fn what_is_no_verb_for_this_state_changes_nothing() {
     bundle.does(&["delete", "--force", "box"]);
     bundle.create();
     bundle.fails(&["create", "box"]);
-    bundle.fails(&["delete", "box"]);
     assert_eq!(bundle.status(), "created");
     bundle.does(&["start", "box"]);
     bundle.fails(&["start", "box"]);
@@ -77,6 +77,19 @@ fn what_is_no_verb_for_this_state_changes_nothing() {
     // At the end of each task containerd does this.
     bundle.does(&["kill", "--all", "box", "9"]);
     bundle.does(&["delete", "box"]);
+}
+
+fn what_was_not_started_can_be_deleted() {
+    needs::root();
+    let bundle = Bundle::new("touch /ran");
+    bundle.create();
+    let waiting = bundle.pid();
+    bundle.does(&["delete", "box"]);
+    bundle.fails(&["state", "box"]);
+    // It may wait for somebody to ask how it ended; then it has none.
+    let line = fs::read_to_string(format!("/proc/{waiting}/cmdline"));
+    assert_eq!(line.unwrap_or_default(), "");
+    assert!(!bundle.root().join("ran").exists());
 }
 
 fn a_name_is_taken_once_and_free_again() {
