@@ -133,7 +133,7 @@ nft=$(command -v nft); cp $nft /run/nft
 printf '#!/bin/sh\nsleep 3; exec /run/nft "$@"\n' > /run/slow; chmod +x /run/slow
 # It is known by the name of the file that it is.
 killed=$(pgrep -x nft)
-mount --bind /run/slow $(realpath $nft); kill -KILL $killed
+mount --bind /run/slow $(readlink -f $nft); kill -KILL $killed
 until_it sh -c '! ip link show box0.2 up | grep .'
 /run/nft list table inet box0.2 2>/dev/null
 until_it grep again /run/out
@@ -168,7 +168,7 @@ cat $setting
 kill -KILL $(pgrep -x nft)
 until_it grep 0 $setting
 kill $one $two; wait $one $two
-umount $(realpath $nft)
+umount $(readlink -f $nft)
 left
 exit 0
 "#
@@ -181,7 +181,7 @@ fn forwarding_ends_with_the_last_rules() {
     let said = says(&format!(
         r#"{LEFT}
 setting=/proc/sys/net/ipv4/conf/wan/forwarding
-nft=$(realpath $(command -v nft)); without_nft
+nft=$(readlink -f $(command -v nft)); without_nft
 "$BOX" run --network box0 - sleep 1000 2>/dev/null & one=$!
 until_it ip link show box0.2
 umount $nft
