@@ -63,7 +63,7 @@ killed=$(pgrep -x nft); kill -KILL $killed
 until_it sh -c "pgrep -x nft | grep -vx $killed"
 until_it nft list table inet box0.2
 until_it grep 1 /proc/sys/net/ipv4/conf/wan/forwarding
-grep -o 'nft(8) was killed' /run/said
+until_it grep 'nft(8) was killed' /run/said; grep -o 'nft(8) was killed' /run/said
 kill -KILL $one; wait $one 2>/dev/null
 until_it sh -c '! pgrep -x "box|nft"'
 left
@@ -72,7 +72,7 @@ until_it grep 1 /proc/sys/net/ipv4/conf/wan/forwarding
 killed=$(pgrep -x nft); without_nft; kill -KILL $killed
 until_it grep 0 /proc/sys/net/ipv4/conf/wan/forwarding
 until_it sh -c '! ip link show box0.2'
-grep -o 'cut off' /run/said
+until_it grep 'cut off' /run/said; grep -o 'cut off' /run/said
 kill -KILL $one; wait $one 2>/dev/null
 until_it sh -c '! pgrep -x "box|nft"'
 umount /usr/sbin/nft
