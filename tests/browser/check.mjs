@@ -240,10 +240,11 @@ if (backgrounds.size < THEMES.length) {
 
 // In each of them links and code can be read.
 for (const name of chosen) {
-    await page.goto(`${origin}/${name}`);
-    await page.evaluate(() => {
+    const unfold = () => page.evaluate(() => {
         for (const it of document.querySelectorAll("main details")) it.open = true;
     });
+    await page.goto(`${origin}/${name}`);
+    await unfold();
     for (const theme of THEMES) {
         here = `${name} in ${theme}`;
         // Colours that change little by little have changed when they are asked.
@@ -252,10 +253,13 @@ for (const name of chosen) {
             await new Promise(requestAnimationFrame);
             for (const change of document.getAnimations()) change.finish();
         }, theme);
-        // Those of highlighted code are in a file that may still be on its way.
+        // A slow machine may still show some of the theme before: loaded anew,
+        // the page has this one from the start.
         let found = await page.evaluate(pale);
-        for (let more = 20; found.length > 0 && more > 0; more--) {
-            await page.waitForTimeout(250);
+        for (let more = 3; found.length > 0 && more > 0; more--) {
+            await page.reload();
+            await unfold();
+            await page.waitForTimeout(1000);
             found = await page.evaluate(pale);
         }
         for (const it of found) complain(here, `pale: ${it}`);
