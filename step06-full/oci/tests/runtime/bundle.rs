@@ -9,6 +9,8 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -198,6 +200,25 @@ impl Bundle {
     pub(crate) fn create_by(&self, arguments: &[&str]) {
         self.write();
         self.does(&[arguments, &["box"]].concat());
+    }
+
+    /// Starts the runtime, kills it `after` that time, and has what it leaves
+    /// removed.
+    pub(crate) fn is_cleaned_up(&self, arguments: &[&str], after: Duration) {
+        let mut runtime = Command::new(program())
+            .args(["--root", "state"])
+            .args(arguments)
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        thread::sleep(after);
+        runtime.kill().expect("it is ours");
+        runtime.wait().expect("it is ours");
+        self.does(&["delete", "--force", "box"]);
+        assert_eq!(self.does(&["list", "--quiet"]), "");
     }
 
     /// A member of its state.

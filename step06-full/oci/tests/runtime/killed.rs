@@ -31,19 +31,8 @@ fn what_a_killed_runtime_leaves_can_be_removed() {
     let mut random = random();
     for _ in 0..TRIES {
         let verb = ["create", "run"][random.index(2)];
-        let mut runtime = Command::new(program())
-            .args(["--root", "state", verb, "box"])
-            .current_dir(bundle.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
-        thread::sleep(Duration::from_micros(random.below(40_000)));
-        runtime.kill().expect("it is ours");
-        runtime.wait().expect("it is ours");
-        bundle.does(&["delete", "--force", "box"]);
-        assert_eq!(bundle.does(&["list", "--quiet"]), "");
+        let after = Duration::from_micros(random.below(40_000));
+        bundle.is_cleaned_up(&[verb, "box"], after);
         assert_eq!(cgroups(bundle.path()), Vec::<PathBuf>::new());
     }
     let root = bundle.root().display().to_string();

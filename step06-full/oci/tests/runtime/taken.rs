@@ -150,6 +150,16 @@ fn cgroups_of(bundle: &Bundle) -> Vec<PathBuf> {
     all.filter(|it| it.is_dir()).collect()
 }
 
+/// All its processes can be killed, and its cgroups removed.
+fn ends_with_its_cgroups(bundle: &Bundle, cgroups: &[PathBuf]) {
+    bundle.does(&["kill", "--all", "box", "KILL"]);
+    bundle.becomes("stopped");
+    bundle.does(&["delete", "box"]);
+    for cgroup in cgroups {
+        assert!(!cgroup.exists(), "{cgroup:?}");
+    }
+}
+
 /// Who may do everything can take it away, from inside, too.
 fn without_its_mark_a_cgroup_is_still_its_own() {
     needs::root();
@@ -175,12 +185,7 @@ os.removexattr(sys.argv[1], 'trusted.step06-oci')";
     let first = own(&bundle.pid().to_string());
     let said = bundle.does(&["exec", "box", "cat", "/proc/self/cgroup"]);
     assert_eq!(said, first.trim_end());
-    bundle.does(&["kill", "--all", "box", "KILL"]);
-    bundle.becomes("stopped");
-    bundle.does(&["delete", "box"]);
-    for cgroup in &cgroups {
-        assert!(!cgroup.exists(), "{cgroup:?}");
-    }
+    ends_with_its_cgroups(&bundle, &cgroups);
 }
 
 /// Whoever can open a directory can lock it.
@@ -196,13 +201,8 @@ fn who_locks_the_directories_stops_nothing() {
         file
     };
     let held: Vec<_> = cgroups.iter().map(lock).collect();
-    bundle.does(&["kill", "--all", "box", "KILL"]);
-    bundle.becomes("stopped");
-    bundle.does(&["delete", "box"]);
+    ends_with_its_cgroups(&bundle, &cgroups);
     drop(held);
-    for cgroup in &cgroups {
-        assert!(!cgroup.exists(), "{cgroup:?}");
-    }
 }
 
 /// It would wait there for ever, and we for it.
