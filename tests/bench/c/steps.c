@@ -99,6 +99,16 @@ static void sweep(const char *parent)
 		closedir(directory);
 }
 
+/* Whether this kernel counts it. */
+static int has(const struct cgroup *cgroup, const char *name)
+{
+	char path[4200];
+	struct stat status;
+
+	snprintf(path, sizeof path, "%s/%s", cgroup->path, name);
+	return stat(path, &status) == 0;
+}
+
 /* Step 4: makes the cgroups and returns how many there are. */
 static int make_cgroups(struct cgroup cgroups[3], char **parents)
 {
@@ -123,7 +133,12 @@ static int make_cgroups(struct cgroup cgroups[3], char **parents)
 		return 1;
 	}
 	write_limit(&cgroups[0], "memory.limit_in_bytes", "67108864");
-	write_limit(&cgroups[0], "memory.memsw.limit_in_bytes", "67108864");
+	if (has(&cgroups[0], "memory.kmem.tcp.limit_in_bytes"))
+		write_limit(&cgroups[0], "memory.kmem.tcp.limit_in_bytes",
+			    "67108864");
+	if (has(&cgroups[0], "memory.memsw.limit_in_bytes"))
+		write_limit(&cgroups[0], "memory.memsw.limit_in_bytes",
+			    "67108864");
 	write_limit(&cgroups[1], "cpu.cfs_quota_us", "50000");
 	write_limit(&cgroups[2], "pids.max", "64");
 	return 3;
@@ -598,7 +613,6 @@ static int make_stub(void)
 	static const unsigned char code[] = {
 #include "stub.h"
 	};
-	char path[64];
 	int memory, stub;
 
 	memory = memfd_create("stub", MFD_CLOEXEC | MFD_ALLOW_SEALING |
@@ -610,8 +624,8 @@ static int make_stub(void)
 	TRY(fcntl(memory, F_ADD_SEALS,
 		  F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE |
 			  0x10 /* F_SEAL_FUTURE_WRITE */));
-	snprintf(path, sizeof path, "/proc/self/fd/%d", memory);
-	TRY(stub = open(path, O_RDONLY | O_CLOEXEC));
+	TRY(stub = (int)syscall(SYS_open_tree, memory, "",
+				OPEN_TREE_CLOEXEC | AT_EMPTY_PATH));
 	close(memory);
 	return stub;
 }
@@ -702,7 +716,7 @@ int main(int argc, char **argv)
 	struct cgroup cgroups[3];
 	static int mounts[500];
 	char **lower = argv + 7;
-	int count = 0;
+	int count = 0, stub = -1;
 	uint64_t flags = CLONE_NEWUTS;
 	char byte;
 
@@ -791,10 +805,11 @@ int main(int argc, char **argv)
 		if (step == 6) {
 			drop_privileges();
 			confine();
+			stub = make_stub();
 			install_filter();
 		}
 		if (step >= 2)
-			init(step == 6 ? make_stub() : -1);
+			init(stub);
 		execute();
 	}
 	TRY(fcntl(gate[0], F_SETOWN, getpid()));

@@ -66,6 +66,10 @@ struct Options {
     /// Do not build: all programs are in this directory
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
+    /// Measure the steps in this directory, too: another build of them, such as
+    /// the one before a change
+    #[arg(long, value_name = "DIR")]
+    before: Option<PathBuf>,
     /// Measure nothing: take the results from a file that --json has written
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -126,6 +130,8 @@ fn prepared<T>(
             .with_context(|| format!("realpath({directory:?})"))?,
         None => programs::build()?,
     };
+    let before = options.before.as_deref();
+    let before = before.map(programs::install_before).transpose()?;
     measure::install_handlers()?;
     // In this order: the last one is dropped first.
     let _cgroups = private::Cgroups::remember()?;
@@ -133,6 +139,7 @@ fn prepared<T>(
     let place = Place::make(&programs)?;
     work(&Maker {
         programs: &programs,
+        before: before.as_deref(),
         place: &place,
         cgroups: &cgroups::parents()?,
     })

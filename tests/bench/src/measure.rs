@@ -109,6 +109,11 @@ pub(crate) fn command(line: &[OsString]) -> anyhow::Result<Command> {
             None => command.arg(argument),
         };
     }
+    // Or each error of the steps, also one that is only an answer, would look
+    // where it was made.
+    command
+        .env_remove("RUST_BACKTRACE")
+        .env_remove("RUST_LIB_BACKTRACE");
     command.process_group(0);
     command.stdin(null()?).stdout(null()?).stderr(null()?);
     Ok(command)

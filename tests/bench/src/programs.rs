@@ -10,31 +10,21 @@ use std::{
 use anyhow::{Context, ensure};
 use ground::STEPS;
 
-use crate::{engines::OWN_ENGINE, peers::OWN_RUNTIME};
+use crate::{engines::OWN_ENGINE, peers::OWN_RUNTIME, place::make_directory};
 
 const C_PROGRAMS: [&str; 6] =
     ["true", "wait", "stay", "memory", "limit", "steps"];
 
-/// The directory `target/bench`, with all programs in it: the C programs, and
-/// links to the steps.
+/// The directory `target/bench`, with all programs in it, installed.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let here = env::current_exe().context("readlink(\"/proc/self/exe\")")?;
-    // We are target/TRIPLE/PROFILE/bench.
-    let directory = here
-        .ancestors()
-        .nth(3)
-        .context("Cargo has put us in its target directory")?
-        .join("bench");
-    fs::create_dir_all(&directory)
-        .with_context(|| format!("mkdir({directory:?})"))?;
+    let directory = directory(&here)?;
+    let linked = directory.join("linked");
+    make_directory(&linked)?;
 
     for step in build_steps(package)? {
-        let name = step.file_name().context("a program has a name")?;
-        let link = directory.join(name);
-        let _ = fs::remove_file(&link);
-        std::os::unix::fs::symlink(&step, &link)
-            .with_context(|| format!("symlink({step:?}, {link:?})"))?;
+        install(&step, &directory)?;
     }
     fs::write(directory.join("filter.h"), filter())
         .context("writing filter.h")?;
@@ -44,9 +34,45 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
         let mut compiler = Command::new("cc");
         compiler.args(["-O2", "-Wall", "-static"]).arg(source);
         compiler.arg("-I").arg(&directory);
-        run(compiler.arg("-o").arg(directory.join(name)))?;
+        let linked = linked.join(name);
+        run(compiler.arg("-o").arg(&linked))?;
+        install(&linked, &directory)?;
     }
     Ok(directory)
+}
+
+/// Copies the steps of another build beside ours, and returns where they are.
+pub(crate) fn install_before(build: &Path) -> anyhow::Result<PathBuf> {
+    let here = env::current_exe().context("readlink(\"/proc/self/exe\")")?;
+    let directory = directory(&here)?.join("before");
+    make_directory(&directory)?;
+    for step in STEPS {
+        install(&build.join(step), &directory)?;
+    }
+    Ok(directory)
+}
+
+/// Copies a program into a directory, as who installs one does.
+///
+/// A linker writes a file page by page, and so the kernel keeps it: each page is
+/// mapped by itself. A copy is written in large pieces, is kept in large pieces,
+/// and starts in a tenth less time.
+fn install(program: &Path, directory: &Path) -> anyhow::Result<()> {
+    let name = program.file_name().context("a program has a name")?;
+    let copy = directory.join(name);
+    // Not into a file that a process may still execute, or that it comes from.
+    let new = copy.with_extension("new");
+    fs::copy(program, &new)
+        .with_context(|| format!("copying {program:?} to {new:?}"))?;
+    fs::rename(&new, &copy)
+        .with_context(|| format!("rename({new:?}, {copy:?})"))
+}
+
+/// `target/bench`, where `here` is target/TRIPLE/PROFILE/bench.
+fn directory(here: &Path) -> anyhow::Result<PathBuf> {
+    let target = here.ancestors().nth(3);
+    let target = target.context("Cargo has put us in its target directory")?;
+    Ok(target.join("bench"))
 }
 
 /// The filter of step 6, as C has its instructions.

@@ -71,7 +71,7 @@ impl Report {
 
     /// The row of the straight program that makes the same calls as `row`.
     pub(crate) fn straight(&self, row: &Row) -> Option<&Row> {
-        let Kind::Step(number) = row.kind else {
+        let (Kind::Step(number) | Kind::Before(number)) = row.kind else {
             return None;
         };
         let kind = Kind::Straight(number);

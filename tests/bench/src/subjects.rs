@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Straight(usize),
     /// A step of this project.
     Step(usize),
+    /// The same step of another build.
+    Before(usize),
     /// Somebody else's tool.
     Peer,
     /// A runtime once more, by one process for each of its calls.
@@ -77,6 +79,8 @@ const ADDS: [&str; 6] = [
 /// Makes the command lines of what is ours.
 pub(crate) struct Maker<'a> {
     pub(crate) programs: &'a Path,
+    /// The steps of another build, to be measured beside ours.
+    pub(crate) before: Option<&'a Path>,
     pub(crate) place: &'a Place,
     /// The parents of the straight programs' cgroups.
     pub(crate) cgroups: &'a [String; 3],
@@ -112,6 +116,16 @@ impl Maker<'_> {
                 ADDS[number - 1],
                 self.step(number, "true", &[]),
             ));
+            if let Some(directory) = self.before {
+                let mut command = self.step(number, "true", &[]);
+                command[0] = directory.join(STEPS[number - 1]).into();
+                subjects.push(Subject::new(
+                    format!("step {number}, before"),
+                    Kind::Before(number),
+                    format!("as step {number}"),
+                    command,
+                ));
+            }
         }
         subjects
     }
