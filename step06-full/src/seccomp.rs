@@ -32,7 +32,9 @@ use common::sys;
 use libc::{seccomp_data, sock_filter};
 
 pub use self::program::{Label, Program};
-use self::refused::{NO_SUCH_CALL, REFUSED, STRICTER_THAN_DOCKER};
+use self::refused::{
+    FIRST_UNKNOWN, NO_SUCH_CALL, REFUSED, STRICTER_THAN_DOCKER,
+};
 
 /// The kinds of socket that a container may have: local, IPv4, IPv6, and the
 /// one by which `ip` asks the kernel.
@@ -157,12 +159,12 @@ fn answers(program: &mut Program) -> Vec<(u32, Label)> {
         let number = u32::try_from(call).expect("numbers are positive");
         number..=number
     };
-    let mut answers = vec![(0, allow)];
+    // By number. The last one is for all that are above, too. No call that the
+    // tables name is among those: a test would show it.
+    let mut answers = [allow; FIRST_UNKNOWN as usize + 1];
     let mut set = |numbers: RangeInclusive<u32>, answer| {
-        answers.push((*numbers.start(), answer));
-        if *numbers.end() < u32::MAX {
-            answers.push((numbers.end() + 1, allow));
-        }
+        let last = FIRST_UNKNOWN.min(*numbers.end()) as usize;
+        answers[*numbers.start() as usize..=last].fill(answer);
     };
     for &call in REFUSED.iter().chain(STRICTER_THAN_DOCKER) {
         set(one(call), refuse);
@@ -176,11 +178,13 @@ fn answers(program: &mut Program) -> Vec<(u32, Label)> {
     set(one(libc::SYS_personality), personality);
     set(one(libc::SYS_ioctl), ioctl);
 
-    // Where one range ends and the next begins, its answer is what counts.
-    answers.sort_unstable_by_key(|(from, answer)| (*from, *answer == allow));
-    answers.dedup_by_key(|(from, _)| *from);
-    answers.dedup_by_key(|(_, answer)| *answer);
-    answers
+    let mut ranges: Vec<(u32, Label)> = Vec::new();
+    for (from, answer) in (0..).zip(answers) {
+        if ranges.last().is_none_or(|(_, last)| *last != answer) {
+            ranges.push((from, answer));
+        }
+    }
+    ranges
 }
 
 /// Where an argument is: its lower half, which comes first on both machines.

@@ -49,7 +49,8 @@ pub enum Version {
 pub struct Layout {
     /// `/proc/PID/cgroup`: which cgroup of each tree a process is in, we mostly.
     membership: String,
-    /// `/proc/self/mountinfo`: where each tree is mounted.
+    /// `/proc/self/mountinfo`: where each tree is mounted. Only the lines of
+    /// cgroups: it is gone through for each limit, and machines have hundreds.
     mountinfo: String,
 }
 
@@ -65,9 +66,12 @@ impl Layout {
             // A mount point need not be UTF-8; those of cgroups are.
             anyhow::Ok(text(read_kernel_file(path)?))
         };
+        let mut mountinfo = read("/proc/self/mountinfo")?;
+        let lines = mountinfo.split_inclusive('\n');
+        mountinfo = lines.filter(|line| line.contains(" - cgroup")).collect();
         Ok(Layout {
             membership: read(&format!("/proc/{process}/cgroup"))?,
-            mountinfo: read("/proc/self/mountinfo")?,
+            mountinfo,
         })
     }
 

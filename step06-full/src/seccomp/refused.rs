@@ -165,8 +165,10 @@ pub(super) const NO_SUCH_CALL: &[RangeInclusive<u32>] = &[
 /// C libraries then use clone(2).
 const CLONE3: RangeInclusive<u32> = 435..=435;
 
-/// The newest call that this table knows is removexattrat, of Linux 6.13.
-const AFTER_REMOVEXATTRAT: RangeInclusive<u32> = 467..=u32::MAX;
+/// The newest call that these tables know is removexattrat, of Linux 6.13: they
+/// tell nothing apart from here on.
+pub(super) const FIRST_UNKNOWN: u32 = 467;
+const AFTER_REMOVEXATTRAT: RangeInclusive<u32> = FIRST_UNKNOWN..=u32::MAX;
 
 // Calls that the libc crate has no name for, everywhere or with musl.
 #[cfg(target_arch = "x86_64")]
