@@ -60,7 +60,8 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
         step03_mount::mount_dev(&root)?;
         step03_mount::enter_root(&root)?;
         let workload = workload.with_fresh_environment(&args.hostname);
-        step02_pid::init(&workload.started_by(stub::make()?))
+        let workload = workload.started_by(stub::make()?);
+        step02_pid::init(&workload)
     };
     let child = process.spawn(container)?;
     // The child waits at its gate. Later steps prepare more for it here, which

@@ -75,9 +75,10 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
         step03_mount::enter_root(&root)?;
         privileges::reduce_to(&privileges::KEPT)?;
         landlock::confine()?;
-        seccomp::install(&seccomp::filter())?;
         let workload = workload.with_fresh_environment(&args.hostname);
-        step02_pid::init(&workload.started_by(stub::make()?))
+        let workload = workload.started_by(stub::make()?);
+        seccomp::install(&seccomp::filter())?;
+        step02_pid::init(&workload)
     };
     let child = process.spawn(container)?;
     // The child waits at its gate. Later steps prepare more for it here, which

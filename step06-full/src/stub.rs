@@ -21,12 +21,9 @@ use std::{
 };
 
 use anyhow::Context;
-use common::{
-    host::files::by_number,
-    sys::{self, memfd},
-};
+use common::sys::{self, memfd};
 use libc::{Elf64_Ehdr, Elf64_Phdr};
-use nix::fcntl::{OFlag, SealFlag};
+use nix::fcntl::SealFlag;
 
 /// Lines of assembler with the numbers that they use by name.
 macro_rules! stub {
@@ -130,11 +127,11 @@ struct Headers {
 
 /// Makes the stub: a program for [`Workload::started_by`], as an open file.
 ///
-/// Must run after the root was entered, in a `/proc` of the container's own.
-/// See memfd_create(2).
+/// Must run before [`install`](crate::seccomp::install), whose filter refuses
+/// open_tree(2). See memfd_create(2).
 ///
 /// # Errors
-/// `EACCES` where `vm.memfd_noexec` is 2.
+/// `EACCES` where `vm.memfd_noexec` is 2, and `EPERM` behind the filter.
 ///
 /// [`Workload::started_by`]: common::Workload::started_by
 pub fn make() -> anyhow::Result<OwnedFd> {
@@ -151,8 +148,10 @@ fn make_file(report: RawFd) -> anyhow::Result<OwnedFd> {
     sys::write(&file, program(report))?;
     sys::fcntl_add_seals(&file, SealFlag::all())?;
 
-    // A file that is open for writing is not executed (ETXTBSY).
-    Ok(sys::open(by_number(&file), OFlag::O_RDONLY, 0)?)
+    // A file that is open for writing is not executed (ETXTBSY). This one is
+    // only a place, as by O_PATH, and needs no /proc to be found in.
+    let place = libc::AT_EMPTY_PATH.cast_unsigned();
+    Ok(sys::open_tree(&file, "", place)?)
 }
 
 /// The bytes of the file: an executable, which [`make`] and the benchmark's C
@@ -229,6 +228,8 @@ mod tests {
     use std::{
         fs::File, io::Write, os::unix::process::CommandExt, process::Command,
     };
+
+    use common::host::files::by_number;
 
     use super::*;
 

@@ -33,6 +33,7 @@ use tempfile::TempDir;
 use crate::refusals::filtered;
 
 pub(crate) const TESTS: &[Test] = claims![
+    number_1_has_only_its_streams_the_gate_and_the_stub_open,
     a_working_directory_is_never_a_descriptor_of_the_host,
     a_command_is_never_found_by_a_descriptor_of_the_host,
     an_interpreter_is_never_the_tool_itself,
@@ -135,6 +136,33 @@ fn a_working_directory_is_never_a_descriptor_of_the_host() {
     let outside = Command::new("sh").args(["-c", &script]).output();
     let outside = Finished::from(outside.expect("there is a shell"));
     assert_eq!(outside.ok(), secret.text);
+}
+
+/// And the parent, outside, has files of the host open.
+fn number_1_has_only_its_streams_the_gate_and_the_stub_open() {
+    needs::root();
+    let mut container = FULL.run().start_sh("echo ready; read _");
+    container.wait_for("ready");
+    let opened = |process: i32| -> Vec<String> {
+        let numbers = fs::read_dir(format!("/proc/{process}/fd"));
+        let numbers = numbers.expect("we are root").flatten();
+        let numbers = numbers.filter(|it| {
+            !["0", "1", "2"]
+                .iter()
+                .any(|stream| it.file_name() == *stream)
+        });
+        let places = numbers.flat_map(|it| fs::read_link(it.path()));
+        places.map(|it| it.display().to_string()).collect()
+    };
+    let is_a_file = |place: &String| place.starts_with('/');
+    let (outside, mut inside) =
+        (opened(container.supervisor()), opened(container.init()));
+    inside.sort();
+    assert!(outside.iter().any(is_a_file), "{outside:?}");
+    assert_eq!(inside.len(), 2, "{inside:?}");
+    assert_eq!(inside[0], "/memfd:stub (deleted)");
+    assert!(inside[1].starts_with("socket:"), "{inside:?}");
+    container.finish().ok();
 }
 
 /// Each hope once, with the steps from `first` on taking turns.

@@ -125,9 +125,9 @@ fn run(args: &Args, workload: &Workload) -> anyhow::Result<ExitCode> {
         step03_mount::enter_root(&root)?;
         privileges::reduce_to(&network.kept())?;
         landlock::confine()?;
-        seccomp::install(&seccomp::filter())?;
         let workload = workload.with_fresh_environment(&args.hostname);
         let workload = workload.started_by(stub::make()?);
+        seccomp::install(&seccomp::filter())?;
         step02_pid::init(&monitor.take_streams(workload)?)
     };
     let child = process.spawn(container)?;

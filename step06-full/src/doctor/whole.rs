@@ -160,7 +160,7 @@ fn inside(
     step03_mount::enter_root(&root)?;
     privileges::reduce_to(&privileges::KEPT)?;
     landlock::confine()?;
-    seccomp::install(&seccomp::filter())?;
     let stub = stub::make()?;
+    seccomp::install(&seccomp::filter())?;
     process::close_own_descriptors(&[stub.as_raw_fd()])
 }

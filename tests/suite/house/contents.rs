@@ -324,7 +324,7 @@ pub(super) fn only_a_table_of_contents_may_stand_in_a_main() {
         "let mut layers = args.layers.find(&list)?;",
         "let container = || { a()?; b(list) }; process.spawn(container)?;",
         "a(&list, &step::KEPT, args.volumes.read_only, \"if\", 1)?;",
-        "step::init(&list.started_by(stub::make()?))",
+        "let list = list.started_by(stub::make()?);",
         "// if, for, a && b",
     ] {
         let found = refused(&in_run(line));
