@@ -84,6 +84,16 @@ const settled = () =>
         requestAnimationFrame(() => requestAnimationFrame(() => done()));
     });
 
+// What a rule complains of when the page has settled: a slow machine may take a
+// second for its frames and its fonts.
+const lasting = async (page, rule) => {
+    for (const end = Date.now() + 3000; ; await page.waitForTimeout(100)) {
+        await page.evaluate(settled);
+        const found = await page.evaluate(rule);
+        if (found.length === 0 || Date.now() > end) return found;
+    }
+};
+
 // Tables of which a part is cut off, until one scrolls them.
 const cutTables = () =>
     [...document.querySelectorAll("main .table-wrapper, main .scoreboard")]
@@ -206,14 +216,13 @@ for (const name of chosen) {
             }
             const left = await page.locator("main details:not([open])").count();
             if (left > 0) complain(here, `${left} of ${closed} folds stay shut`);
-            await page.evaluate(settled);
-            for (const it of await page.evaluate(overflowing)) {
+            for (const it of await lasting(page, overflowing)) {
                 complain(here, `too wide: ${it}`);
             }
-            for (const it of await page.evaluate(cutTables)) {
+            for (const it of await lasting(page, cutTables)) {
                 complain(here, `a table is cut: ${it}`);
             }
-            for (const it of await page.evaluate(brokenWords)) {
+            for (const it of await lasting(page, brokenWords)) {
                 complain(here, `broken: ${it}`);
             }
             await shot(page, `${stem}-${width}-${theme}.png`);
