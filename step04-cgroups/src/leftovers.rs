@@ -6,16 +6,14 @@
 //! The time tells it from a later process with the same number.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use common::host::PROJECT;
 use common::process::Stat;
 use common::{errors, sys};
-use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid};
 
 /// The ending that tells the leaf of a run from the cgroup of its container.
@@ -57,16 +55,15 @@ impl Name {
     /// gone: a run that is just starting never loses its directory. rmdir(2)
     /// leaves alone what still has processes.
     pub(crate) fn sweep(&self, parent: &Path) {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let Ok(mut directory) = Dir::open(parent, flags, Mode::empty()) else {
+        let Ok(entries) = fs::read_dir(parent) else {
             return;
         };
-        for entry in directory.iter().map_while(Result::ok) {
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if !self.knows_for_dead(name) {
+        for entry in entries.flatten() {
+            if !self.knows_for_dead(&entry.file_name()) {
                 continue;
             }
-            let Err(error) = sys::rmdir(parent.join(name)) else {
+            let path = entry.path();
+            let Err(error) = sys::rmdir(&path) else {
                 continue;
             };
             match error.errno {

@@ -66,12 +66,12 @@ impl Layout {
             // A mount point need not be UTF-8; those of cgroups are.
             anyhow::Ok(text(read_kernel_file(path)?))
         };
-        let mut mountinfo = read("/proc/self/mountinfo")?;
-        let lines = mountinfo.split_inclusive('\n');
-        mountinfo = lines.filter(|line| line.contains(" - cgroup")).collect();
+        let mounts = read("/proc/self/mountinfo")?;
+        let lines = mounts.split_inclusive('\n');
+        let of_cgroups = lines.filter(|line| line.contains(" - cgroup"));
         Ok(Layout {
             membership: read(&format!("/proc/{process}/cgroup"))?,
-            mountinfo,
+            mountinfo: of_cgroups.collect(),
         })
     }
 

@@ -2,18 +2,17 @@
 //! `O_CLOEXEC` is always set.
 
 use std::{
-    ffi::{OsStr, OsString},
-    fs,
+    ffi::OsString,
+    fs, io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::{ffi::OsStrExt, fs::PermissionsExt},
+        unix::fs::PermissionsExt,
     },
     path::{Path, PathBuf},
 };
 
 use nix::{
     NixPath,
-    dir::Dir,
     errno::Errno,
     fcntl::{self, AtFlags, OFlag, OpenHow, ResolveFlag},
     sys::{
@@ -364,17 +363,10 @@ pub fn mkdtemp(template: impl AsRef<Path>) -> Result<PathBuf> {
 #[track_caller]
 pub fn readdir(name: impl AsRef<Path>) -> Result<Vec<OsString>> {
     let name = name.as_ref();
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let opened = Dir::open(name, flags, Mode::empty());
-    let mut opened = call!(opendir(name), opened)?;
-    let names = opened.iter().filter_map(|entry| match entry {
-        Ok(entry) => match entry.file_name().to_bytes() {
-            b"." | b".." => None,
-            name => Some(Ok(OsStr::from_bytes(name).to_owned())),
-        },
-        Err(errno) => Some(Err(errno)),
-    });
-    let names = names.collect::<nix::Result<_>>();
+    let opened = call!(opendir(name), fs::read_dir(name).map_err(errno_of))?;
+    // An entry would keep the directory open.
+    let names = opened.map(|entry| Ok(entry?.file_name()));
+    let names = names.collect::<io::Result<_>>().map_err(errno_of);
     call!(readdir(Word(format!("opendir({})", name.text()))), names)
 }
 

@@ -18,8 +18,7 @@ const C_PROGRAMS: [&str; 6] =
 /// The directory `target/bench`, with all programs in it, installed.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let here = env::current_exe().context("readlink(\"/proc/self/exe\")")?;
-    let directory = directory(&here)?;
+    let directory = directory()?;
     let linked = directory.join("linked");
     make_directory(&linked)?;
 
@@ -43,8 +42,7 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
 
 /// Copies the steps of another build beside ours, and returns where they are.
 pub(crate) fn install_before(build: &Path) -> anyhow::Result<PathBuf> {
-    let here = env::current_exe().context("readlink(\"/proc/self/exe\")")?;
-    let directory = directory(&here)?.join("before");
+    let directory = directory()?.join("before");
     make_directory(&directory)?;
     for step in STEPS {
         install(&build.join(step), &directory)?;
@@ -68,8 +66,9 @@ fn install(program: &Path, directory: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("rename({new:?}, {copy:?})"))
 }
 
-/// `target/bench`, where `here` is target/TRIPLE/PROFILE/bench.
-fn directory(here: &Path) -> anyhow::Result<PathBuf> {
+/// `target/bench`: we are target/TRIPLE/PROFILE/bench.
+fn directory() -> anyhow::Result<PathBuf> {
+    let here = env::current_exe().context("readlink(\"/proc/self/exe\")")?;
     let target = here.ancestors().nth(3);
     let target = target.context("Cargo has put us in its target directory")?;
     Ok(target.join("bench"))
